@@ -1,0 +1,36 @@
+# make demo       train on built-in data and say where the results lie
+# make test       lint, types and the quick tests
+# make test-all   also the longer tests: real data, servers
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# On a machine without a GPU, a CPU build of torch saves gigabytes: make venv PIP_ARGS="--index-url ..."
+PIP_ARGS ?=
+
+.PHONY: venv demo test test-all lint types clean
+
+venv: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[dev]'
+	touch $@
+
+demo: venv
+	$(BIN)/interplay run --dataset digits --label_noise 0.4 --model mlp --epochs 40 --output_dir outputs
+
+lint: venv
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: venv
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/pytest -m "not slow and not real_data" -n 2
+
+test-all: test
+	$(BIN)/pytest -m "slow or real_data" -n 2
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

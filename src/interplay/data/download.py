@@ -1,0 +1,80 @@
+"""Downloads that resume, show their progress and are checked before anyone sees them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+from tqdm import tqdm
+
+from interplay.errors import DataError
+
+_CHUNK = 1 << 18
+
+
+def md5_of(path: Path) -> str:
+    """Hexadecimal md5 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def download(url: str, target: Path, md5: str, *, attempts: int = 3, timeout: float = 30.0) -> None:
+    """Fetch ``url``, continuing an earlier partial download; ``target`` appears only once its md5 is right.
+
+    Raises:
+        DataError: no connection after ``attempts`` (what has arrived is kept for the next time), or a wrong checksum.
+    """
+    partial = target.with_name(target.name + ".part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, attempts + 1):
+        try:
+            _continue(url, partial, timeout)
+            break
+        except urllib.error.HTTPError as error:
+            if error.code == 416:  # nothing left to ask for: the partial file is already whole
+                break
+            raise DataError(f"{url} answers {error.code} {error.reason}") from error
+        except (OSError, HTTPException) as error:
+            if attempt == attempts:
+                raise DataError(f"cannot download {url}: {getattr(error, 'reason', error)}") from error
+            time.sleep(0.2 * attempt)
+    found = md5_of(partial)
+    if found != md5:
+        partial.unlink()
+        raise DataError(f"{target.name} downloaded from {url} has md5 {found}, expected {md5}; it was removed")
+    partial.replace(target)
+
+
+def _continue(url: str, partial: Path, timeout: float) -> None:
+    have = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        resumed = response.status == 206
+        if not resumed:
+            have = 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        with (
+            partial.open("ab" if resumed else "wb") as file,
+            tqdm(
+                total=total, initial=have, unit="B", unit_scale=True, desc=partial.stem, disable=not sys.stderr.isatty()
+            ) as bar,
+        ):
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+        if total is not None and partial.stat().st_size < total:
+            raise OSError(f"the connection closed after {partial.stat().st_size} of {total} bytes")
+
+
+def enough_space(folder: Path, needed: int) -> None:
+    """Raise `DataError` if ``folder`` has less than ``needed`` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DataError(f"{folder} has {free >> 20} MiB free; the data need {needed >> 20} MiB")

@@ -1,0 +1,34 @@
+"""Errors that a user can act on: the command line prints their one line instead of a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InterplayError(Exception):
+    """Base of all errors with a message meant for the user; ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+
+class SpecError(InterplayError, ValueError):
+    """A specification, flag or study file asks for something impossible or unknown."""
+
+    exit_code = 2
+
+
+class DataError(InterplayError):
+    """Data are absent, damaged or not the published ones."""
+
+
+class SchemaError(InterplayError):
+    """A file on disk was written in a format that this version does not read."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt ``word``: the nearest known one if there is any, then all that are allowed."""
+    allowed = sorted(known)
+    close = get_close_matches(word, allowed, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed: {', '.join(allowed)}"

@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM as requests: once to stop at the next epoch boundary with a checkpoint, twice to stop at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+class StopRequest:
+    """A context in which the first SIGINT or SIGTERM sets ``requested`` and the second raises ``KeyboardInterrupt``.
+
+    Outside the main thread signals cannot be caught; there the context does nothing.
+    """
+
+    def __init__(self, *, announce: bool = True) -> None:
+        self.requested = False
+        self._announce = announce
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for name in (signal.SIGINT, signal.SIGTERM):
+                self._previous[name] = signal.signal(name, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name, handler in self._previous.items():
+            signal.signal(name, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        if self._announce:
+            print("\nstopping after this epoch, with a checkpoint; once more to stop at once", file=sys.stderr)

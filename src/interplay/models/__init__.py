@@ -1,0 +1,1 @@
+"""Networks under study: ``build.build(spec, shape, classes)`` makes the one a spec names."""

@@ -1,0 +1,103 @@
+"""Residual networks for 32x32 images: ResNet-18 with a CIFAR stem, and the 6n+2 family of the original paper.
+
+Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", arXiv 1512.03385 (section 4.2 for the CIFAR
+family). Initialisation is PyTorch's default for each layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+class PadShortcut(nn.Module):
+    """The paper's parameter-free shortcut (option A): every ``stride``-th pixel, new channels filled with zeros."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.before = (outputs - inputs) // 2
+        self.after = outputs - inputs - self.before
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[b, inputs, H, W] to [b, outputs, H/stride, W/stride]."""
+        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+
+
+class BasicBlock(nn.Module):
+    """relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, projection: bool) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(inputs, outputs, stride), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = _conv(outputs, outputs), nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            if projection:
+                self.shortcut = nn.Sequential(_conv(inputs, outputs, stride, kernel=1), nn.BatchNorm2d(outputs))
+            else:
+                self.shortcut = PadShortcut(inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[b, inputs, H, W] to [b, outputs, H/stride, W/stride]."""
+        out = functional.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return functional.relu(out + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """3x3 stem of stride 1 without max-pooling, stages of basic blocks, average pool, linear.
+
+    Args:
+        classes: outputs of the linear layer.
+        widths: channels of each stage; the stem has the first.
+        blocks: basic blocks of each stage. Every stage after the first begins with stride 2.
+        channels: channels of the images.
+        projection: 1x1 convolutions with batch norm where a block changes its shape (ResNet-18), else zero padding.
+    """
+
+    def __init__(
+        self, classes: int, widths: Sequence[int], blocks: Sequence[int], channels: int = 3, *, projection: bool
+    ) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(channels, widths[0]), nn.BatchNorm2d(widths[0])
+        stages: list[nn.Module] = []
+        inputs = widths[0]
+        for stage, (width, depth) in enumerate(zip(widths, blocks, strict=True)):
+            layers: list[nn.Module] = []
+            for block in range(depth):
+                stride = 2 if stage > 0 and block == 0 else 1
+                layers.append(BasicBlock(inputs, width, stride, projection=projection))
+                inputs = width
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.Sequential(*stages)
+        self.linear = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [b, channels, H, W] to logits [b, classes]."""
+        out = functional.relu(self.bn1(self.conv1(x)))
+        out = self.stages(out)
+        return self.linear(out.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+def resnet18(num_classes: int = 100, channels: int = 3) -> ResNet:
+    """ResNet-18 for 32x32 images: 11,220,132 parameters at 100 classes."""
+    return ResNet(num_classes, (64, 128, 256, 512), (2, 2, 2, 2), channels, projection=True)
+
+
+def cifar_resnet(depth: int, num_classes: int = 10, channels: int = 3) -> ResNet:
+    """ResNet of depth 6n+2 with 16, 32 and 64 channels; 269,722 parameters at depth 20 and 10 classes.
+
+    Raises:
+        ValueError: the depth is not 6n+2.
+    """
+    n, rest = divmod(depth - 2, 6)
+    if rest or n < 1:
+        raise ValueError(f"a CIFAR ResNet has depth 6n+2 (8, 14, 20, ...), not {depth}")
+    return ResNet(num_classes, (16, 32, 64), (n, n, n), channels, projection=False)

@@ -1,0 +1,270 @@
+"""The specification of one run: every knob that can change a number, and nothing else.
+
+Notation used throughout the lab (SI for this field): lr is the *peak* learning rate η; weight decay is λ; momentum μ
+follows torch's convention ``v = μ v + g`` (not ``v = μ v + (1-μ) g``, which differs by a factor 1-μ in η).
+
+Operational settings - device, number of threads, paths, worker counts, trackers, instruments, the speed path -
+are left out on purpose: they say where and how fast, not what is computed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, cast, get_args, get_type_hints
+
+from interplay.errors import SpecError, nearest
+
+SPEC_SCHEMA = 1
+"""Version of the set of knobs below; part of every run_id."""
+
+ModelName = Literal["resnet18", "resnet8", "resnet20", "cnn", "mlp"]
+OptimizerName = Literal["sgd", "sgdw", "sgds"]
+ScheduleName = Literal["cosine", "constant", "step", "linear"]
+AugmentName = Literal["crop_flip", "crop", "flip", "none"]
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What is known of a built-in dataset before any file is opened (image shape is C, H, W)."""
+
+    n_train: int
+    n_test: int
+    classes: int
+    shape: tuple[int, int, int]
+    fingerprint: str
+    augment: AugmentName
+
+
+# The fingerprints are recomputed from the published checksums (CIFAR) and from the images (digits) in the tests.
+DATASETS: dict[str, DatasetFacts] = {
+    "cifar10": DatasetFacts(50_000, 10_000, 10, (3, 32, 32), "cifar10:9188a832b2668b09", "crop_flip"),
+    "cifar100": DatasetFacts(50_000, 10_000, 100, (3, 32, 32), "cifar100:4981da126fbd7c54", "crop_flip"),
+    "digits": DatasetFacts(1_000, 797, 10, (1, 8, 8), "digits:631cb83de3a2ab62", "none"),
+}
+
+
+def _knob(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run, fully specified. Frozen and validated: an impossible value raises `SpecError` on construction.
+
+    Two specs that are equal describe the same computation, and ``run_id`` names it.
+    """
+
+    dataset: str = _knob("cifar100", "cifar10, cifar100, digits, or the path of an .npz file with your own images")
+    fingerprint: str = _knob("", "identity of the data; filled in from the published checksums or from the file")
+    train_limit: int | None = _knob(None, "train on this many images only, drawn by seed (default: all)")
+    val_split: int = _knob(0, "hold out this many training images for validation, drawn by seed")
+    label_noise: float = _knob(0.0, "fraction of training labels replaced by another class, drawn by seed")
+    augment: AugmentName | None = _knob(None, "training augmentation (default: crop_flip for CIFAR, else none)")
+    model: ModelName = _knob("resnet18", "network to train")
+    optimizer: OptimizerName = _knob(
+        "sgd", "sgd: decay coupled to the gradient, as torch; sgdw: decoupled; sgds: stable weight decay"
+    )
+    lr: float = _knob(0.1, "peak learning rate")
+    weight_decay: float = _knob(5e-4, "weight decay coefficient")
+    momentum: float = _knob(0.9, "momentum, torch convention v = momentum*v + g")
+    dampening: float = _knob(0.0, "dampening of the gradient in the momentum buffer")
+    nesterov: bool = _knob(False, "Nesterov momentum")
+    decay_on: Literal["all", "weights"] = _knob("all", "decay every parameter, or spare biases and normalisation")
+    batch_size: int = _knob(128, "images per step; the last short batch of an epoch is kept")
+    epochs: int = _knob(100, "passes over the training images")
+    schedule: ScheduleName = _knob("cosine", "shape of the learning rate over the run")
+    schedule_every: Literal["epoch", "step"] = _knob("epoch", "update the learning rate once an epoch or at every step")
+    warmup_epochs: int = _knob(0, "epochs of linear warm-up before the schedule starts")
+    milestones: tuple[float, ...] = _knob((0.5, 0.75), "step schedule: fractions of the run at which the rate drops")
+    gamma: float = _knob(0.1, "step schedule: factor of each drop")
+    precision: Literal["bf16", "fp32"] = _knob("bf16", "bf16 autocast over fp32 weights, or fp32 throughout")
+    seed: int = _knob(42, "seed of subset, label noise, initialisation, order and augmentation")
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay", "momentum", "dampening", "label_noise", "gamma"):
+            # 12 digits make 0.1*3 and 0.3 the same run; 0.1 + 0.2 style noise would otherwise split it in two.
+            self._set(name, float(f"{self._number(name):.12g}"))
+        for name in ("val_split", "batch_size", "epochs", "warmup_epochs", "seed"):
+            self._set(name, self._integer(name))
+        if self.train_limit is not None:
+            self._set("train_limit", self._integer("train_limit"))
+        self._set("milestones", tuple(float(x) for x in self.milestones))
+        self._check_choices()
+        self._check_ranges()
+        self._fill_from_dataset()
+        self._check_sizes()
+
+    # -- validation -----------------------------------------------------------------------------------------------
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _number(self, name: str) -> float:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise SpecError(f"{name} must be a finite number, not {value!r}")
+        return float(value)
+
+    def _integer(self, name: str) -> int:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+            raise SpecError(f"{name} must be a whole number, not {value!r}")
+        return int(value)
+
+    def _check_choices(self) -> None:
+        for name, allowed in choices().items():
+            value = getattr(self, name)
+            if value not in allowed and not (name == "augment" and value is None):
+                raise SpecError(f"unknown {name} {value!r}; {nearest(str(value), allowed)}")
+        if self.dataset not in DATASETS and not self.dataset.endswith(".npz"):
+            raise SpecError(
+                f"unknown dataset {self.dataset!r}; {nearest(self.dataset, DATASETS)}, or the path of an .npz file"
+            )
+        if not isinstance(self.nesterov, bool):
+            raise SpecError(f"nesterov must be true or false, not {self.nesterov!r}")
+
+    def _check_ranges(self) -> None:
+        def require(ok: bool, name: str, rule: str) -> None:
+            if not ok:
+                raise SpecError(f"{name} must be {rule}, not {getattr(self, name)!r}")
+
+        require(self.lr > 0, "lr", "greater than 0")
+        require(self.weight_decay >= 0, "weight_decay", "0 or greater")
+        require(0 <= self.momentum < 1, "momentum", "in [0, 1)")
+        require(0 <= self.dampening < 1, "dampening", "in [0, 1)")
+        require(0 <= self.label_noise <= 1, "label_noise", "in [0, 1]")
+        require(self.batch_size >= 1, "batch_size", "1 or greater")
+        require(self.epochs >= 1, "epochs", "1 or greater")
+        require(0 <= self.warmup_epochs < self.epochs, "warmup_epochs", f"in [0, epochs={self.epochs})")
+        require(self.train_limit is None or self.train_limit >= 1, "train_limit", "1 or greater")
+        require(self.val_split >= 0, "val_split", "0 or greater")
+        require(0 <= self.seed < 2**63, "seed", "in [0, 2**63)")
+        require(self.gamma > 0, "gamma", "greater than 0")
+        rising = list(self.milestones) == sorted(set(self.milestones))
+        require(rising and all(0 < x < 1 for x in self.milestones), "milestones", "rising fractions in (0, 1)")
+        if self.dampening and self.momentum == 0:
+            raise SpecError("dampening acts on the momentum buffer: it needs momentum > 0")
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise SpecError("nesterov needs momentum > 0 and dampening = 0 (as torch.optim.SGD)")
+
+    def _fill_from_dataset(self) -> None:
+        facts = DATASETS.get(self.dataset)
+        if self.augment is None:
+            self._set("augment", facts.augment if facts else "none")
+        if facts and not self.fingerprint:
+            self._set("fingerprint", facts.fingerprint)
+
+    def _check_sizes(self) -> None:
+        facts = DATASETS.get(self.dataset)
+        if facts:
+            self.training_images(facts.n_train)
+
+    def training_images(self, available: int) -> int:
+        """Number of images N that train, of ``available`` in the dataset; raises `SpecError` if they do not suffice."""
+        left = available - self.val_split
+        if left < 1:
+            raise SpecError(f"val_split {self.val_split} leaves no training image of {available}")
+        if self.train_limit is not None and self.train_limit > left:
+            raise SpecError(f"train_limit {self.train_limit} exceeds the {left} training images there are")
+        used = left if self.train_limit is None else self.train_limit
+        if self.batch_size > used:
+            raise SpecError(f"batch_size {self.batch_size} is larger than the {used} training images of this run")
+        return used
+
+    # -- identity -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def run_id(self) -> str:
+        """16 hex digits of SHA-256 over the whole resolved spec and the schema version.
+
+        The data enter by fingerprint, so a user's file may move without becoming another run.
+
+        Raises:
+            SpecError: the fingerprint of the data is not known yet (``data.resolve(spec)`` fills it in).
+        """
+        if not self.fingerprint:
+            raise SpecError(f"the data of {self.dataset!r} have no fingerprint yet: resolve the spec before naming it")
+        identity = self.to_dict()
+        if self.dataset not in DATASETS:
+            identity["dataset"] = "npz"
+        text = json.dumps({"schema": SPEC_SCHEMA, **identity}, sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def method(self) -> str:
+        """Label of the documented results file: SGD, SGDM, with +WD where there is decay, variants by their name."""
+        name = {"sgd": "SGD", "sgdw": "SGDW", "sgds": "SGDS"}[self.optimizer]
+        if self.momentum > 0:
+            name = name.replace("SGD", "SGDM")
+        return name + ("+WD" if self.weight_decay > 0 else "")
+
+    @property
+    def decay_gain(self) -> float:
+        """The factor m of SCIENCE: decay per step is η_t·λ/m.
+
+        m = (1-μ)/(1-dampening) for coupled and stable decay (momentum sums the decay over its memory; Nesterov
+        leaves that sum unchanged), m = 1 for decoupled decay.
+        """
+        return 1.0 if self.optimizer == "sgdw" else (1.0 - self.momentum) / (1.0 - self.dampening)
+
+    def stream(self, name: str, index: int = 0) -> int:
+        """Seed of one stream of random numbers (63 bits), independent of every other name, index and run seed.
+
+        Hashing keeps neighbouring seeds unrelated, which ``seed + index`` would not: epoch 2 of seed 42 and epoch 1 of
+        seed 43 would share their order.
+        """
+        digest = hashlib.sha256(f"{self.seed}/{name}/{index}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
+
+    # -- conversion -----------------------------------------------------------------------------------------------
+
+    def replace(self, **changes: Any) -> RunSpec:
+        """A copy with ``changes``; a new dataset takes its own fingerprint and augmentation unless they are given."""
+        if changes.get("dataset", self.dataset) != self.dataset:
+            changes = {"fingerprint": "", "augment": None, **changes}
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All knobs by name, as JSON types."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["milestones"] = list(self.milestones)
+        return values
+
+    @classmethod
+    def build(cls, values: Mapping[str, Any]) -> RunSpec:
+        """A spec from some knobs, defaults elsewhere; an unknown key raises `SpecError` naming the nearest one."""
+        known = knob_names()
+        for key in values:
+            if key not in known:
+                raise SpecError(f"unknown key {key!r}; {nearest(key, known)}")
+        return cls(**values)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
+        """The inverse of ``to_dict``: every knob must be there, since a silent default could change the run."""
+        missing = [name for name in knob_names() if name not in values]
+        if missing:
+            raise SpecError(f"the stored spec lacks {', '.join(missing)}")
+        return cls.build(values)
+
+
+def knob_names() -> tuple[str, ...]:
+    """Names of all knobs, in the order of the class."""
+    return tuple(f.name for f in dataclasses.fields(RunSpec))
+
+
+def choices() -> dict[str, tuple[str, ...]]:
+    """The allowed words of each knob that takes one of a list."""
+    found = {}
+    for name, kind in get_type_hints(RunSpec).items():
+        for part in (kind, *get_args(kind)):
+            words = get_args(part)
+            if words and all(isinstance(w, str) for w in words):
+                found[name] = cast(tuple[str, ...], words)
+    return found

@@ -1,0 +1,7 @@
+"""Words that the command line offers, kept apart so that it need not import torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+InstrumentName = Literal["weight_norm", "gradient_norm", "angle", "hessian"]

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import threading
+from pathlib import Path
+
+import pytest
+
+from interplay.errors import SchemaError
+from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.spec import RunSpec
+from interplay.store import files
+from interplay.store.checkpoints import checkpoint_name, publish
+from interplay.store.results import COLUMNS, DOCUMENTED
+from interplay.store.store import Store
+
+
+def record(seed: int = 42, status: Status = Status.FINISHED, acc: float = 55.5) -> RunRecord:
+    history = (EpochMetrics(1, 0.1, 1.0, 50.0, 1.5, 60.0), EpochMetrics(2, 0.05, 0.5, 50.0, 1.5, acc))
+    return RunRecord(RunSpec(dataset="digits", seed=seed), status, history, reason=None if acc else "x")
+
+
+def rows(store: Store) -> list[dict[str, str]]:
+    with store.results.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_committed_record_is_read_back_and_has_its_row(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.record(record().run_id) is None
+    assert store.commit(record())
+    found = store.record(record().run_id)
+    assert found is not None
+    assert found.committed_at
+    assert dataclasses.replace(found, committed_at="") == record()
+    folder = store.folder(found.run_id)
+    assert sorted(p.name for p in folder.iterdir()) == ["history.jsonl", "record.json", "spec.json"]
+    assert len((folder / "history.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_documented_columns_come_first_under_their_names(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.commit(record())
+    header = store.results.read_text().splitlines()[0].split(",")
+    assert tuple(header[:8]) == DOCUMENTED
+    assert DOCUMENTED == (
+        "method",
+        "batch_size",
+        "lr",
+        "wd",
+        "momentum",
+        "final_test_acc",
+        "final_train_loss",
+        "best_test_acc",
+    )
+    assert header == list(COLUMNS)
+    (row,) = rows(store)
+    assert (row["method"], row["lr"], row["wd"], row["final_test_acc"]) == ("SGDM+WD", "0.1", "0.0005", "55.5")
+    assert (row["seed"], row["status"], row["run_id"]) == ("42", "finished", record().run_id)
+
+
+def test_the_first_commit_wins_and_there_is_one_row(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.commit(record(acc=55.5))
+    assert not store.commit(record(acc=99.0))
+    assert [row["final_test_acc"] for row in rows(store)] == ["55.5"]
+    found = store.record(record().run_id)
+    assert found is not None
+    assert found.final_test_acc == 55.5
+
+
+def test_a_diverged_run_has_a_row_with_empty_cells(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.commit(dataclasses.replace(record(status=Status.DIVERGED), reason="not finite, alas"))
+    (row,) = rows(store)
+    assert (row["final_test_acc"], row["final_train_loss"], row["best_test_acc"]) == ("", "", "60.0")
+    assert (row["status"], row["reason"]) == ("diverged", "not finite, alas")
+
+
+def test_rows_stand_in_the_order_of_commits_even_when_clocks_go_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    store.commit(record(1))
+    (tmp_path / "results" / ".last_commit").write_text("2999-01-01T00:00:00.000000+00:00")
+    store.commit(record(2))
+    store.commit(record(3))
+    assert [row["seed"] for row in rows(store)] == ["1", "2", "3"]
+    assert [r.spec.seed for r in store.records()] == [1, 2, 3]
+    moments = [row["committed_at"] for row in rows(store)]
+    assert moments == sorted(moments)
+
+
+def test_many_writers_lose_and_double_nothing(tmp_path: Path) -> None:
+    wins: list[int] = []
+
+    def work(offset: int) -> None:
+        store = Store(tmp_path)
+        for seed in range(offset, offset + 12):
+            if store.commit(record(seed)):
+                wins.append(seed)
+
+    threads = [threading.Thread(target=work, args=(offset,)) for offset in (0, 4, 8, 12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(wins) == list(range(24))
+    assert sorted(int(row["seed"]) for row in rows(Store(tmp_path))) == list(range(24))
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.commit(record())
+    path = store.folder(record().run_id) / "record.json"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(SchemaError, match=str(path)):
+        store.record(record().run_id)
+
+
+def test_write_once_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: object, target: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(files.os, "link", refuse)
+    assert files.write_once(tmp_path / "x", "one")
+    assert not files.write_once(tmp_path / "x", "two")
+    assert (tmp_path / "x").read_text() == "one"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "name"),
+    [
+        ({}, "exp1_SGDM+WD_bs128_lr0.1_wd0.0005_mom0.9_best.pth"),
+        ({"momentum": 0, "weight_decay": 0, "lr": 1}, "exp1_SGD_bs128_lr1_wd0_mom0_best.pth"),
+        ({"seed": 7}, "exp1_SGDM+WD_bs128_lr0.1_wd0.0005_mom0.9_seed7_best.pth"),
+    ],
+)
+def test_documented_checkpoint_names(knobs: dict[str, float], name: str) -> None:
+    assert checkpoint_name(RunSpec(**knobs), "best", 1) == name  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_never_replaces_that_of_another_run(tmp_path: Path) -> None:
+    first, second = RunSpec(), RunSpec(epochs=50)  # the documented name does not tell them apart
+    for spec, text in ((first, "first"), (second, "second")):
+        folder = tmp_path / "runs" / spec.run_id
+        folder.mkdir(parents=True)
+        (folder / "best.pt").write_text(text)
+        publish(tmp_path, spec, folder, 1)
+    published = {p.name: p.read_text() for p in (tmp_path / "checkpoints").glob("*.pth")}
+    plain = "exp1_SGDM+WD_bs128_lr0.1_wd0.0005_mom0.9_best.pth"
+    assert published == {plain: "first", plain.replace("_best", f"_{second.run_id}_best"): "second"}
+    assert publish(tmp_path, first, tmp_path / "runs" / first.run_id, 1) == [tmp_path / "checkpoints" / plain]

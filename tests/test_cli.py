@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from interplay.cli import RunFlags, main, run_main, spelled_out
+from interplay.record import RunRecord
+from interplay.spec import RunSpec, knob_names
+
+QUICK = ["--dataset", "digits", "--model", "mlp", "--epochs", "3", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def rows() -> list[dict[str, str]]:
+    with Path("outputs/results/results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_its_folder_and_its_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *QUICK]) == 0
+    out = capsys.readouterr().out
+    (row,) = rows()
+    record = RunRecord.from_json(Path("outputs/runs", row["run_id"], "record.json").read_text())
+    assert float(row["final_test_acc"]) == record.final_test_acc
+    assert record.spec.precision == "fp32"
+    assert out.count("epoch ") == 3 + 1  # three lines, and "best epoch" in the summary
+    assert "No usable GPU: training on the CPU" in out
+    assert f"finished: test accuracy {record.final_test_acc:.2f} %" in out
+    assert "outputs/results/results.csv" in out
+
+
+def test_a_finished_run_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", *QUICK])
+    capsys.readouterr()
+    assert main(["run", *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert "This run is done already" in out
+    assert "epoch 1/3" not in out
+    assert len(rows()) == 1
+
+
+def test_the_documented_flags_and_defaults() -> None:
+    flags = "--batch_size 64 --lr 0.05 --wd 1e-3 --momentum 0.8 --epochs 7 --seed 3".split()
+    import tyro
+
+    found = tyro.cli(RunFlags, args=flags, use_underscores=True).spec()
+    assert found == RunSpec(batch_size=64, lr=0.05, weight_decay=1e-3, momentum=0.8, epochs=7, seed=3)
+    assert tyro.cli(RunFlags, args=[], use_underscores=True).spec() == RunSpec()
+    long = tyro.cli(RunFlags, args=["--weight_decay", "0.1", "--train-limit", "512"], use_underscores=True).spec()
+    assert (long.weight_decay, long.train_limit) == (0.1, 512)
+
+
+@pytest.mark.parametrize(
+    ("words", "precision"),
+    [
+        ([], "bf16"),
+        (["--use_amp"], "bf16"),
+        (["--use_amp", "true"], "bf16"),
+        (["--use_amp=True"], "bf16"),
+        (["--no_use_amp"], "fp32"),
+        (["--use_amp", "false"], "fp32"),
+        (["--use_amp=False"], "fp32"),
+    ],
+)
+def test_every_documented_spelling_of_mixed_precision(words: list[str], precision: str) -> None:
+    import tyro
+
+    assert tyro.cli(RunFlags, args=spelled_out(words), use_underscores=True).spec().precision == precision
+
+
+def test_every_knob_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    text = capsys.readouterr().out
+    for name in set(knob_names()) - {"fingerprint", "precision"}:
+        assert f"--{name}" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--lr", "-1"], "lr must be greater than 0"),
+        (["--lr", "fast"], "--lr"),
+        (["--batch_size", "60000"], "batch_size 60000 is larger than the 50000"),
+        (["--model", "resnet19"], "resnet18"),
+        (["--dataset", "imagenet"], "allowed: cifar10, cifar100, digits"),
+        (["--momentum", "1"], "momentum must be in [0, 1)"),
+        (["--learning_rate", "1"], "learning_rate"),
+        (["--use_amp", "maybe"], "maybe"),
+        (["--device", "tpu"], "allowed: auto, cpu, cuda"),
+        (["--device", "cuda:99"], "not there"),
+    ],
+)
+def test_impossible_values_exit_with_2_before_anything_is_loaded(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = run_main(words)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not Path("outputs").exists()
+
+
+def test_checkpoints_have_their_documented_names() -> None:
+    assert main(["run", *QUICK, "--save_checkpoints"]) == 0
+    names = sorted(p.name for p in Path("outputs/checkpoints").glob("*.pth"))
+    assert names == [f"SGDM+WD_bs128_lr0.1_wd0.0005_mom0.9_{kind}.pth" for kind in ("best", "final")]
+
+
+def test_absent_data_is_one_clear_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from interplay.data import cifar, download
+
+    monkeypatch.setattr(cifar, "_ADDRESS", "http://127.0.0.1:9/")
+    monkeypatch.setattr(cifar.locate, "__kwdefaults__", {"allow_modified": False, "address": "http://127.0.0.1:9/"})
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
+    assert main(["run", "--train_limit", "512"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: cifar100 is not in data. Put cifar-100-python.tar.gz")
+    assert "Traceback" not in err
+
+
+def interplay(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "interplay.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_at_the_epoch_and_the_same_command_goes_on(number: signal.Signals) -> None:
+    words = ["run", *QUICK, "--epochs", "400", "--label_noise", "0.2"]
+    process = interplay(*words)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch  20/"):
+            break
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopped after epoch" in err
+    assert not Path("outputs/results/results.csv").exists()
+
+    stopped = int(err.split("stopped after epoch")[1].split()[0].rstrip(";."))
+    assert 20 <= stopped < 400
+    again = interplay(*words)
+    out, err = again.communicate(timeout=120)
+    assert again.returncode == 0, err
+    assert next(line for line in out.splitlines() if line.startswith("epoch")).startswith(f"epoch {stopped + 1:>3}/400")
+    (row,) = rows()
+    resumed = json.loads(Path("outputs/runs", row["run_id"], "record.json").read_text())
+    assert main(["run", *QUICK, "--epochs", "400", "--label_noise", "0.2", "--output_dir", "whole"]) == 0
+    whole = json.loads(next(Path("whole/runs").glob("*/record.json")).read_text())
+    for one, other in zip(resumed["history"], whole["history"], strict=True):
+        assert (one["train_loss"], one["test_loss"]) == (other["train_loss"], other["test_loss"])
+
+
+def test_doctor_names_what_is_there_and_what_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "note     cifar100     not in data; the first run downloads it" in out
+    assert "ok       torch" in out
+
+
+@pytest.mark.slow
+def test_help_answers_in_under_half_a_second() -> None:
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "interplay.cli", "--help"], check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.5
+
+
+def test_check_gpu_tells_by_its_exit_code(root: Path) -> None:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, root / "check_gpu.py"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith("No usable GPU")
+    assert "PyTorch" in done.stdout
+
+
+def test_the_matrix_product_is_checked_exactly() -> None:
+    from interplay.doctor import product_is_right
+
+    assert product_is_right("cpu")
