@@ -64,7 +64,9 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         print(f"This run is done already; remove {store.folder(spec.run_id)} to run it again.")
         print(summary(done, store))
         return done
-    job = Job(settings.data_dir, device, save_checkpoints=settings.save_checkpoints, instruments=settings.instruments)
+    job = Job(
+        Path(settings.data_dir), device, save_checkpoints=settings.save_checkpoints, instruments=settings.instruments
+    )
     print(f"run {spec.run_id}: {describe(spec)}")
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
 
