@@ -1,6 +1,6 @@
 # make demo       train on built-in data and say where the results lie
 # make test       lint, types and the quick tests
-# make test-all   also the longer tests: real data, servers
+# make test-all   the longer tests: real data, servers
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -29,7 +29,7 @@ types: venv
 test: lint types
 	$(BIN)/pytest -m "not slow and not real_data" -n 2
 
-test-all: test
+test-all: venv
 	$(BIN)/pytest -m "slow or real_data" -n 2
 
 clean:

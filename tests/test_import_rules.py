@@ -30,10 +30,26 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": set(),
     "figures": {"analysis"},
     "report": {"analysis", "figures"},
+    # Around the composer: how it speaks, what it is called by.
+    "summary": set(),
     "progress": {"train"},
+    "console": {"executors", "study", "summary", "train"},
     "doctor": {"data"},
-    "lab": {"data", "study", "store", "trackers", "executors", "analysis", "figures", "report", "progress", "train"},
-    "cli": {"lab", "doctor", "train"},
+    "lab": {
+        "data",
+        "study",
+        "store",
+        "trackers",
+        "executors",
+        "analysis",
+        "figures",
+        "report",
+        "summary",
+        "progress",
+        "console",
+    },
+    "cli": {"lab", "doctor", "train", "study"},
+    "documented": {"cli", "lab", "doctor", "study", "executors"},
 }
 TORCH = {"data", "models", "optim", "train", "executors", "doctor", "lab"}
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from operator import getitem
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import tyro
 from tyro.conf import arg
@@ -18,6 +18,7 @@ from interplay.train.names import InstrumentName
 
 if TYPE_CHECKING:
     from interplay.lab import Settings
+    from interplay.study.study import Study
 
 _RENAMED = {"weight_decay": ("wd", ("--weight_decay",))}
 """Documented flag of a knob, and other spellings that are understood."""
@@ -65,7 +66,8 @@ class RunFlags(KnobFlags):  # type: ignore[misc]
         """The operational settings that the flags describe."""
         from interplay.lab import Settings
 
-        return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings)})
+        names = {f.name for f in dataclasses.fields(self)}
+        return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings) if f.name in names})
 
     def call(self) -> int:
         """Run it."""
@@ -73,6 +75,121 @@ class RunFlags(KnobFlags):  # type: ignore[misc]
 
         spec = self.spec()
         lab.run(spec, self.settings())
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class PlaceFlags:
+    """Where things lie."""
+
+    data_dir: Annotated[Path, arg(help="where datasets lie or are downloaded to")] = Path("data")
+    output_dir: Annotated[Path, arg(help="where runs, results, logs and checkpoints go")] = Path("outputs")
+
+
+@dataclasses.dataclass(kw_only=True)
+class MachineFlags(PlaceFlags):
+    """Where and how a study runs."""
+
+    gpus: Annotated[str | None, arg(help="all, 0, 0,1,2,3, 0-7 or 0,2-4,7 (default: the CPU)")] = None
+    per_gpu: Annotated[int, arg(help="runs at a time on one GPU (0: by its free memory)")] = 0
+    workers: Annotated[int, arg(help="on a CPU, runs at a time (0: one a core)")] = 0
+    executor: Annotated[Literal["local", "inline"], arg(help="worker processes, or this process")] = "local"
+    save_checkpoints: Annotated[bool, arg(help="keep the best and the final weights of each run")] = False
+    allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False
+    log: Annotated[bool, arg(help="write a log under logs/; --no_log to leave it")] = True
+
+    def settings(self) -> Settings:
+        """The operational settings that the flags describe."""
+        from interplay.lab import Settings
+
+        names = {f.name for f in dataclasses.fields(self)}
+        return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings) if f.name in names})
+
+
+@dataclasses.dataclass(kw_only=True)
+class OverrideFlags:
+    """Knobs that may be set for all runs of a study."""
+
+    dataset: Annotated[str | None, arg(help="train on other data than the study says")] = None
+    model: Annotated[str | None, arg(help="train another network")] = None
+    epochs: Annotated[int | None, arg(help="another number of epochs")] = None
+    train_limit: Annotated[int | None, arg(help="train on this many images only")] = None
+    seeds: Annotated[tuple[int, ...], arg(help="run every setting under each of these seeds")] = ()
+
+    def applied(self, study: Study) -> Study:
+        """``study`` with the knobs that were given."""
+        given = {name: getattr(self, name) for name in ("dataset", "model", "epochs", "train_limit")}
+        study = study.overridden(**{name: value for name, value in given.items() if value is not None})
+        return study.with_seeds(self.seeds) if self.seeds else study
+
+
+@dataclasses.dataclass(kw_only=True)
+class StudyFlags(OverrideFlags, MachineFlags):
+    """Run what is missing of a study: a documented set (lr-ordering, eta-lambda, batch-scaling) or a TOML file."""
+
+    name: Annotated[str, tyro.conf.Positional, arg(help="name of a set, or path of a .toml file")]
+    dry_run: Annotated[bool, arg(help="only say what there is to do and how long it may take")] = False
+
+    def call(self) -> int:
+        """Plan it, and unless told otherwise, run it."""
+        from interplay import lab
+        from interplay.study.files import load
+        from interplay.study.presets import PRESETS, preset
+
+        study = self.applied(load(self.name))
+        if self.dry_run:
+            others = [self.applied(preset(name)) for name in PRESETS if name != study.name]
+            print(lab.dry_run(study, self.settings(), others))
+        else:
+            lab.run_study(study, self.settings())
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class StatusFlags(OverrideFlags, MachineFlags):
+    """Say which runs are finished, running, diverged, interrupted or failed."""
+
+    name: Annotated[str | None, tyro.conf.Positional, arg(help="only this study (default: the whole store)")] = None
+
+    def call(self) -> int:
+        """Print the state."""
+        from interplay import lab
+        from interplay.study.files import load
+
+        print(lab.show_status(self.settings(), self.applied(load(self.name)) if self.name else None))
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class RetryFlags(OverrideFlags, MachineFlags):
+    """Run failed runs again."""
+
+    name: Annotated[str | None, tyro.conf.Positional, arg(help="only those of this study")] = None
+
+    def call(self) -> int:
+        """Run them, or say that there is none."""
+        from interplay import lab
+        from interplay.study.files import load
+
+        if lab.retry(self.settings(), self.applied(load(self.name)) if self.name else None) is None:
+            print("no run has failed")
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class RebuildFlags:
+    """Make results.csv anew from the folders of the runs."""
+
+    output_dir: Annotated[Path, arg(help="where the runs lie")] = Path("outputs")
+
+    def call(self) -> int:
+        """Rebuild, and name every row that no record stands behind."""
+        from interplay import lab
+
+        settings = lab.Settings(output_dir=self.output_dir)
+        for row in lab.rebuild(settings):
+            print(f"{row}\n  kept in {settings.store().aside}")
+        print(f"{settings.store().results} has {sum(1 for _ in settings.store().records())} rows")
         return 0
 
 
@@ -92,7 +209,14 @@ class DoctorFlags:
         return 1 if any(check.verdict == "problem" for check in checks) else 0
 
 
-COMMANDS: dict[str, Any] = {"run": RunFlags, "doctor": DoctorFlags}
+COMMANDS: dict[str, Any] = {
+    "run": RunFlags,
+    "study": StudyFlags,
+    "status": StatusFlags,
+    "retry": RetryFlags,
+    "rebuild": RebuildFlags,
+    "doctor": DoctorFlags,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,6 +243,9 @@ def call(commands: dict[str, Any], prog: str, argv: Sequence[str]) -> int:
     except InterplayError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -137,8 +264,8 @@ def spelled_out(argv: Sequence[str]) -> list[str]:
     while words:
         word = words.pop(0)
         name, equals, value = word.partition("=")
-        flag = name.replace("-", "_").removeprefix("__")
-        if flag not in _SWITCHES:
+        flag = name.removeprefix("--").replace("-", "_")
+        if not name.startswith("--") or flag not in _SWITCHES:
             args.append(word)
             continue
         if not equals and words and words[0].lower() in _TRUTH:
@@ -151,7 +278,12 @@ def spelled_out(argv: Sequence[str]) -> list[str]:
 
 
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_SWITCHES = {name for name, kind in get_type_hints(RunFlags).items() if kind is bool}
+_SWITCHES = {
+    field.name
+    for flags in (RunFlags, StudyFlags)
+    for field in dataclasses.fields(flags)
+    if field.type in ("bool", bool) or str(field.type).startswith("Annotated[bool")
+}
 
 
 if __name__ == "__main__":

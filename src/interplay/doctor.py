@@ -54,8 +54,10 @@ def _torch() -> Check:
 
 
 def _devices() -> list[Check]:
-    import torch
-
+    try:
+        import torch
+    except ImportError:
+        return []  # reported by the check before
     if not torch.cuda.is_available():
         built = torch.version.cuda
         why = "no driver or device found" if built else "this torch is built without CUDA"
@@ -107,12 +109,16 @@ def check_gpu() -> tuple[list[str], bool]:
     lines = [f"PyTorch {torch.__version__}", f"CUDA {torch.version.cuda}", f"cuDNN {cudnn_version()}"]
     if not torch.cuda.is_available():
         return [*lines, "No usable GPU: CUDA is not available to this PyTorch."], False
-    usable = True
+    usable = False
     for index in range(torch.cuda.device_count()):
-        right = product_is_right(f"cuda:{index}")
-        usable = usable and right
-        lines.append(f"GPU {index}: {gpu_line(index)}; matrix product {'right' if right else 'WRONG'}")
-    return lines, usable
+        try:
+            right = product_is_right(f"cuda:{index}")
+            result = f"matrix product {'right' if right else 'WRONG'}"
+        except RuntimeError as error:  # visible, but no kernel image for it, out of memory, or broken
+            right, result = False, f"cannot compute: {str(error).splitlines()[0]}"
+        usable = usable or right
+        lines.append(f"GPU {index}: {gpu_line(index)}; {result}")
+    return lines if usable else [*lines, "No usable GPU: none computed the product rightly."], usable
 
 
 def cudnn_version() -> int | None:

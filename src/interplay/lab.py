@@ -5,14 +5,34 @@ Importing it is cheap; torch is imported by the call that needs it.
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from interplay.data.identity import resolve
+from interplay.errors import InterplayError, SpecError
 from interplay.progress import RunProgress
-from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
+from interplay.store.results import ForeignRow
 from interplay.store.store import Store
+from interplay.study.study import Study, distinct
+from interplay.summary import best_settings, describe, outcome, setting
+
+if TYPE_CHECKING:
+    from interplay.executors.gpus import Slot
+    from interplay.executors.ledger import Report
+    from interplay.executors.worker import Job
+
+NO_GPU = "No usable GPU: training on the CPU, in fp32 (mixed precision is for GPUs)."
+
+
+class RunFailedError(InterplayError):
+    """A run or study did not come to its end; the message names what failed."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +41,17 @@ class Settings:
 
     Attributes:
         data_dir: where datasets lie or are downloaded to.
-        output_dir: where runs, results and checkpoints go.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: CPU threads of torch; 0 leaves torch's own choice.
+        output_dir: where runs, results, logs and checkpoints go.
+        device: of a single run: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads of a single run; 0 leaves torch's own choice. Workers of a study have one each.
         save_checkpoints: keep the best and the final weights.
         allow_modified_data: accept data files that are not the published ones, as different data.
         instruments: optional measurements, see `interplay.train.instruments`.
+        gpus: of a study: ``all``, ``0``, ``0,2-4``; ``None`` for the CPU.
+        per_gpu: runs at a time on one GPU; 0 chooses from free memory.
+        workers: on a CPU, runs at a time; 0 for one a core.
+        executor: ``local`` for worker processes, ``inline`` for this process.
+        log: write a log of each study under ``logs/``.
     """
 
     data_dir: str | Path = "data"
@@ -36,6 +61,36 @@ class Settings:
     save_checkpoints: bool = False
     allow_modified_data: bool = False
     instruments: tuple[str, ...] = ()
+    gpus: str | None = None
+    per_gpu: int = 0
+    workers: int = 0
+    executor: Literal["local", "inline"] = "local"
+    log: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "per_gpu", "workers"):
+            if getattr(self, name) < 0:
+                raise SpecError(f"{name} must be 0 or greater, not {getattr(self, name)}")
+
+    def store(self) -> Store:
+        """The store under ``output_dir``."""
+        return Store(Path(self.output_dir))
+
+    def job(self, device: str, experiment: int | None = None) -> Job:
+        """What workers are told."""
+        from interplay.executors.worker import Job
+
+        return Job(
+            data_dir=str(self.data_dir),
+            output_dir=str(self.output_dir),
+            device=device,
+            save_checkpoints=self.save_checkpoints,
+            experiment=experiment,
+            instruments=self.instruments,
+        )
+
+
+# -- one run ----------------------------------------------------------------------------------------------------------
 
 
 def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
@@ -50,52 +105,259 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
 
     from interplay.executors.gpus import choose_device, fitted
     from interplay.executors.stopping import StopRequest
-    from interplay.executors.worker import Job, execute
+    from interplay.executors.worker import End, Hooks, attempt
+    from interplay.store.claims import Claims
 
     settings = settings or Settings()
     device = choose_device(settings.device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    if device.type == "cpu" and settings.device == "auto":
-        print("No usable GPU: training on the CPU, in fp32 (mixed precision is for GPUs).")
+    if device == "cpu" and settings.device == "auto":
+        print(NO_GPU)
     spec = fitted(resolve(spec, Path(settings.data_dir), allow_modified_data=settings.allow_modified_data), device)
-    store = Store(Path(settings.output_dir))
-    if (done := store.record(spec.run_id)) is not None:
+    store = settings.store()
+    _reconcile(store)
+    if store.is_done(spec.run_id) and (done := store.record(spec.run_id)) is not None:
         print(f"This run is done already; remove {store.folder(spec.run_id)} to run it again.")
+        if settings.save_checkpoints and not (store.folder(spec.run_id) / "final.pt").exists():
+            print("It was run without --save_checkpoints, so there are no weights of it.")
         print(summary(done, store))
         return done
-    job = Job(
-        Path(settings.data_dir), device, save_checkpoints=settings.save_checkpoints, instruments=settings.instruments
-    )
     print(f"run {spec.run_id}: {describe(spec)}")
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
 
-        def on_epoch(metrics: EpochMetrics) -> bool:
+        def on_start(spec: RunSpec) -> None:
+            stop.armed = True
+
+        def on_epoch(spec: RunSpec, metrics: EpochMetrics) -> bool:
             progress.epoch(metrics)
             return stop.requested
 
-        record = execute(spec, store, job, on_epoch=on_epoch, on_batch=progress.batch)
-    print(summary(record, store))
-    return record
+        hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch))
+        ended = attempt(spec, store, Claims(store.runs, "interplay run"), settings.job(device), hooks)
+    match ended.end:
+        case End.COMMITTED | End.DONE:
+            record = ended.record or store.record(spec.run_id)
+            assert record is not None, "a run that is done has a record"
+            print(summary(record, store))
+            return record
+        case End.INTERRUPTED:
+            raise InterruptedRunError(ended.reason or "interrupted")
+        case End.TAKEN:
+            raise RunFailedError(f"another worker has this run ({ended.reason or 'see interplay status'})")
+        case End.FAILED:
+            raise RunFailedError(f"{ended.reason}\nThe traceback is in {store.folder(spec.run_id) / 'failed.json'}")
+        case _:
+            raise RunFailedError(ended.reason or str(ended.end))
 
 
-def describe(spec: RunSpec) -> str:
-    """The knobs that studies vary, in one line."""
-    return (
-        f"{spec.model} on {spec.dataset}, {spec.method}, lr {spec.lr:g}, weight decay {spec.weight_decay:g}, "
-        f"momentum {spec.momentum:g}, batch {spec.batch_size}, {spec.epochs} epochs, {spec.schedule}, seed {spec.seed}"
-    )
+class InterruptedRunError(InterplayError):
+    """Stopped because it was asked to; the same command goes on."""
+
+    exit_code = 130
 
 
 def summary(record: RunRecord, store: Store) -> str:
     """How a run ended and where everything lies."""
-    if record.status is Status.FINISHED:
-        result = (
-            f"finished: test accuracy {record.final_test_acc:.2f} % (best epoch {record.best_test_acc:.2f} %), "
-            f"training loss {record.final_train_loss:.4f}"
-        )
-    else:
-        result = f"{record.status}: {record.reason}"
     rate = record.images_per_second
     speed = f"{record.wall_seconds:.1f} s" + (f", {rate:,.0f} images/s in training" if rate else "")
-    return f"{result}; {speed}\nrecord  {store.folder(record.run_id)}\nresults {store.results}"
+    return f"{outcome(record)}; {speed}\nrecord  {store.folder(record.run_id)}\nresults {store.results}"
+
+
+# -- studies ----------------------------------------------------------------------------------------------------------
+
+
+def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
+    """``study`` with its data and precision settled, and the slots it will run on.
+
+    Raises:
+        SpecError: a GPU that is not there.
+        DataError: a file of the study is absent.
+    """
+    from interplay.executors.gpus import cpu_slots, fitted, gpu_slots
+
+    slots = cpu_slots(settings.workers) if settings.gpus is None else gpu_slots(settings.gpus, settings.per_gpu)
+    names = {spec.dataset for spec in study.specs}
+    known = {
+        name: resolve(
+            RunSpec(dataset=name, batch_size=1), Path(settings.data_dir), allow_modified_data=True
+        ).fingerprint
+        for name in names
+        if settings.allow_modified_data or name.endswith(".npz")
+    }
+    specs = [
+        fitted(spec.replace(fingerprint=known[spec.dataset]) if spec.dataset in known else spec, slots[0].device)
+        for spec in study.specs
+    ]
+    return dataclasses.replace(study, specs=tuple(specs)), slots
+
+
+def run_study(study: Study, settings: Settings | None = None) -> Report:
+    """Run what is missing of ``study`` and print how it goes.
+
+    Raises:
+        InterruptedRunError: stopped by a signal; what is finished is in the store, the rest goes on another time.
+        RunFailedError: some runs failed, or the sitting could not go on; the message names them.
+    """
+    from interplay.console import StudyProgress, log_path
+    from interplay.executors.inline import InlineExecutor
+    from interplay.executors.local import LocalExecutor
+    from interplay.executors.plan import plan
+    from interplay.executors.stopping import StopRequest
+
+    settings = settings or Settings()
+    study, slots = prepared(study, settings)
+    store = settings.store()
+    _reconcile(store)
+    planned = plan(study.specs, store)
+    print(study.header())
+    print(_counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
+    for spec in planned.failed:
+        print(f"  failed before: {setting(spec)} (interplay retry runs it again)")
+    if settings.gpus is None and planned.missing:
+        print(NO_GPU if settings.device == "auto" else "Training on the CPU.")
+    log = log_path(store.root, study) if settings.log and planned.missing else None
+    executor = InlineExecutor() if settings.executor == "inline" else LocalExecutor(slots)
+    job = settings.job(slots[0].device, study.experiment)
+    with StopRequest() as stop, StudyProgress(list(planned.missing), len(study.specs), log) as progress:
+        if log is not None:
+            progress.configuration(study, settings, [slot.name for slot in slots])
+        report = executor.run(planned.missing, store, job, progress, stop)
+        _conclude(study, report, store, stop.requested, progress.say)
+    return report
+
+
+def _counts(total: int, done: int, failed: int, missing: int) -> str:
+    return f"  {total} runs: {done} done, {missing} missing" + (f", {failed} failed" if failed else "")
+
+
+def _conclude(study: Study, report: Report, store: Store, stopped: bool, say: Callable[[str], None]) -> None:
+    records = [record for spec in study.specs if (record := store.record(spec.run_id)) is not None]
+    best = best_settings(records, study.experiment)
+    diverged = f", {report.diverged} of them diverged" if report.diverged else ""
+    elsewhere = f", {report.elsewhere} by other workers" if report.elsewhere else ""
+    say(f"{study.name}: {len(report.committed)} runs committed{diverged}{elsewhere}; results {store.results}")
+    if best:
+        say("best settings by mean final test accuracy (chosen on the test set):")
+        for line in best:
+            say(line)
+    for spec, reason in report.failed:
+        say(f"failed: {setting(spec)}: {reason}")
+    if report.problem:
+        raise RunFailedError(f"{report.problem}\n{len(report.left)} runs are left; the same command goes on with them")
+    if stopped and report.left:
+        raise InterruptedRunError(f"stopped with {len(report.left)} runs left; the same command goes on with them")
+    if report.failed:
+        raise RunFailedError(f"{len(report.failed)} of {len(study.specs)} runs failed; interplay retry runs them again")
+
+
+def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Study] = ()) -> str:
+    """What running ``study`` would do: runs in all, done, shared with ``others``, missing, and the expected time."""
+    from interplay.executors.plan import estimate, plan, readable
+    from interplay.executors.probe import probe
+
+    settings = settings or Settings()
+    study, slots = prepared(study, settings)
+    store = settings.store()
+    planned = plan(study.specs, store)
+    shared = set(study.specs) & set(distinct([prepared(other, settings)[0] for other in others]))
+    lines = [study.header(), _counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing))]
+    if others:
+        lines.append(f"  {len(shared)} of them shared with {', '.join(other.name for other in others)}")
+    if planned.missing:
+        records = (r for spec in planned.specs if (r := store.record(spec.run_id)) is not None)
+        expected = estimate(planned.missing, [*records, *_alike(store, planned.missing)], len(slots))
+        if expected is None:
+            _one_thread(slots)
+            expected = probe(planned.missing, slots[0].device, len(slots))
+        if expected is None:
+            lines.append("  no estimate: nothing like it has finished, and the shape of the data is not known")
+        else:
+            workers = f"{len(slots)} worker{'' if len(slots) == 1 else 's'}"
+            lines.append(
+                f"  about {readable(expected.wall_seconds)} with {workers} "
+                f"({readable(expected.run_seconds)} of work; from {expected.source})"
+            )
+    return "\n".join(lines)
+
+
+def _one_thread(slots: Sequence[Slot]) -> None:
+    import torch
+
+    if slots[0].device == "cpu":
+        torch.set_num_threads(1)
+
+
+def _alike(store: Store, missing: Sequence[RunSpec], most: int = 50) -> list[RunRecord]:
+    """Some finished runs of the same networks from other studies of this store, for the estimate."""
+    models = {spec.model for spec in missing}
+    found: list[RunRecord] = []
+    for run_id in store.run_ids():
+        if len(found) == most:
+            break
+        record = store.record(run_id) if store.is_done(run_id) else None
+        if record is not None and record.spec.model in models:
+            found.append(record)
+    return found
+
+
+def show_status(settings: Settings | None = None, study: Study | None = None) -> str:
+    """Finished, running (worker, epoch, remaining time), diverged, interrupted, failed (first line of the error)."""
+    from interplay.executors.plan import readable
+    from interplay.executors.status import status
+
+    settings = settings or Settings()
+    store = settings.store()
+    specs = prepared(study, settings)[0].specs if study is not None else None
+    found = status(store, specs)
+    lines = [
+        f"{len(found.finished)} finished, {len(found.running)} running, {len(found.diverged)} diverged, "
+        f"{len(found.interrupted)} interrupted, {len(found.failed)} failed"
+        + (f", {len(found.missing)} missing" if study is not None else "")
+    ]
+    for run_id, claim in found.running:
+        eta = f", about {readable(claim['eta'])} left" if claim.get("eta") is not None else ""
+        epoch = f"epoch {claim['epoch']}/{claim['epochs']}" if "epoch" in claim else "starting"
+        lines.append(f"running     {run_id}  {epoch}{eta}  on {claim.get('worker')} of {claim.get('host')}")
+    lines += [f"diverged    {record.run_id}  {setting(record.spec)}: {record.reason}" for record in found.diverged]
+    lines += [f"interrupted {run_id}  goes on when it is asked for again" for run_id in found.interrupted]
+    lines += [f"failed      {record.run_id}  {setting(record.spec)}: {record.reason}" for record in found.failed]
+    return "\n".join(lines)
+
+
+def retry(settings: Settings | None = None, study: Study | None = None) -> Report | None:
+    """Run failed runs again: those of ``study``, or all of the store; ``None`` if there is none."""
+    settings = settings or Settings()
+    store = settings.store()
+    wanted = {spec.run_id for spec in prepared(study, settings)[0].specs} if study is not None else None
+    failed = [run_id for run_id in store.run_ids() if store.has_failed(run_id) and (wanted is None or run_id in wanted)]
+    specs = tuple(store.spec(run_id) for run_id in failed)
+    if settings.gpus is None and any(spec.precision != "fp32" for spec in specs):
+        raise SpecError("some of the failed runs are for GPUs, in mixed precision: say which with --gpus")
+    if not specs:
+        return None
+    for run_id in failed:
+        store.forget_failure(run_id)
+    again = Study("retry", "Which of the failed runs work now?", (), "", "interplay retry", specs)
+    return run_study(again, settings)
+
+
+def rebuild(settings: Settings | None = None) -> list[ForeignRow]:
+    """Make results.csv anew from the run folders; returns the rows that had no record and are kept aside."""
+    return (settings or Settings()).store().rebuild()
+
+
+def back_up(settings: Settings) -> Path | None:
+    """Copy results.csv beside itself under ``backup/`` with the date; ``None`` if there is none."""
+    results = settings.store().results
+    if not results.exists():
+        return None
+    target = results.parent / "backup" / f"results_{datetime.now():%Y%m%d_%H%M%S}.csv"
+    target.parent.mkdir(exist_ok=True)
+    shutil.copy2(results, target)
+    return target
+
+
+def _reconcile(store: Store) -> None:
+    for row in store.reconcile():
+        print(f"note: results.csv {row}; kept in {store.aside}")

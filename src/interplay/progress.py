@@ -1,12 +1,10 @@
-"""How a single run shows itself: a bar on a terminal, plain lines in a file."""
+"""How runs and studies show themselves: live on a terminal, plain lines in a file."""
 
 from __future__ import annotations
 
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
-
-from tqdm import tqdm
 
 from interplay.record import EpochMetrics
 
@@ -36,6 +34,8 @@ class RunProgress:
         if not self._live:
             return
         if self._bar is None:
+            from tqdm import tqdm
+
             self._bar = tqdm(
                 total=progress.batches,
                 desc=f"epoch {progress.epoch}/{self.epochs}",
@@ -64,14 +64,14 @@ def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
     parts = [
         f"epoch {metrics.epoch:>{width}}/{epochs}",
         f"lr {metrics.lr:.4g}",
-        f"train {_number(metrics.train_loss)} ({_number(metrics.train_acc, '.2f')} %)",
-        f"test {_number(metrics.test_loss)} ({_number(metrics.test_acc, '.2f')} %)",
+        f"train {_pair(metrics.train_loss, metrics.train_acc)}",
+        f"test {_pair(metrics.test_loss, metrics.test_acc)}",
     ]
-    if metrics.val_acc is not None:
-        parts.append(f"val {_number(metrics.val_loss)} ({_number(metrics.val_acc, '.2f')} %)")
+    if metrics.val_loss is not None:
+        parts.append(f"val {_pair(metrics.val_loss, metrics.val_acc)}")
     parts.append(f"{metrics.seconds:.1f} s")
     return "  ".join(parts)
 
 
-def _number(value: float | None, form: str = ".4f") -> str:
-    return "not finite" if value is None else format(value, form)
+def _pair(loss: float | None, accuracy: float | None) -> str:
+    return "not finite" if loss is None or accuracy is None else f"{loss:.4f} ({accuracy:.2f} %)"

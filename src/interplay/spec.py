@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 from interplay.errors import SpecError, nearest
@@ -89,7 +89,7 @@ class RunSpec:
     def __post_init__(self) -> None:
         for name in ("lr", "weight_decay", "momentum", "dampening", "label_noise", "gamma"):
             # 12 digits make 0.1*3 and 0.3 the same run; 0.1 + 0.2 style noise would otherwise split it in two.
-            self._set(name, float(f"{self._number(name):.12g}"))
+            self._set(name, float(f"{self._number(name):.12g}") + 0.0)  # and -0.0 is 0.0
         for name in ("val_split", "batch_size", "epochs", "warmup_epochs", "seed"):
             self._set(name, self._integer(name))
         if self.train_limit is not None:
@@ -113,7 +113,8 @@ class RunSpec:
 
     def _integer(self, name: str) -> int:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not whole:
             raise SpecError(f"{name} must be a whole number, not {value!r}")
         return int(value)
 
@@ -254,11 +255,13 @@ class RunSpec:
         return cls.build(values)
 
 
+@cache
 def knob_names() -> tuple[str, ...]:
     """Names of all knobs, in the order of the class."""
     return tuple(f.name for f in dataclasses.fields(RunSpec))
 
 
+@cache
 def choices() -> dict[str, tuple[str, ...]]:
     """The allowed words of each knob that takes one of a list."""
     found = {}

@@ -92,7 +92,7 @@ def test_a_wrong_checksum_leaves_nothing_behind(server: Server, tmp_path: Path) 
 
 
 def test_what_has_arrived_is_kept_when_the_connection_fails_for_good(server: Server, tmp_path: Path) -> None:
-    server.cut_after = [100, 100, 100]
+    server.cut_after = [100, 100, 100, 0, 0, 0]  # an attempt that brings something does not count
     with pytest.raises(DataError, match="cannot download"):
         download(server.url + "file.bin", tmp_path / "file.bin", MD5)
     assert (tmp_path / "file.bin.part").stat().st_size == 300
@@ -114,3 +114,12 @@ def test_offline_and_absent_is_one_error_that_says_where_to_put_which_file(tmp_p
     assert f"into {tmp_path}" in message
     assert f"train, test into {tmp_path / 'cifar-100-python'}" in message
     assert "cannot download" in message
+
+
+def test_a_partial_file_of_another_version_is_started_anew(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.bin.part").write_bytes(b"x" * 1000)
+    download(server.url + "file.bin", tmp_path / "file.bin", MD5)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    (tmp_path / "long.part").write_bytes(CONTENT + b"more")
+    download(server.url + "long", tmp_path / "long", MD5)
+    assert (tmp_path / "long").read_bytes() == CONTENT

@@ -142,14 +142,13 @@ def test_documented_checkpoint_names(knobs: dict[str, float], name: str) -> None
     assert checkpoint_name(RunSpec(**knobs), "best", 1) == name  # type: ignore[arg-type]
 
 
-def test_a_checkpoint_never_replaces_that_of_another_run(tmp_path: Path) -> None:
+def test_the_documented_name_means_the_last_run_and_every_run_keeps_its_own_file(tmp_path: Path) -> None:
     first, second = RunSpec(), RunSpec(epochs=50)  # the documented name does not tell them apart
-    for spec, text in ((first, "first"), (second, "second")):
+    for spec, text in ((first, "first"), (second, "second"), (second, "second")):
         folder = tmp_path / "runs" / spec.run_id
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "best.pt").write_text(text)
         publish(tmp_path, spec, folder, 1)
-    published = {p.name: p.read_text() for p in (tmp_path / "checkpoints").glob("*.pth")}
-    plain = "exp1_SGDM+WD_bs128_lr0.1_wd0.0005_mom0.9_best.pth"
-    assert published == {plain: "first", plain.replace("_best", f"_{second.run_id}_best"): "second"}
-    assert publish(tmp_path, first, tmp_path / "runs" / first.run_id, 1) == [tmp_path / "checkpoints" / plain]
+    (only,) = (tmp_path / "checkpoints").iterdir()
+    assert (only.name, only.read_text()) == ("exp1_SGDM+WD_bs128_lr0.1_wd0.0005_mom0.9_best.pth", "second")
+    assert (tmp_path / "runs" / first.run_id / "best.pt").read_text() == "first"

@@ -28,27 +28,44 @@ def download(url: str, target: Path, md5: str, *, attempts: int = 3, timeout: fl
     """Fetch ``url``, continuing an earlier partial download; ``target`` appears only once its md5 is right.
 
     Raises:
-        DataError: no connection after ``attempts`` (what has arrived is kept for the next time), or a wrong checksum.
+        DataError: ``attempts`` in a row brought nothing (what has arrived is kept for next time), or a wrong checksum.
     """
     partial = target.with_name(target.name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(1, attempts + 1):
-        try:
-            _continue(url, partial, timeout)
-            break
-        except urllib.error.HTTPError as error:
-            if error.code == 416:  # nothing left to ask for: the partial file is already whole
-                break
-            raise DataError(f"{url} answers {error.code} {error.reason}") from error
-        except (OSError, HTTPException) as error:
-            if attempt == attempts:
-                raise DataError(f"cannot download {url}: {getattr(error, 'reason', error)}") from error
-            time.sleep(0.2 * attempt)
+    continued = partial.exists()
+    _fetch(url, partial, attempts, timeout)
     found = md5_of(partial)
+    if found != md5 and continued:  # what an earlier session left may be of another version
+        partial.unlink()
+        _fetch(url, partial, attempts, timeout)
+        found = md5_of(partial)
     if found != md5:
         partial.unlink()
         raise DataError(f"{target.name} downloaded from {url} has md5 {found}, expected {md5}; it was removed")
     partial.replace(target)
+
+
+def _fetch(url: str, partial: Path, attempts: int, timeout: float) -> None:
+    failures = 0
+    while True:
+        have = partial.stat().st_size if partial.exists() else 0
+        try:
+            _continue(url, partial, timeout)
+            return
+        except urllib.error.HTTPError as error:
+            if error.code == 416 and have:  # nothing left to ask for: the partial file is already whole
+                return
+            if error.code != 429 and error.code < 500:
+                raise DataError(f"{url} answers {error.code} {error.reason}") from error
+            problem: Exception = error
+        except (OSError, HTTPException) as error:
+            problem = error
+        # An attempt that brought something does not count: a slow and flaky line gets there too.
+        progressed = partial.exists() and partial.stat().st_size > have
+        failures = 0 if progressed else failures + 1
+        if failures == attempts:
+            raise DataError(f"cannot download {url}: {getattr(problem, 'reason', problem)}") from problem
+        time.sleep(0.2 * failures)
 
 
 def _continue(url: str, partial: Path, timeout: float) -> None:

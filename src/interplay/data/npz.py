@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,13 @@ def read(path: Path, expected: str) -> tuple[Images, Labels, Images, Labels]:
         raise DataError(f"{path} has changed: fingerprint {found}, but the run was specified with {expected}")
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise DataError(f"{path} holds a single array, not the archive that np.savez writes")
             missing = [key for key in _KEYS if key not in file.files]
             if missing:
                 raise DataError(f"{path} lacks {', '.join(missing)}; it must hold {', '.join(_KEYS)}")
             x_train, y_train, x_test, y_test = (file[key] for key in _KEYS)
-    except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise DataError(f"{path} is not a readable .npz file of plain arrays: {error}") from error
     train, test = _images(x_train, "x_train", path), _images(x_test, "x_test", path)
     if train.shape[1:] != test.shape[1:]:

@@ -15,11 +15,18 @@ import numpy as np
 from interplay.errors import DataError
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    # Python 3 writes the bytes of old pickles as _codecs.encode(text, "latin1"); no other codec is let through.
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"refused encoding {encoding!r}")
-    return text.encode("latin1")
+class _Latin1:
+    """Python 3 writes the bytes of old pickles as ``_codecs.encode(text, "latin1")``; no other codec is let through.
+
+    An instance without slots rather than a function: a pickle could change the attributes of a function.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, text: str, encoding: str) -> bytes:
+        if encoding not in ("latin1", "latin-1"):
+            raise pickle.UnpicklingError(f"refused encoding {encoding!r}")
+        return text.encode("latin1")
 
 
 _RECONSTRUCT = np.ndarray(0).__reduce__()[0]
@@ -28,7 +35,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1,
+    ("_codecs", "encode"): _Latin1(),
 }
 
 

@@ -1,36 +1,141 @@
-"""Which devices there are and which one a run gets."""
+"""Which devices there are, which of them a study gets, and how many runs share one."""
 
 from __future__ import annotations
 
-import torch
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from interplay.errors import SpecError
 from interplay.spec import RunSpec
 
+SLOT_BYTES = 12 * 2**30
+MAX_PER_GPU = 3
+"""One run of ResNet-18 at batch 512 takes less than 12 GiB; above three slots a GPU has no time left to share."""
 
-def choose_device(wish: str) -> torch.device:
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as CUDA_VISIBLE_DEVICES names it, with its free memory in bytes (``None``: unknown)."""
+
+    name: str
+    free: int | None = None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one worker process. ``visible`` is its CUDA_VISIBLE_DEVICES; empty on a CPU."""
+
+    name: str
+    device: str
+    visible: str = ""
+
+
+def visible_gpus() -> list[Gpu]:
+    """GPUs that this process may use, in CUDA's order, asked of the driver without starting CUDA."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        found = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(index))
+            found.append(Gpu(str(index), int(memory.free)))
+    finally:
+        pynvml.nvmlShutdown()
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return found
+    by_name = {gpu.name: gpu for gpu in found}
+    # CUDA reads the list up to the first name that it does not know; names may also be UUIDs.
+    return [
+        by_name.get(name.strip(), Gpu(name.strip())) for name in allowed.split(",") if name.strip() not in ("", "-1")
+    ]
+
+
+def parse_gpus(text: str, count: int) -> list[int]:
+    """Indices for ``all``, ``0``, ``0,1,2,3``, ``0-7`` or ``0,2-4,7``, in rising order.
+
+    Raises:
+        SpecError: another spelling, an index twice, or one that is not among the ``count`` that are there.
+    """
+    if text.strip() == "all":
+        if not count:
+            raise SpecError("--gpus all: there is no usable GPU; leave --gpus out to run on the CPU")
+        return list(range(count))
+    chosen: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise SpecError(f"--gpus {text}: {part!r} is neither a number nor a range such as 0-7; or say all")
+        chosen += range(int(first), int(last or first) + 1) if dash else [int(first)]
+    if len(set(chosen)) != len(chosen) or not chosen:
+        raise SpecError(f"--gpus {text}: every GPU may be named once")
+    if missing := [index for index in chosen if index >= count]:
+        there = f"there are {count} (0-{count - 1})" if count else "there is no usable GPU"
+        raise SpecError(f"--gpus {text}: no GPU {', '.join(map(str, missing))}; {there}")
+    return sorted(chosen)
+
+
+def gpu_slots(text: str, per_gpu: int, gpus: Sequence[Gpu] | None = None, device: str = "cuda:0") -> list[Slot]:
+    """Slots on the GPUs that ``text`` names, the first slot of every GPU before the second of any.
+
+    Args:
+        text: see `parse_gpus`.
+        per_gpu: slots a GPU; 0 chooses from its free memory.
+        gpus: what is there; by default what the driver says. Logical ones let tests go this way on a CPU.
+        device: what a worker calls the one GPU that it sees.
+    """
+    there = visible_gpus() if gpus is None else list(gpus)
+    chosen = [(index, there[index]) for index in parse_gpus(text, len(there))]
+    slots = [
+        Slot(f"gpu{index}" if each == 1 else f"gpu{index}.{slot}", device, gpu.name)
+        for index, gpu in chosen
+        for each in [per_gpu or slots_for(gpu)]
+        for slot in range(each)
+    ]
+    return sorted(slots, key=lambda slot: (int(slot.name.partition(".")[2] or 0), int(slot.name[3:].partition(".")[0])))
+
+
+def slots_for(gpu: Gpu) -> int:
+    """How many runs may share a GPU, by its free memory."""
+    return 1 if gpu.free is None else min(MAX_PER_GPU, max(1, gpu.free // SLOT_BYTES))
+
+
+def cpu_slots(workers: int) -> list[Slot]:
+    """One slot a core by default: two one-thread workers are faster than one with two threads."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [Slot(f"cpu{index}", "cpu") for index in range(workers or cores)]
+
+
+def choose_device(wish: str) -> str:
     """The device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         SpecError: no such word, or a GPU that is not there.
     """
+    import torch
+
     if wish == "cpu":
-        return torch.device("cpu")
+        return "cpu"
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wish == "auto":
-        return torch.device("cuda", 0) if count else torch.device("cpu")
+        return "cuda:0" if count else "cpu"
     kind, _, number = wish.partition(":")
     if kind != "cuda" or (number and not number.isdecimal()):
         raise SpecError(f"unknown device {wish!r}; allowed: auto, cpu, cuda, cuda:N")
     index = int(number or 0)
     if index >= count:
         raise SpecError(f"{wish} is not there: {count} usable GPU{'' if count == 1 else 's'}")
-    return torch.device("cuda", index)
+    return f"cuda:{index}"
 
 
-def fitted(spec: RunSpec, device: torch.device) -> RunSpec:
+def fitted(spec: RunSpec, device: str) -> RunSpec:
     """``spec`` with the precision that ``device`` offers: mixed precision is for GPUs, a CPU computes in float32.
 
     Precision changes the numbers, so it is settled before the run is named and not behind its back.
     """
-    return spec.replace(precision="fp32") if device.type == "cpu" else spec
+    return spec.replace(precision="fp32") if device == "cpu" else spec

@@ -12,11 +12,15 @@ from typing import Any, Self
 class StopRequest:
     """A context in which the first SIGINT or SIGTERM sets ``requested`` and the second raises ``KeyboardInterrupt``.
 
+    Until it is ``armed`` - while data load or download - the first one raises already.
+
     Outside the main thread signals cannot be caught; there the context does nothing.
     """
 
     def __init__(self, *, announce: bool = True) -> None:
         self.requested = False
+        self.armed = False
+        """Whether there is an epoch to wait for; before that a signal interrupts at once."""
         self._announce = announce
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -33,7 +37,7 @@ class StopRequest:
             signal.signal(name, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested or not self.armed:
             raise KeyboardInterrupt
         self.requested = True
         if self._announce:

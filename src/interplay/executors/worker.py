@@ -1,62 +1,184 @@
-"""One run from specification to committed record: where training, store and trackers meet."""
+"""One attempt at one run, from claim to committed record: where training, store and trackers meet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from interplay.data import splits
-from interplay.record import EpochMetrics, RunRecord
+from interplay.errors import DataError
+from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.store.checkpoints import publish
+from interplay.store.claims import Claims, Heartbeat, Lease, LeaseLostError
 from interplay.store.store import Store
 from interplay.train.checkpoint import Checkpoints
-from interplay.train.single import BatchMetrics, train
+from interplay.train.environment import environment
+from interplay.train.single import BatchMetrics, Interrupted, train
 
 
 @dataclass(frozen=True)
 class Job:
-    """Operational settings of a run: where and how, never what."""
+    """Operational settings that every run of a study shares: where and how, never what. Plain values, so that it can be
+    handed to another process as it is.
+    """
 
-    data_dir: Path
-    device: torch.device
+    data_dir: str
+    output_dir: str
+    device: str = "cpu"
     save_checkpoints: bool = False
     experiment: int | None = None
     instruments: tuple[str, ...] = ()
+    checkpoint_seconds: float = 300.0
+    lease: Lease = field(default_factory=Lease)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Job:
+        """The inverse of ``to_dict``."""
+        instruments = tuple(values["instruments"])
+        return cls(**{**values, "instruments": instruments, "lease": Lease(**values["lease"])})
 
 
-def execute(
-    spec: RunSpec,
-    store: Store,
-    job: Job,
-    *,
-    on_epoch: Callable[[EpochMetrics], bool | None] | None = None,
-    on_batch: Callable[[BatchMetrics], None] | None = None,
-) -> RunRecord:
-    """Train ``spec``, commit its record, give its checkpoints their names.
+class End(StrEnum):
+    """How an attempt ended."""
 
-    If another worker committed the same run meanwhile, that record stands and is returned.
+    COMMITTED = "committed"
+    """This attempt's record is the run's record."""
+    DONE = "done"
+    """The run had a record already, or another attempt was faster."""
+    TAKEN = "taken"
+    """Another worker has the run, or took it over."""
+    INTERRUPTED = "interrupted"
+    """Asked to stop; a checkpoint was left."""
+    FAILED = "failed"
+    """An error; it is noted in the store."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The GPU's memory did not suffice."""
+    UNABLE = "unable"
+    """Nothing is wrong with the run: the data are absent or the store cannot be written."""
 
-    Raises:
-        Interrupted, DataError, SpecError, CheckpointError: nothing is committed; the run can be started again.
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of an attempt; with the record where there is one and the reason where there is none."""
+
+    end: End
+    record: RunRecord | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What an attempt tells while it goes on. ``on_epoch`` returns True to stop the run at that epoch."""
+
+    on_start: Callable[[RunSpec], None] = lambda spec: None
+    on_epoch: Callable[[RunSpec, EpochMetrics], bool | None] = lambda spec, metrics: None
+    on_batch: Callable[[RunSpec, BatchMetrics], None] = lambda spec, progress: None
+
+
+def attempt(spec: RunSpec, store: Store, claims: Claims, job: Job, hooks: Hooks | None = None) -> Outcome:
+    """Claim ``spec``, train it, commit its record, give its checkpoints their names.
+
+    Nothing that goes wrong with the run is raised; the outcome says it, and the store has the traceback. Only
+    ``KeyboardInterrupt`` and the like pass.
     """
-    data = splits.load(spec, job.data_dir, job.device)
-    folder = store.open(spec)
+    hooks = hooks or Hooks()
+    try:
+        folder = store.open(spec)
+        claim = None if store.is_done(spec.run_id) else claims.take(spec.run_id)
+        if claim is None:
+            return Outcome(End.DONE if store.is_done(spec.run_id) else End.TAKEN)
+        with Heartbeat(claim, claims.lease) as heartbeat:
+            if store.is_done(spec.run_id):  # committed between the look and the claim
+                return Outcome(End.DONE)
+            return _claimed(spec, store, folder, job, hooks, heartbeat)
+    except LeaseLostError as error:
+        return Outcome(End.TAKEN, reason=str(error))
+    except OSError as error:
+        return Outcome(End.UNABLE, reason=f"cannot write or read: {error}")
 
-    def epoch_ended(metrics: EpochMetrics) -> bool | None:
-        store.add_epoch(spec.run_id, metrics)
-        return on_epoch(metrics) if on_epoch else None
 
-    checkpoints = Checkpoints(folder, keep=job.save_checkpoints)
-    record = train(
-        spec, data, on_epoch=epoch_ended, on_batch=on_batch, checkpoints=checkpoints, instruments=job.instruments
-    )
+def _claimed(spec: RunSpec, store: Store, folder: Path, job: Job, hooks: Hooks, heartbeat: Heartbeat) -> Outcome:
+    device = torch.device(job.device)
+    began: list[int] = []
+
+    def on_batch(progress: BatchMetrics) -> None:
+        heartbeat.progress(epoch=progress.epoch, epochs=spec.epochs, loss=progress.loss, accuracy=progress.accuracy)
+        hooks.on_batch(spec, progress)
+
+    def on_epoch(metrics: EpochMetrics) -> bool | None:
+        store.add_epoch(spec.run_id, metrics, first=not began)
+        began.append(metrics.epoch)
+        seconds = metrics.seconds * (spec.epochs - metrics.epoch)
+        heartbeat.progress(
+            epoch=metrics.epoch, epochs=spec.epochs, loss=metrics.train_loss, accuracy=metrics.test_acc, eta=seconds
+        )
+        return hooks.on_epoch(spec, metrics)
+
+    try:
+        data = load(spec, job.data_dir, job.device)
+        hooks.on_start(spec)
+        checkpoints = Checkpoints(folder, keep=job.save_checkpoints, every_seconds=job.checkpoint_seconds)
+        record = train(
+            spec, data, on_epoch=on_epoch, on_batch=on_batch, checkpoints=checkpoints, instruments=job.instruments
+        )
+    except Interrupted as error:
+        return Outcome(End.INTERRUPTED, reason=str(error))
+    except (LeaseLostError, OSError):
+        raise
+    except DataError as error:
+        return Outcome(End.UNABLE, reason=str(error))
+    except torch.cuda.OutOfMemoryError as error:
+        return Outcome(End.OUT_OF_MEMORY, reason=_line(error))
+    except Exception as error:
+        failed = failure(spec, _line(error), traceback.format_exc(), environment(device, "single"))
+        store.fail(failed)
+        return Outcome(End.FAILED, failed, failed.reason)
     if not store.commit(record):
-        standing = store.record(spec.run_id)
-        assert standing is not None, "a refused commit means that there is a record"
-        record = standing
+        return Outcome(End.DONE)
     publish(store.root, spec, folder, job.experiment)
-    return record
+    checkpoints.discard_last()
+    return Outcome(End.COMMITTED, record)
+
+
+def failure(spec: RunSpec, reason: str, trace: str | None = None, where: Mapping[str, Any] | None = None) -> RunRecord:
+    """The record of an attempt that failed for ``reason``."""
+    return RunRecord(spec, Status.FAILED, reason=reason, traceback=trace, environment=where or {})
+
+
+def load(spec: RunSpec, data_dir: str, device: str) -> splits.Splits:
+    """The data of ``spec``; runs in a row that train on the same data share them in memory."""
+    same = spec.replace(
+        **{name: getattr(_PLAIN, name) for name in _NOT_OF_THE_DATA},
+        # Only a draw makes the data depend on the seed.
+        seed=spec.seed if spec.train_limit is not None or spec.val_split or spec.label_noise else _PLAIN.seed,
+    )
+    loaded = _load(same, data_dir, device)
+    spec.training_images(len(loaded.train) + spec.val_split)  # the batch size was not part of the question
+    return loaded
+
+
+@lru_cache(maxsize=2)
+def _load(spec: RunSpec, data_dir: str, device: str) -> splits.Splits:
+    return splits.load(spec, Path(data_dir), device)
+
+
+_PLAIN = RunSpec(batch_size=1)
+_OF_THE_DATA = {"dataset", "fingerprint", "train_limit", "val_split", "label_noise", "seed"}
+_NOT_OF_THE_DATA = [name for name in _PLAIN.to_dict() if name not in _OF_THE_DATA]
+
+
+def _line(error: BaseException) -> str:
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -28,7 +28,8 @@ class SGD(Optimizer):
 
     In all three η is the *scheduled* rate. Decoupled decay here multiplies η, so at equal λ its rate of decay is
     1-μ times that of coupled decay; stable decay restores the equality by dividing by the sum of the momentum's
-    memory, 1/(1-μ), without letting decay pass through the buffer.
+    memory, 1/(1-μ), without letting decay pass through the buffer. The shrinkage and the step are subtracted at once,
+    rounded once: multiplying float32 weights by 1 - ηλ would round to no decay at all below ηλ = 3e-8.
 
     Args:
         params: parameters or groups, as for any optimiser.
@@ -83,17 +84,18 @@ class SGD(Optimizer):
         lr, mu, damp, decay = (_shaped(group[name], w) for name in ("lr", "momentum", "dampening", "weight_decay"))
         if group["decay"] == "coupled":
             g = g + decay * w
-        elif group["decay"] == "decoupled":
-            w.mul_(1 - lr * decay)
-        else:
-            w.mul_(1 - lr * decay * (1 - damp) / (1 - mu))
         state = self.state[w]
         if "momentum_buffer" not in state:
             v = state["momentum_buffer"] = g.clone()
         else:
             v = state["momentum_buffer"]
             v.mul_(mu).add_((1 - damp) * g)
-        w.sub_(lr * (g + mu * v) if group["nesterov"] else lr * v)
+        direction = g + mu * v if group["nesterov"] else v
+        if group["decay"] == "decoupled":
+            direction = direction + decay * w
+        elif group["decay"] == "stable":
+            direction = direction + decay * (1 - damp) / (1 - mu) * w
+        w.sub_(lr * direction)
 
 
 def _shaped(value: Tensor, like: Tensor) -> Tensor:

@@ -25,34 +25,18 @@ def checkpoint_name(spec: RunSpec, kind: str, experiment: int | None = None) -> 
 def publish(root: Path, spec: RunSpec, run_folder: Path, experiment: int | None = None) -> list[Path]:
     """Give the best and final checkpoint in ``run_folder`` their documented names under ``root/checkpoints``.
 
-    The documented name leaves out model, dataset and epochs. Where it is taken by another run, this one's is made
-    distinct by the run id: a file is never replaced by the weights of another run.
+    The documented name leaves out model, dataset and epochs, so it means the run that was committed last under it; the
+    file itself says which one that is (``run_id`` and ``spec``), and every run keeps its own under its folder.
     """
     published = []
-    folder = root / "checkpoints"
     for kind in ("best", "final"):
         source = run_folder / f"{kind}.pt"
-        if not source.exists():
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / checkpoint_name(spec, kind, experiment)
-        if target.exists() and _owner(target) != spec.run_id:
-            target = target.with_name(f"{target.stem.removesuffix('_' + kind)}_{spec.run_id}_{kind}.pth")
-        _second_name(source, target)
-        _owner_file(target).write_text(spec.run_id)
-        published.append(target)
+        if source.exists():
+            target = root / "checkpoints" / checkpoint_name(spec, kind, experiment)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _second_name(source, target)
+            published.append(target)
     return published
-
-
-def _owner_file(target: Path) -> Path:
-    return target.with_name(f".{target.name}.run_id")
-
-
-def _owner(target: Path) -> str | None:
-    try:
-        return _owner_file(target).read_text()
-    except FileNotFoundError:
-        return None
 
 
 def _second_name(source: Path, target: Path) -> None:
@@ -63,3 +47,4 @@ def _second_name(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, partial)  # another file system, or one without hard links
     partial.replace(target)
+    partial.unlink(missing_ok=True)  # renaming one name of a file onto another of its names leaves both

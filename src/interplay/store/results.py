@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from interplay.record import RunRecord
@@ -74,10 +75,71 @@ def row(record: RunRecord) -> str:
     return _line(_cell(value(record)) for value in COLUMNS.values())
 
 
+@dataclass(frozen=True)
+class ForeignRow:
+    """A line of results.csv that no record stands behind."""
+
+    line: int
+    """Number of the line in the file, the header being 1."""
+    text: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.why}: {self.text[:80]}"
+
+
+@dataclass(frozen=True)
+class OwnRow:
+    """A line of results.csv that names a run."""
+
+    line: int
+    text: str
+    """The line with its end."""
+    run_id: str
+
+    def foreign(self) -> ForeignRow:
+        """The same line, once it is known that no record says this."""
+        return ForeignRow(self.line, self.text.rstrip("\n"), f"the record of run {self.run_id} does not say this")
+
+
+@dataclass
+class Rows:
+    """The lines of a table: those that name a run, and the others."""
+
+    own: list[OwnRow] = field(default_factory=list)
+    foreign: list[ForeignRow] = field(default_factory=list)
+
+
+def parse(text: str) -> Rows:
+    """Sort the lines of a table. Rows of this lab never hold a line break, so every line stands for itself."""
+    rows = Rows()
+    lines = text.splitlines(keepends=True)
+    place = list(COLUMNS).index("run_id")
+    for number, line in enumerate(lines, start=1):
+        if number == 1 and line == header():
+            continue
+        cells = next(csv.reader([line]), [])
+        bare = line.rstrip("\r\n")
+        if number == 1 and cells[: len(DOCUMENTED)] == list(DOCUMENTED):
+            rows.foreign.append(ForeignRow(number, bare, "the header is of another version"))
+        elif len(cells) != len(COLUMNS) or not line.endswith("\n"):
+            rows.foreign.append(ForeignRow(number, bare, f"{len(cells)} cells where {len(COLUMNS)} belong"))
+        else:
+            rows.own.append(OwnRow(number, line, cells[place]))
+    return rows
+
+
+def without(text: str, run_id: str) -> str:
+    """``text`` less the row of ``run_id``."""
+    dropped = {row.line for row in parse(text).own if row.run_id == run_id}
+    lines = text.splitlines(keepends=True)
+    return "".join(line for number, line in enumerate(lines, start=1) if number not in dropped)
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return repr(value) if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, float) else " ".join(str(value).split())
 
 
 def _line(cells: Iterable[str]) -> str:

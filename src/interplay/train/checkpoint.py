@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from interplay.errors import InterplayError
 from interplay.spec import RunSpec
@@ -29,7 +32,8 @@ class CheckpointError(InterplayError):
 class Checkpoints:
     """Where and when a run writes checkpoints.
 
-    ``last.pt`` is for resuming: written when the run is asked to stop and every ``every_seconds``, removed at its end.
+    ``last.pt`` is for resuming: written when the run is asked to stop and every ``every_seconds``. Whoever keeps the
+    record removes it, with ``discard_last``, once the record is safe.
     ``best.pt`` and ``final.pt`` are written where ``keep`` asks for them.
     """
 
@@ -51,6 +55,10 @@ class Checkpoints:
     def final(self) -> Path:
         """Weights after the last epoch."""
         return self.folder / "final.pt"
+
+    def discard_last(self) -> None:
+        """Remove the checkpoint to resume from."""
+        self.last.unlink(missing_ok=True)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -78,12 +86,19 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path}") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
-    if not isinstance(state, dict) or state.get("schema") != CHECKPOINT_SCHEMA:
+        raise CheckpointError(f"{path} is not a readable checkpoint: {first_line(error)}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} is not a readable checkpoint: it holds a {type(state).__name__}")
+    if state.get("schema") != CHECKPOINT_SCHEMA:
         raise CheckpointError(
             f"{path} has checkpoint schema {state.get('schema')}, this version reads {CHECKPOINT_SCHEMA}"
         )
     return state
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a message, or the kind of error if it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def read_for(spec: RunSpec, path: Path, device: torch.device | str) -> dict[str, Any]:
@@ -91,4 +106,40 @@ def read_for(spec: RunSpec, path: Path, device: torch.device | str) -> dict[str,
     state = read(path, device)
     if state["run_id"] != spec.run_id:
         raise CheckpointError(f"{path} belongs to run {state['run_id']}, not to {spec.run_id}")
+    return state
+
+
+def load_checkpoint(
+    path: str | Path,
+    model: nn.Module | None = None,
+    optimizer: Optimizer | None = None,
+    scheduler: LRScheduler | None = None,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Load a checkpoint of this lab into ``model`` and, where given, its optimiser and scheduler.
+
+    Args:
+        path: such as ``outputs/checkpoints/exp1_SGDM+WD_bs128_lr0.1_wd0.0005_mom0.9_best.pth``.
+        model: takes the weights; those of a wrapped model (prefix ``module.``) fit as well.
+        optimizer: takes momentum and hyperparameters.
+        scheduler: takes its position in the schedule.
+        device: where the tensors are loaded to; a checkpoint from a GPU loads on a CPU.
+
+    Returns:
+        The whole checkpoint; ``metrics`` holds final_test_acc, best_test_acc (%), losses (nats) and epoch.
+
+    Raises:
+        CheckpointError: absent, damaged, or of a network with other layers.
+    """
+    state = read(Path(path), device)
+    try:
+        if model is not None:
+            weights = state["model_state_dict"]
+            model.load_state_dict({name.removeprefix("module."): value for name, value in weights.items()})
+        if optimizer is not None:
+            optimizer.load_state_dict(state["optimizer_state_dict"])
+        if scheduler is not None:
+            scheduler.load_state_dict(state["scheduler_state_dict"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not fit: {first_line(error)}") from error
     return state

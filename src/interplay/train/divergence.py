@@ -19,16 +19,18 @@ class DivergenceRule:
     - After the warm-up or a tenth of the run, whichever is longer:
       an epoch's mean loss above twice the loss of the first batch, or
       three epochs in a row with training accuracy within three standard deviations of chance, a loss no better than
-      that of even guessing, ln C, and no fall of the loss by a thousandth from one to the next. The last two
-      conditions spare runs whose rate is merely small.
+      that of even guessing, ln C, and no fall of the loss by a thousandth from one to the next, in a run that was
+      damaged: by its rate (an epoch's loss rose to 1.05 times that of the first batch) or by its decay (weights divided
+      by e³ or more so far, Λ = Σ η_t λ/m >= 3). A run whose rate is merely small also stays at chance, but undamaged.
     """
 
-    def __init__(self, spec: RunSpec, classes: int, images: int) -> None:
+    def __init__(self, spec: RunSpec, classes: int, images: int, steps_per_epoch: int) -> None:
         self._from_epoch = max(spec.warmup_epochs, math.ceil(0.1 * spec.epochs))
         chance = 1 / classes
         self._chance = 100 * (chance + 3 * math.sqrt(chance * (1 - chance) / images))
         self._guessing = math.log(classes)
         self._first_loss: float | None = None
+        self._decay_per_rate = spec.weight_decay / spec.decay_gain * steps_per_epoch
 
     def first_batch(self, loss: float) -> None:
         """Tell the loss before the first update."""
@@ -48,14 +50,23 @@ class DivergenceRule:
         last = history[-1]
         if last.train_loss is None or not math.isfinite(last.train_loss):
             return "the training loss is not finite"
+        if last.test_loss is None or not math.isfinite(last.test_loss):
+            return "the test loss is not finite"
         if last.epoch < self._from_epoch:
             return None
         if self._first_loss is not None and last.train_loss > 2 * self._first_loss:
             return f"training loss {last.train_loss:.4g} is above twice its start ({self._first_loss:.4g})"
         recent = history[-CHANCE_EPOCHS:]
-        if len(recent) == CHANCE_EPOCHS and all(self._at_chance(m) for m in recent) and not _falling(recent):
+        stuck = len(recent) == CHANCE_EPOCHS and all(self._at_chance(m) for m in recent) and not _falling(recent)
+        if stuck and self._damaged(history):
             return f"accuracy at chance ({last.train_acc:.2f} %) for {CHANCE_EPOCHS} epochs and the loss does not fall"
         return None
+
+    def _damaged(self, history: list[EpochMetrics]) -> bool:
+        highest = max(m.train_loss for m in history if m.train_loss is not None)
+        by_rate = self._first_loss is not None and highest > 1.05 * self._first_loss
+        by_decay = self._decay_per_rate * sum(m.lr for m in history) >= 3
+        return by_rate or by_decay
 
     def _at_chance(self, metrics: EpochMetrics) -> bool:
         loss, accuracy = metrics.train_loss, metrics.train_acc

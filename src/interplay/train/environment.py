@@ -26,7 +26,7 @@ def environment(device: torch.device, path: str) -> dict[str, Any]:
         "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "device": device.type,
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),

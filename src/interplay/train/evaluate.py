@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,12 +11,16 @@ from torch.nn import functional
 from interplay.data.batches import evaluation_batches
 from interplay.data.splits import Split, Splits
 
+Measured = tuple[float, float] | tuple[None, None]
+"""Mean cross-entropy (nats) and accuracy (%), or neither."""
+
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, splits: Splits, autocast: torch.autocast) -> tuple[float, float]:
+def evaluate(model: nn.Module, split: Split, splits: Splits, autocast: torch.autocast) -> Measured:
     """Mean cross-entropy (nats) and accuracy (%) over ``split``.
 
     Sums stay on the device; the host waits once, at the end. The network is returned to the mode it was in.
+    Both are ``None`` where the loss is not finite: the accuracy of such a network is that of always guessing class 0.
     """
     training = model.training
     model.eval()
@@ -26,7 +32,12 @@ def evaluate(model: nn.Module, split: Split, splits: Splits, autocast: torch.aut
         loss += functional.cross_entropy(logits.float(), labels, reduction="sum")
         correct += (logits.argmax(1) == labels).sum()
     model.train(training)
-    return loss.item() / len(split), 100 * correct.item() / len(split)
+    return measured(loss.item(), int(correct.item()), len(split))
+
+
+def measured(loss_sum: float, correct: int, images: int) -> Measured:
+    """Mean loss and accuracy (%) from sums; ``None`` for both where the loss is not finite."""
+    return (loss_sum / images, 100 * correct / images) if math.isfinite(loss_sum) else (None, None)
 
 
 def channels_last(images: Tensor) -> Tensor:

@@ -26,11 +26,12 @@ from interplay.train.checkpoint import Checkpoints
 from interplay.train.collapse import collapse_variables
 from interplay.train.divergence import DivergenceRule
 from interplay.train.environment import environment
-from interplay.train.evaluate import channels_last, evaluate
+from interplay.train.evaluate import Measured, channels_last, evaluate, measured
 from interplay.train.instruments import Instruments
 
 LOOK_EVERY = 50
-"""Batches between two looks at the loss. On a GPU each look makes the host wait; a CPU looks at every batch."""
+LOOK_SECONDS = 1.0
+"""Batches, or seconds if they pass sooner, between two looks at the loss: on a GPU each look makes the host wait."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def train(
         spec: what to compute.
         splits: its data; training happens on the device where they lie.
         on_epoch: called with the metrics of each epoch as it ends; returns True to stop the run there.
-        on_batch: called every `LOOK_EVERY` batches and at the last one of each epoch.
+        on_batch: called every `LOOK_EVERY` batches, at the last one of each epoch, and at least about once a second.
         checkpoints: where to leave checkpoints. If there is one of this run to go on from, the run goes on from it; on
             a CPU with the same number of threads it then ends with the very same bits as if it had never stopped.
         instruments: names of optional measurements, see `instruments`.
@@ -100,7 +101,7 @@ def train(
         status=Status.FINISHED if reason is None else Status.DIVERGED,
         reason=reason,
         history=tuple(run.history),
-        environment=environment(splits.device, "single"),
+        environment=run.environment,
         collapse=collapse_variables(spec, run.batches.steps),
         model_class=type(run.model).__name__,
         parameters=parameter_count(run.model),
@@ -127,7 +128,9 @@ class _Run:
         self.batches = TrainingBatches(spec, splits)
         self.instruments = Instruments(instruments, self.model, spec, splits)
         self.autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bf16")
-        self.rule = DivergenceRule(spec, splits.classes, len(splits.train))
+        self.rule = DivergenceRule(spec, splits.classes, len(splits.train), self.batches.steps)
+        # Read at the start: files may change while a long run goes on.
+        self.environment = environment(device, "single")
         self.history: list[EpochMetrics] = []
         self.epoch = 0
         self._began = self._saved = time.perf_counter()
@@ -141,7 +144,7 @@ class _Run:
 
     def train_epoch(self, on_batch: Callable[[BatchMetrics], None] | None) -> tuple[EpochMetrics, str | None]:
         """One pass over the training images and one evaluation; with the reason if the loss stopped being finite."""
-        began = time.perf_counter()
+        began = looked = time.perf_counter()
         device = self.splits.device
         loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -164,39 +167,40 @@ class _Run:
             seen += len(labels)
             if self.epoch == 1 and batch == 1:
                 self.rule.first_batch(loss.item())
-            last = batch == self.batches.steps
-            if last or batch % LOOK_EVERY == 0 or device.type == "cpu":
+            due = batch == self.batches.steps or batch % LOOK_EVERY == 0 or time.perf_counter() - looked > LOOK_SECONDS
+            if due or device.type == "cpu":
                 reason = self.rule.batch(loss_sum.item())
-                if on_batch is not None and (last or batch % LOOK_EVERY == 0):
-                    mean, accuracy = loss_sum.item() / seen, 100 * correct.item() / seen
-                    on_batch(BatchMetrics(self.epoch, batch, self.batches.steps, mean, accuracy, rates[batch - 1]))
-                if reason:
-                    break
+            if due and on_batch is not None:
+                looked = time.perf_counter()
+                mean, accuracy = loss_sum.item() / seen, 100 * correct.item() / seen
+                on_batch(BatchMetrics(self.epoch, batch, self.batches.steps, mean, accuracy, rates[batch - 1]))
+            if reason:
+                break
         trained = time.perf_counter() - began
-        return self._measure(
-            rates[0], loss_sum.item() / seen, 100 * correct.item() / seen, seen, trained, began
-        ), reason
+        training = measured(loss_sum.item(), int(correct.item()), seen)
+        return self._end_epoch(rates[0], training, seen, trained, began), reason
 
-    def _measure(
-        self, lr: float, train_loss: float, train_acc: float, seen: int, trained: float, began: float
-    ) -> EpochMetrics:
-        test_loss, test_acc = evaluate(self.model, self.splits.test, self.splits, self.autocast)
-        val_loss, val_acc = None, None
-        if self.splits.val is not None:
-            val_loss, val_acc = evaluate(self.model, self.splits.val, self.splits, self.autocast)
-        measured = self.instruments.end_epoch()
+    def _end_epoch(self, lr: float, training: Measured, seen: int, trained: float, began: float) -> EpochMetrics:
+        test: Measured = (None, None)
+        val: Measured = (None, None)
+        instruments: dict[str, float] = {}
+        if training[0] is not None:  # a network that is not finite has nothing to measure
+            test = evaluate(self.model, self.splits.test, self.splits, self.autocast)
+            if self.splits.val is not None:
+                val = evaluate(self.model, self.splits.val, self.splits, self.autocast)
+            instruments = self.instruments.end_epoch()
         return EpochMetrics(
             epoch=self.epoch,
             lr=lr,
-            train_loss=_finite(train_loss),
-            train_acc=train_acc,
-            test_loss=_finite(test_loss),
-            test_acc=test_acc,
-            val_loss=None if val_loss is None else _finite(val_loss),
-            val_acc=val_acc,
+            train_loss=training[0],
+            train_acc=training[1],
+            test_loss=test[0],
+            test_acc=test[1],
+            val_loss=val[0],
+            val_acc=val[1],
             seconds=time.perf_counter() - began,
             images_per_second=seen / trained,
-            instruments={name: _finite(value) for name, value in measured.items()},
+            instruments={name: _finite(value) for name, value in instruments.items()},
         )
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
@@ -206,27 +210,21 @@ class _Run:
         if self.checkpoints is None:
             return
         due = time.perf_counter() - self._saved > self.checkpoints.every_seconds
-        if self.checkpoints.keep:
-            accuracies = [m.test_acc or 0.0 for m in self.history]
-            # The first of equals is the best one, as max() over the history finds it.
-            if accuracies.index(max(accuracies)) == len(accuracies) - 1:
-                checkpoint.save(self.checkpoints.best, self.state())
+        if self.checkpoints.keep and _best(self.history) is self.history[-1]:
+            checkpoint.save(self.checkpoints.best, self.state())
         if stopping or (due and self.epoch < self.spec.epochs):
             checkpoint.save(self.checkpoints.last, self.state())
             self._saved = time.perf_counter()
 
     def finish(self, *, diverged: bool) -> None:
-        """Leave the final weights where they are wanted and remove the checkpoint to resume from."""
-        if self.checkpoints is None:
-            return
-        if self.checkpoints.keep and not diverged:
+        """Leave the final weights where they are wanted."""
+        if self.checkpoints is not None and self.checkpoints.keep and not diverged:
             checkpoint.save(self.checkpoints.final, self.state())
-        self.checkpoints.last.unlink(missing_ok=True)
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on, and the metrics so far."""
         last = self.history[-1]
-        best = max(self.history, key=lambda m: m.test_acc or 0.0)
+        best = _best(self.history)
         return {
             "run_id": self.spec.run_id,
             "spec": self.spec.to_dict(),
@@ -239,12 +237,13 @@ class _Run:
                 "final_test_acc": last.test_acc,
                 "final_test_loss": last.test_loss,
                 "final_train_loss": last.train_loss,
-                "best_test_acc": best.test_acc,
-                "best_epoch": best.epoch,
+                "best_test_acc": best.test_acc if best else None,
+                "best_epoch": best.epoch if best else None,
             },
             "history": [m.to_dict() for m in self.history],
             "first_batch_loss": self.rule.state(),
             "seconds": self.seconds(),
+            "environment": self.environment,
         }
 
     def _resume(self, checkpoints: Checkpoints) -> None:
@@ -254,8 +253,17 @@ class _Run:
         self.history = [EpochMetrics.from_dict(m) for m in state["history"]]
         self.epoch = state["epoch"]
         self._seconds_before = state["seconds"]
+        earlier = dict(state["environment"])
+        self.environment["earlier_sittings"] = [*earlier.pop("earlier_sittings", []), earlier]
+        if checkpoints.best.exists() and checkpoint.read(checkpoints.best)["epoch"] > self.epoch:
+            checkpoints.best.unlink()  # of epochs that a kill undid and that this sitting trains again
         if state["first_batch_loss"] is not None:
             self.rule.first_batch(state["first_batch_loss"])
+
+
+def _best(history: Sequence[EpochMetrics]) -> EpochMetrics | None:
+    """The epoch with the highest test accuracy, the first of equals; ``None`` if none was measured."""
+    return max((m for m in history if m.test_acc is not None), key=lambda m: m.test_acc or 0.0, default=None)
 
 
 def scheduler_state(spec: RunSpec, epoch: int, optimizer: Optimizer) -> dict[str, Any]:

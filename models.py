@@ -1,0 +1,6 @@
+"""The documented import: ``from models import resnet18``."""
+
+from interplay.models.resnet import cifar_resnet, resnet18
+from interplay.models.small import MLP, SmallCNN
+
+__all__ = ["MLP", "SmallCNN", "cifar_resnet", "resnet18"]

@@ -1,0 +1,54 @@
+"""Runs in this very process, one after the other: for debugging, for tests, and for a single run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from interplay.executors.base import Executor, Listener
+from interplay.executors.ledger import Ledger, Report
+from interplay.executors.stopping import StopRequest
+from interplay.executors.worker import Hooks, Job, attempt
+from interplay.record import EpochMetrics
+from interplay.spec import RunSpec
+from interplay.store.claims import Claims
+from interplay.store.store import Store
+from interplay.train.single import BatchMetrics
+
+_NAME = "inline"
+
+
+class InlineExecutor(Executor):
+    """The contract of all executors without processes. A run that kills its process kills this one."""
+
+    def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
+        """See `Executor.run`."""
+        ledger = Ledger(specs, store)
+        claims = Claims(store.runs, _NAME, job.lease)
+
+        def on_start(spec: RunSpec) -> None:
+            stop.armed = True
+            listener.started(_NAME, spec)
+
+        def on_epoch(spec: RunSpec, metrics: EpochMetrics) -> bool:
+            listener.epoch(_NAME, spec, metrics)
+            return stop.requested
+
+        def on_batch(spec: RunSpec, progress: BatchMetrics) -> None:
+            listener.batch(_NAME, spec, progress)
+
+        hooks = Hooks(on_start, on_epoch, on_batch)
+        while not ledger.finished:
+            if stop.requested:
+                ledger.stop()
+            spec = ledger.next()
+            if spec is None:
+                time.sleep(0.05)
+                continue
+            outcome = attempt(spec, store, claims, job, hooks)
+            stop.armed = False
+            if stop.requested:
+                ledger.stop()
+            ledger.ended(spec, outcome)
+            listener.ended(_NAME, spec, outcome)
+        return ledger.close()

@@ -1,0 +1,274 @@
+"""All GPUs or cores of this machine: a supervisor with one worker process a slot."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from interplay.executors.base import Executor, Listener
+from interplay.executors.gpus import Slot
+from interplay.executors.ledger import Ledger, Report
+from interplay.executors.stopping import StopRequest
+from interplay.executors.worker import End, Job, Outcome
+from interplay.record import EpochMetrics, RunRecord
+from interplay.spec import RunSpec
+from interplay.store.store import Store
+from interplay.train.single import BatchMetrics
+
+MAX_START_FAILURES = 3
+"""Worker processes of one slot that may die in a row before they are ready."""
+
+
+@dataclass
+class Worker:
+    """One worker process and what it is doing."""
+
+    slot: Slot
+    process: subprocess.Popen[str]
+    events: IO[bytes]
+    errors: IO[bytes]
+    spec: RunSpec | None = None
+    ready: bool = False
+    heard: float = field(default_factory=time.monotonic)
+    partial: bytes = b""
+
+    def send(self, order: dict[str, Any]) -> None:
+        """Write one order; a process that is gone is noticed by its events ending."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(json.dumps(order) + "\n")
+            self.process.stdin.flush()
+
+    def last_words(self) -> str:
+        """The end of what the process wrote to its standard error."""
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
+
+class LocalExecutor(Executor):
+    """One process a slot, CUDA_VISIBLE_DEVICES set before it starts.
+
+    A worker that dies is noticed at once, because its pipe ends; its run is tried again in a new process, and marked
+    failed after ``max_attempts``. A worker without a sign of progress for the lease's ``hang`` is killed and counts as
+    dead. After a GPU ran out of memory its slots become one fewer, down to one.
+
+    Args:
+        slots: where workers go.
+        threads: CPU threads of each worker (0: torch's choice).
+        max_attempts: how often a run may kill its worker.
+    """
+
+    def __init__(self, slots: Sequence[Slot], threads: int = 1, max_attempts: int = 3) -> None:
+        self.slots, self.threads, self.max_attempts = list(slots), threads, max_attempts
+
+    def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
+        """See `Executor.run`."""
+        if not specs:
+            return Report()
+        sitting = _Sitting(self, Ledger(specs, store, self.max_attempts), job, listener)
+        stop.armed = True
+        try:
+            sitting.start(min(len(self.slots), len(specs)))
+            while not sitting.ledger.finished:
+                if stop.requested:
+                    sitting.stop()
+                sitting.turn()
+            return sitting.ledger.close()
+        finally:
+            stop.armed = False
+            sitting.end()
+
+
+class _Sitting:
+    """The state of one call of ``run``."""
+
+    def __init__(self, executor: LocalExecutor, ledger: Ledger, job: Job, listener: Listener) -> None:
+        self.executor, self.ledger, self.job, self.listener = executor, ledger, job, listener
+        self.workers: dict[str, Worker] = {}
+        self._selector = selectors.DefaultSelector()
+        self._start_failures: dict[str, int] = {}
+        self._stopping = False
+
+    # -- processes ------------------------------------------------------------------------------------------------
+
+    def start(self, count: int) -> None:
+        """Start the workers of the first ``count`` slots."""
+        for slot in self.executor.slots[:count]:
+            self._spawn(slot)
+
+    def _spawn(self, slot: Slot) -> None:
+        reading, writing = os.pipe()
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": slot.visible}
+        if self.executor.threads:
+            environment |= {"OMP_NUM_THREADS": str(self.executor.threads)}
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        process = subprocess.Popen(
+            [sys.executable, "-m", "interplay.executors.child", "--events", str(writing)],
+            stdin=subprocess.PIPE,
+            stdout=errors,
+            stderr=errors,
+            pass_fds=[writing],
+            env=environment,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the supervisor alone
+        )
+        os.close(writing)
+        os.set_blocking(reading, False)
+        worker = Worker(slot, process, os.fdopen(reading, "rb", buffering=0), errors)
+        self.workers[slot.name] = worker
+        self._selector.register(worker.events, selectors.EVENT_READ, worker)
+        job = {**self.job.to_dict(), "device": slot.device}
+        worker.send({"job": job, "threads": self.executor.threads, "worker": f"{slot.name} of {os.getpid()}"})
+
+    def _remove(self, worker: Worker) -> None:
+        self._selector.unregister(worker.events)
+        del self.workers[worker.slot.name]
+        worker.events.close()
+        if worker.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                worker.process.stdin.close()
+        worker.process.wait()
+        worker.errors.close()
+
+    def end(self) -> None:
+        """Let idle workers go and kill those that still run: the sitting is over or was cut short."""
+        for worker in list(self.workers.values()):
+            if worker.spec is not None:
+                worker.process.kill()
+            elif worker.process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    worker.process.stdin.close()
+            try:
+                worker.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+            self._remove(worker)
+        self._selector.close()
+
+    def stop(self) -> None:
+        """Ask every worker to stop at its next epoch; hand out nothing more."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self.ledger.stop()
+        for worker in self.workers.values():
+            worker.send({"stop": True})
+
+    # -- one turn of the loop -------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Hand out runs, hear what workers have to say, look after those that say nothing."""
+        self._hand_out()
+        for key, _ in self._selector.select(timeout=0.2):
+            self._hear(key.data)
+        self._look_for_hangs()
+
+    def _hand_out(self) -> None:
+        for worker in self.workers.values():
+            if worker.ready and worker.spec is None and (spec := self.ledger.next()) is not None:
+                worker.spec, worker.heard = spec, time.monotonic()
+                worker.send({"spec": spec.to_dict()})
+
+    def _hear(self, worker: Worker) -> None:
+        try:
+            data = worker.events.read(1 << 20)
+        except BlockingIOError:
+            return
+        if not data:
+            self._bury(worker)
+            return
+        worker.heard = time.monotonic()
+        *lines, worker.partial = (worker.partial + data).split(b"\n")
+        for line in lines:
+            self._event(worker, json.loads(line))
+            if worker.slot.name not in self.workers:  # its slot was given up
+                return
+
+    def _event(self, worker: Worker, event: dict[str, Any]) -> None:
+        name = worker.slot.name
+        if event["kind"] == "ready":
+            worker.ready = True
+            self._start_failures[name] = 0
+            return
+        spec = worker.spec
+        if spec is None or event["run_id"] != spec.run_id:
+            raise RuntimeError(f"worker {name} reports run {event['run_id']}, which it was not given")
+        match event["kind"]:
+            case "started":
+                self.listener.started(name, spec)
+            case "batch":
+                self.listener.batch(name, spec, BatchMetrics(**event["progress"]))
+            case "epoch":
+                self.listener.epoch(name, spec, EpochMetrics.from_dict(event["metrics"]))
+            case "ended":
+                record = RunRecord.from_dict(event["record"]) if event["record"] else None
+                self._ended(worker, spec, Outcome(End(event["end"]), record, event["reason"]))
+
+    def _ended(self, worker: Worker, spec: RunSpec, outcome: Outcome) -> None:
+        worker.spec = None
+        if outcome.end is End.OUT_OF_MEMORY and self._give_up_slot(worker):
+            self.ledger.again(spec)
+            return
+        self.ledger.ended(spec, outcome)
+        self.listener.ended(worker.slot.name, spec, outcome)
+
+    def _give_up_slot(self, worker: Worker) -> bool:
+        """Close this slot if its GPU has another one; the run then has more memory to itself."""
+        others = [w for w in self.workers.values() if w is not worker and w.slot.visible == worker.slot.visible]
+        if not worker.slot.visible or not others:
+            return False
+        self.listener.note(
+            f"GPU {worker.slot.visible} is out of memory: {len(others)} instead of {len(others) + 1} slots"
+        )
+        worker.process.kill()
+        self._remove(worker)
+        return True
+
+    def _bury(self, worker: Worker) -> None:
+        """The worker's pipe has ended: find out why, look after its run, and start another process for the slot."""
+        code = worker.process.wait()
+        words = worker.last_words()
+        spec, slot, ready = worker.spec, worker.slot, worker.ready
+        self._remove(worker)
+        reason = f"worker {slot.name} died ({_cause(code)})" + (f": {words}" if words else "")
+        if spec is not None:
+            again = self.ledger.died(spec, reason)
+            self.listener.note(f"{reason}; run {spec.run_id} {'is tried again' if again else 'is marked failed'}")
+            if not again:
+                self.listener.ended(slot.name, spec, Outcome(End.FAILED, reason=reason))
+        elif not self._stopping:
+            self.listener.note(reason)
+        if not ready:
+            self._start_failures[slot.name] = self._start_failures.get(slot.name, 0) + 1
+            if self._start_failures[slot.name] >= MAX_START_FAILURES:
+                if not self.workers:
+                    self.ledger.stop(f"no worker process can be started: {reason}")
+                return
+        if not self.ledger.stopped:
+            self._spawn(slot)
+
+    def _look_for_hangs(self) -> None:
+        for worker in list(self.workers.values()):
+            if worker.spec is not None and time.monotonic() - worker.heard > self.job.lease.hang:
+                self.listener.note(f"worker {worker.slot.name} shows no progress for {self.job.lease.hang:g} s: killed")
+                worker.process.kill()  # its pipe ends, and the next turn buries it
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,128 @@
+"""Plan before acting: which runs are done, which are missing, how long the rest will take."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from interplay.record import RunRecord
+from interplay.spec import DATASETS, RunSpec
+from interplay.store.store import Store
+
+# Work of one training image relative to resnet8 (multiply-adds: 12.5 M for resnet8, 41 M for resnet20, 556 M for
+# resnet18 at 32x32; small networks at 8x8). Only the order of starts depends on it, never a number that is reported.
+_WORK = {"resnet18": 45.0, "resnet20": 3.3, "resnet8": 1.0, "cnn": 0.05, "mlp": 0.005}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a study by what is to be done about them."""
+
+    specs: tuple[RunSpec, ...]
+    done: tuple[RunSpec, ...]
+    failed: tuple[RunSpec, ...]
+    missing: tuple[RunSpec, ...]
+    """In the order in which they are to start: longest first."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing to run."""
+        return not self.missing
+
+
+def plan(specs: Sequence[RunSpec], store: Store) -> Plan:
+    """Look up every run in the store; a folder listing and one look a run."""
+    done, failed, missing = [], [], []
+    known = {run_id: _ends(store.folder(run_id)) for run_id in store.run_ids()}
+    for spec in specs:
+        ends = known.get(spec.run_id, ())
+        if "record.json" in ends:
+            done.append(spec)
+        elif "failed.json" in ends:
+            failed.append(spec)
+        else:
+            missing.append(spec)
+    return Plan(tuple(specs), tuple(done), tuple(failed), tuple(sorted(missing, key=work, reverse=True)))
+
+
+def _ends(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.name for path in folder.iterdir() if path.name in ("record.json", "failed.json"))
+    except NotADirectoryError:
+        return ()
+
+
+def training_images(spec: RunSpec) -> int | None:
+    """N, where it is known without opening files."""
+    facts = DATASETS.get(spec.dataset)
+    return spec.training_images(facts.n_train) if facts else spec.train_limit
+
+
+def work(spec: RunSpec) -> tuple[float, int]:
+    """A measure of how long a run takes, to start long ones first; small batches take longer for the same images."""
+    return (_WORK[spec.model] * spec.epochs * (training_images(spec) or 50_000), -spec.batch_size)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected time of what is missing."""
+
+    run_seconds: float
+    """Sum over runs, each alone."""
+    wall_seconds: float
+    """With ``workers`` at work, longest runs first."""
+    workers: int
+    source: str
+    """What the estimate rests on."""
+
+
+def estimate(missing: Sequence[RunSpec], records: Iterable[RunRecord], workers: int) -> Estimate | None:
+    """From finished runs of the same network and data: median seconds an epoch, of the same batch size if there is one.
+
+    ``None`` if a kind of run among the missing has no finished one.
+    """
+    exact: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    near: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    used = 0
+    for record in records:
+        if record.history:
+            seconds = record.wall_seconds / len(record.history)
+            exact[(*_kind(record.spec), record.spec.batch_size)].append(seconds)
+            near[_kind(record.spec)].append(seconds)
+            used += 1
+    times = []
+    for spec in missing:
+        known = exact.get((*_kind(spec), spec.batch_size)) or near.get(_kind(spec))
+        if not known:
+            return None
+        times.append(spec.epochs * statistics.median(known))
+    return Estimate(sum(times), makespan(times, workers), workers, f"{used} finished run{'' if used == 1 else 's'}")
+
+
+def _kind(spec: RunSpec) -> tuple[object, ...]:
+    return (spec.model, spec.dataset, training_images(spec), spec.precision)
+
+
+def makespan(times: Iterable[float], workers: int) -> float:
+    """Wall time when each worker takes the next run as it becomes free, longest first (Graham's LPT rule)."""
+    loads = [0.0] * max(1, workers)
+    for seconds in sorted(times, reverse=True):
+        loads[loads.index(min(loads))] += seconds
+    return max(loads)
+
+
+def readable(seconds: float) -> str:
+    """Such as ``45 s``, ``12 min``, ``3 h 20 min`` or ``2 d 4 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 36:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours} h"

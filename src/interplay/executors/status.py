@@ -1,0 +1,46 @@
+"""What the store says of every run: from any process, on any node, without asking a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from interplay.record import RunRecord, Status
+from interplay.spec import RunSpec
+from interplay.store.claims import claim_of
+from interplay.store.store import Store
+
+
+@dataclass
+class StudyStatus:
+    """Runs by state. ``running`` has worker, host, epoch, epochs and eta as far as they are known."""
+
+    finished: list[RunRecord] = field(default_factory=list)
+    diverged: list[RunRecord] = field(default_factory=list)
+    failed: list[RunRecord] = field(default_factory=list)
+    running: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    interrupted: list[str] = field(default_factory=list)
+    """Runs that have begun and that nobody has: they go on from their checkpoint when asked for."""
+    missing: list[str] = field(default_factory=list)
+
+
+def status(store: Store, specs: Sequence[RunSpec] | None = None) -> StudyStatus:
+    """The state of ``specs``, or of every run that has a folder."""
+    there = set(store.run_ids())
+    found = StudyStatus()
+    for run_id in [spec.run_id for spec in specs] if specs is not None else sorted(there):
+        if run_id not in there:
+            found.missing.append(run_id)
+            continue
+        record = store.record(run_id)
+        claim = claim_of(store.folder(run_id))
+        if record is not None and record.status is not Status.FAILED:
+            (found.finished if record.status is Status.FINISHED else found.diverged).append(record)
+        elif claim is not None and not claim["dead"]:
+            found.running.append((run_id, claim))
+        elif record is not None:
+            found.failed.append(record)
+        else:
+            found.interrupted.append(run_id)
+    return found

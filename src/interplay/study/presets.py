@@ -1,0 +1,139 @@
+"""The three documented experiment sets, and the same sets scaled to the built-in digits.
+
+Each function gives a complete study; its docstring has the claim, the cost and the command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from interplay.errors import SpecError, nearest
+from interplay.study.grid import expand
+from interplay.study.study import Study
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The grids of the three sets at one scale.
+
+    ``ordering_decay`` must be one of ``decays`` and three of ``ordering_lrs`` among ``coupling_lrs``, ``base_lr`` too,
+    for the sets to share the runs that they share in the documents: 83 runs, 74 of them distinct.
+    """
+
+    ordering_lrs: tuple[float, ...]
+    ordering_decay: float
+    coupling_lrs: tuple[float, ...]
+    decays: tuple[float, ...]
+    scaling_decays: tuple[float, ...]
+    base_lr: float
+    batches: tuple[int, ...]
+    knobs: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """Knobs common to all runs."""
+        return dict(self.knobs)
+
+
+DOCUMENTED = Scale(
+    ordering_lrs=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0),
+    ordering_decay=5e-4,
+    coupling_lrs=(0.01, 0.05, 0.1, 0.2, 0.3),
+    decays=(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2),
+    scaling_decays=(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
+    base_lr=0.1,
+    batches=(64, 128, 256, 512),
+)
+"""CIFAR-100, ResNet-18, 100 epochs: the recipe of the documents."""
+
+
+def lr_ordering(scale: Scale = DOCUMENTED, seeds: Sequence[int] = (42,), **knobs: Any) -> Study:
+    """Set 1: is the best learning rate of SGD above that of SGD+WD, and that above the one of SGDM+WD?
+
+    24 runs of 100 epochs a seed. ``python run_experiments.py --experiment 1 --epochs 100 --gpus all``
+    """
+    methods = [(0.0, 0.0), (0.0, scale.ordering_decay), (0.9, scale.ordering_decay)]
+    specs = expand(
+        {**scale.base, **knobs},
+        {},
+        zips=[
+            {"momentum": [m for m, _ in methods], "weight_decay": [wd for _, wd in methods]},
+            {"lr": scale.ordering_lrs},
+        ],
+    )
+    return Study(
+        name="lr-ordering",
+        question="Is the optimal learning rate of SGD above that of SGD+WD, and that above the one of SGDM+WD?",
+        claims=("ordering.sgd>sgd_wd", "ordering.sgd_wd>sgdm_wd"),
+        cost="24 runs a seed; 100 epochs of ResNet-18 each at full scale",
+        command="python run_experiments.py --experiment 1 --epochs 100 --gpus all",
+        specs=tuple(specs),
+        experiment=1,
+    ).with_seeds(seeds)
+
+
+def eta_lambda(scale: Scale = DOCUMENTED, seeds: Sequence[int] = (42,), **knobs: Any) -> Study:
+    """Set 2: do good settings lie along ηλ = const, and is the best weight decay ∝ 1/η?
+
+    35 runs of 100 epochs a seed. ``python run_experiments.py --experiment 2 --epochs 100 --gpus all``
+    """
+    specs = expand({**scale.base, "momentum": 0.9, **knobs}, {"lr": scale.coupling_lrs, "weight_decay": scale.decays})
+    return Study(
+        name="eta-lambda",
+        question="Do good settings lie along ηλ = const, and is the optimal weight decay proportional to 1/η?",
+        claims=("inverse.direction", "inverse.profile", "inverse.sufficiency"),
+        cost="35 runs a seed; 100 epochs of ResNet-18 each at full scale",
+        command="python run_experiments.py --experiment 2 --epochs 100 --gpus all",
+        specs=tuple(specs),
+        experiment=2,
+    ).with_seeds(seeds)
+
+
+def batch_scaling(scale: Scale = DOCUMENTED, seeds: Sequence[int] = (42,), **knobs: Any) -> Study:
+    """Set 3: is the best weight decay ∝ B when the learning rate follows the linear rule η = η₀ B/128?
+
+    24 runs of 100 epochs a seed. ``python run_experiments.py --experiment 3 --epochs 100 --gpus all``
+    """
+    specs = expand(
+        {**scale.base, "momentum": 0.9, **knobs},
+        {"batch_size": scale.batches, "weight_decay": scale.scaling_decays},
+        derived={"lr": f"{scale.base_lr!r} * batch_size / 128"},
+    )
+    return Study(
+        name="batch-scaling",
+        question="Is the optimal weight decay proportional to the batch size under the linear learning rate rule?",
+        claims=("batch.linear_rule",),
+        cost="24 runs a seed; 100 epochs of ResNet-18 each at full scale",
+        command="python run_experiments.py --experiment 3 --epochs 100 --gpus all",
+        specs=tuple(specs),
+        experiment=3,
+    ).with_seeds(seeds)
+
+
+PRESETS: Mapping[str, Callable[..., Study]] = {
+    "lr-ordering": lr_ordering,
+    "eta-lambda": eta_lambda,
+    "batch-scaling": batch_scaling,
+}
+BY_NUMBER = {1: "lr-ordering", 2: "eta-lambda", 3: "batch-scaling"}
+
+
+def preset(name: str, seeds: Sequence[int] = (42,), **knobs: Any) -> Study:
+    """A documented set by name, with ``knobs`` set in every run.
+
+    Raises:
+        SpecError: no such set, or a knob that the set itself varies.
+    """
+    if name not in PRESETS:
+        raise SpecError(f"unknown study {name!r}; {nearest(name, PRESETS)}, or the path of a .toml file")
+    varied = {"lr", "weight_decay", "momentum", "batch_size", "seed"} & set(knobs)
+    if varied:
+        raise SpecError(f"{name} varies {', '.join(sorted(varied))} itself")
+    return PRESETS[name](DOCUMENTED, seeds, **knobs)
+
+
+def documented_sets(seeds: Sequence[int] = (42,), **knobs: Any) -> tuple[Study, ...]:
+    """The three sets: 83 runs a seed, 74 distinct."""
+    return tuple(preset(name, seeds, **knobs) for name in PRESETS)

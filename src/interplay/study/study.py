@@ -1,0 +1,70 @@
+"""The study: question, claims, and the complete specification of every run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from interplay.errors import SpecError
+from interplay.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Study:
+    """A set of runs that together answer a question.
+
+    Attributes:
+        name: a short word, used in file names.
+        question: what is asked, in one sentence.
+        claims: identifiers of the claims that the measurements speak to.
+        cost: how much work it is, in words.
+        command: how to run it.
+        specs: every run, each once, in the order of definition.
+        experiment: number of the documented set (1, 2, 3) or ``None``; it enters names of logs and checkpoints.
+    """
+
+    name: str
+    question: str
+    claims: tuple[str, ...]
+    cost: str
+    command: str
+    specs: tuple[RunSpec, ...]
+    experiment: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.specs:
+            raise SpecError(f"study {self.name!r} holds no run")
+        object.__setattr__(self, "specs", tuple(dict.fromkeys(self.specs)))
+
+    def with_seeds(self, seeds: Sequence[int]) -> Study:
+        """The same settings under ``seeds``: all settings of the first seed, then all of the second, and so on.
+
+        Raises:
+            SpecError: no seed, or one that is there twice.
+        """
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise SpecError(f"seeds must be different whole numbers, not {list(seeds)}")
+        settings = dict.fromkeys(spec.replace(seed=seeds[0]) for spec in self.specs)
+        specs = tuple(spec.replace(seed=seed) for seed in seeds for spec in settings)
+        return dataclasses.replace(self, specs=specs)
+
+    def overridden(self, **knobs: Any) -> Study:
+        """The same study with ``knobs`` set in every run (a new dataset takes its own fingerprint)."""
+        return dataclasses.replace(self, specs=tuple(spec.replace(**knobs) for spec in self.specs)) if knobs else self
+
+    def header(self) -> str:
+        """Question, claims, cost and command, for people."""
+        runs = f"{len(self.specs)} run{'' if len(self.specs) == 1 else 's'}"
+        return (
+            f"{self.name}: {self.question}\n"
+            f"  claims   {', '.join(self.claims) or 'none stated'}\n"
+            f"  cost     {self.cost or 'not stated'} ({runs})\n"
+            f"  command  {self.command}"
+        )
+
+
+def distinct(studies: Iterable[Study]) -> tuple[RunSpec, ...]:
+    """All runs that any of ``studies`` asks for, each once: a configuration that two sets share is one run."""
+    return tuple(dict.fromkeys(spec for study in studies for spec in study.specs))
