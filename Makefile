@@ -1,4 +1,4 @@
-# make demo       train on built-in data and say where the results lie
+# make demo       all three sets on built-in data; says where the results lie
 # make test       lint, types and the quick tests
 # make test-all   the longer tests: real data, servers
 PYTHON ?= python3
@@ -6,6 +6,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # On a machine without a GPU, a CPU build of torch saves gigabytes: make venv PIP_ARGS="--index-url ..."
 PIP_ARGS ?=
+
+# The main job at the scale of a laptop: all three sets on built-in data, three seeds.
+DEMO := studies/digits-lr-ordering.toml studies/digits-eta-lambda.toml studies/digits-batch-scaling.toml
 
 .PHONY: venv demo test test-all lint types clean
 
@@ -17,7 +20,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: venv
-	$(BIN)/interplay run --dataset digits --label_noise 0.4 --model mlp --epochs 40 --output_dir outputs
+	$(BIN)/interplay study $(DEMO)
 
 lint: venv
 	$(BIN)/ruff check

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import tyro
 from tyro.conf import arg
 
-from interplay.errors import InterplayError
+from interplay.errors import InterplayError, SpecError
 from interplay.spec import RunSpec
 from interplay.train.names import InstrumentName
 
@@ -97,6 +97,9 @@ class MachineFlags(PlaceFlags):
     save_checkpoints: Annotated[bool, arg(help="keep the best and the final weights of each run")] = False
     allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False
     log: Annotated[bool, arg(help="write a log under logs/; --no_log to leave it")] = True
+    checkpoint_seconds: Annotated[float, arg(help="between two checkpoints to resume from")] = 300.0
+    lapse_seconds: Annotated[float, arg(help="a worker silent for so long loses its run")] = 60.0
+    hang_seconds: Annotated[float, arg(help="a run without progress for so long is killed and tried again")] = 1800.0
 
     def settings(self) -> Settings:
         """The operational settings that the flags describe."""
@@ -125,9 +128,9 @@ class OverrideFlags:
 
 @dataclasses.dataclass(kw_only=True)
 class StudyFlags(OverrideFlags, MachineFlags):
-    """Run what is missing of a study: a documented set (lr-ordering, eta-lambda, batch-scaling) or a TOML file."""
+    """Run what is missing of studies: documented sets (lr-ordering, eta-lambda, batch-scaling) or TOML files."""
 
-    name: Annotated[str, tyro.conf.Positional, arg(help="name of a set, or path of a .toml file")]
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(help="names of sets, or paths of .toml files")]
     dry_run: Annotated[bool, arg(help="only say what there is to do and how long it may take")] = False
 
     def call(self) -> int:
@@ -136,12 +139,16 @@ class StudyFlags(OverrideFlags, MachineFlags):
         from interplay.study.files import load
         from interplay.study.presets import PRESETS, preset
 
-        study = self.applied(load(self.name))
+        studies = [self.applied(load(name)) for name in self.names]
+        if not studies:
+            raise SpecError(f"which study? allowed: {', '.join(PRESETS)}, or paths of .toml files")
         if self.dry_run:
-            others = [self.applied(preset(name)) for name in PRESETS if name != study.name]
-            print(lab.dry_run(study, self.settings(), others))
+            for study in studies:
+                others = studies if len(studies) > 1 else [self.applied(preset(name)) for name in PRESETS]
+                others = [other for other in others if other.name != study.name]
+                print(lab.dry_run(study, self.settings(), others))
         else:
-            lab.run_study(study, self.settings())
+            lab.run_studies(studies, self.settings())
         return 0
 
 

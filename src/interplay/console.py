@@ -20,8 +20,7 @@ from interplay.executors.worker import End, Outcome
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.study.study import Study
-from interplay.summary import outcome as in_words
-from interplay.summary import setting
+from interplay.summary import brief, setting
 from interplay.train.single import BatchMetrics
 
 
@@ -109,7 +108,7 @@ class StudyProgress(Listener):
             self.ended_runs += 1
             self._left[spec] = 0.0
         record = outcome.record
-        words = in_words(record) if record is not None else f"{outcome.end}: {outcome.reason or ''}".rstrip(": ")
+        words = brief(record) if record is not None else f"{outcome.end}: {outcome.reason or ''}".rstrip(": ")
         seconds = f"  {record.wall_seconds:.1f} s" if record is not None and record.wall_seconds else ""
         width = len(str(self.total))
         count = f"[{self.before + self.ended_runs:>{width}}/{self.total}]"

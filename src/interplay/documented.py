@@ -104,7 +104,9 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
     def _words(self) -> list[str]:
         """The flags that all three sets share, spelled out for another process."""
         words = ["--data_dir", str(self.data_dir), "--output_dir", str(self.output_dir)]
-        words += ["--executor", self.executor, "--per_gpu", str(self.per_gpu)]
+        words += ["--executor", self.executor]
+        for name in ("per_gpu", "checkpoint_seconds", "lapse_seconds", "hang_seconds"):
+            words += [f"--{name}", str(getattr(self, name))]
         for name in ("dataset", "model", "epochs", "train_limit"):
             if getattr(self, name) is not None:
                 words += [f"--{name}", str(getattr(self, name))]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from interplay.executors.gpus import Slot
     from interplay.executors.ledger import Report
     from interplay.executors.worker import Job
+    from interplay.store.claims import Lease
 
 NO_GPU = "No usable GPU: training on the CPU, in fp32 (mixed precision is for GPUs)."
 
@@ -52,6 +53,9 @@ class Settings:
         workers: on a CPU, runs at a time; 0 for one a core.
         executor: ``local`` for worker processes, ``inline`` for this process.
         log: write a log of each study under ``logs/``.
+        checkpoint_seconds: between two checkpoints to resume from, besides the one that a stop leaves.
+        lapse_seconds: without a sign of life before another worker may take a run over.
+        hang_seconds: without progress before a run is killed and tried again.
     """
 
     data_dir: str | Path = "data"
@@ -66,9 +70,12 @@ class Settings:
     workers: int = 0
     executor: Literal["local", "inline"] = "local"
     log: bool = True
+    checkpoint_seconds: float = 300.0
+    lapse_seconds: float = 60.0
+    hang_seconds: float = 1800.0
 
     def __post_init__(self) -> None:
-        for name in ("threads", "per_gpu", "workers"):
+        for name in ("threads", "per_gpu", "workers", "checkpoint_seconds", "lapse_seconds", "hang_seconds"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} must be 0 or greater, not {getattr(self, name)}")
 
@@ -87,7 +94,15 @@ class Settings:
             save_checkpoints=self.save_checkpoints,
             experiment=experiment,
             instruments=self.instruments,
+            checkpoint_seconds=self.checkpoint_seconds,
+            lease=self.lease(),
         )
+
+    def lease(self) -> Lease:
+        """How claims are kept alive: a sign of life several times before it would be missed."""
+        from interplay.store.claims import Lease
+
+        return Lease(beat=min(5.0, self.lapse_seconds / 6), lapse=self.lapse_seconds, hang=self.hang_seconds)
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------
@@ -134,7 +149,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
             return stop.requested
 
         hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch))
-        ended = attempt(spec, store, Claims(store.runs, "interplay run"), settings.job(device), hooks)
+        ended = attempt(spec, store, Claims(store.runs, "interplay run", settings.lease()), settings.job(device), hooks)
     match ended.end:
         case End.COMMITTED | End.DONE:
             record = ended.record or store.record(spec.run_id)
@@ -225,6 +240,26 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
         report = executor.run(planned.missing, store, job, progress, stop)
         _conclude(study, report, store, stop.requested, progress.say)
     return report
+
+
+def run_studies(studies: Sequence[Study], settings: Settings | None = None) -> list[Report]:
+    """`run_study` for each of ``studies``; failed runs of one do not keep the others from running.
+
+    Raises:
+        InterplayError: as `run_study`; failures are raised at the end.
+    """
+    reports, failure = [], None
+    for study in studies:
+        try:
+            reports.append(run_study(study, settings))
+        except RunFailedError as error:
+            if len(studies) == 1:
+                raise
+            print(f"error: {study.name}: {error}")
+            failure = error
+    if failure is not None:
+        raise failure
+    return reports
 
 
 def _counts(total: int, done: int, failed: int, missing: int) -> str:

@@ -42,6 +42,16 @@ def outcome(record: RunRecord) -> str:
     )
 
 
+def brief(record: RunRecord) -> str:
+    """The same in few words, for a line among many."""
+    if record.status is not Status.FINISHED:
+        return f"{record.status} after epoch {len(record.history)}: {record.reason}"
+    return (
+        f"test {_percent(record.final_test_acc)}  best {_percent(record.best_test_acc)}  "
+        f"train loss {_number(record.final_train_loss)}"
+    )
+
+
 def _percent(value: float | None) -> str:
     return "missing" if value is None else f"{value:.2f} %"
 

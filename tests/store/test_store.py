@@ -152,3 +152,107 @@ def test_the_documented_name_means_the_last_run_and_every_run_keeps_its_own_file
     (only,) = (tmp_path / "checkpoints").iterdir()
     assert (only.name, only.read_text()) == ("exp1_SGDM+WD_bs128_lr0.1_wd0.0005_mom0.9_best.pth", "second")
     assert (tmp_path / "runs" / first.run_id / "best.pt").read_text() == "first"
+
+
+def test_a_failure_is_a_row_that_success_replaces(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.commit(record(1))
+    failed = RunRecord(RunSpec(dataset="digits"), Status.FAILED, reason="RuntimeError: one\nline", traceback="...")
+    assert store.fail(failed)
+    assert store.has_failed(failed.run_id)
+    assert [(r["status"], r["reason"]) for r in rows(store)] == [("finished", ""), ("failed", "RuntimeError: one line")]
+    assert store.fail(dataclasses.replace(failed, reason="again"))
+    assert [r["reason"] for r in rows(store)] == ["", "again"]
+    assert store.commit(record())
+    assert not store.has_failed(failed.run_id)
+    assert [(r["seed"], r["status"]) for r in rows(store)] == [("1", "finished"), ("42", "finished")]
+    assert not store.fail(failed)
+    assert len(list(store.folder(failed.run_id).glob("failed-*.json"))) == 2
+
+
+def test_a_forgotten_failure_is_missing_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    failed = RunRecord(RunSpec(dataset="digits"), Status.FAILED, reason="x")
+    store.fail(failed)
+    assert store.forget_failure(failed.run_id)
+    assert store.record(failed.run_id) is None
+    assert rows(store) == []
+    assert not store.forget_failure(failed.run_id)
+
+
+def test_rebuild_gives_the_same_bytes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for seed in (5, 3, 9, 1):
+        store.commit(record(seed))
+    store.fail(RunRecord(RunSpec(dataset="digits", seed=7), Status.FAILED, reason='a "quoted", reason'))
+    store.commit(record(2, Status.DIVERGED))
+    before = store.results.read_bytes()
+    assert store.rebuild() == []
+    assert store.results.read_bytes() == before
+    store.results.unlink()
+    assert store.rebuild() == []
+    assert store.results.read_bytes() == before
+
+
+def test_foreign_and_damaged_rows_are_named_by_line_and_kept_aside(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.commit(record(1))
+    clean = store.results.read_text()
+    typed = "SGD,128,0.1,0,0,99.9,0.1,99.9"
+    lines = clean.splitlines()
+    edited = lines[1].replace("55.5", "77.7")
+    store.results.write_text("\n".join([lines[0], typed, edited, "SGD,half"]))
+    found = store.reconcile()
+    assert [(row.line, row.text) for row in found] == [(2, typed), (3, edited), (4, "SGD,half")]
+    assert "8 cells where" in str(found[0])
+    assert store.results.read_text() == clean
+    assert store.aside.read_text().splitlines() == [typed, edited, "SGD,half"]
+    assert store.reconcile() == []
+
+
+def test_a_row_lost_to_a_kill_and_a_table_cut_short_are_made_good(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.commit(record(1))
+    store.commit(record(2))
+    whole = store.results.read_text()
+    store.results.write_text("".join(whole.splitlines(keepends=True)[:2]))  # killed between record and row
+    assert store.reconcile() == []
+    assert store.results.read_text() == whole
+    store.results.write_text(whole[:-7])  # killed within the row
+    store.commit(record(3))
+    assert [row["seed"] for row in rows(store)] == ["1", "2", "3"]
+    assert len({row["run_id"] for row in rows(store)}) == 3
+
+
+def test_a_run_whose_folder_was_removed_and_that_ran_again_has_one_row(tmp_path: Path) -> None:
+    import shutil
+
+    store = Store(tmp_path)
+    store.commit(record())
+    shutil.rmtree(store.folder(record().run_id))
+    (foreign,) = store.reconcile()
+    assert foreign.line == 2
+    store.commit(record(acc=44.0))
+    assert [row["final_test_acc"] for row in rows(store)] == ["44.0"]
+
+
+def test_a_table_of_an_older_version_is_made_anew(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.results.parent.mkdir(parents=True)
+    store.results.write_text(",".join(DOCUMENTED) + "\nSGD,128,0.1,0,0,50.0,0.1,51.0\n")
+    store.commit(record())
+    assert [row["seed"] for row in rows(store)] == ["42"]
+    assert "SGD,128,0.1,0,0,50.0,0.1,51.0" in store.aside.read_text()
+
+
+def test_history_drops_what_a_resumed_run_trains_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run_id = store.open(record().spec).name
+    path = store.folder(run_id) / "history.jsonl"
+    for number in (1, 2, 3):
+        store.add_epoch(run_id, EpochMetrics(number, 0.1, 1.0, 50.0, 1.5, 60.0), first=number == 1)
+    path.write_text(path.read_text() + '{"epoch": 4, "lr"')  # killed while writing
+    store.add_epoch(run_id, EpochMetrics(3, 0.1, 1.0, 50.0, 1.5, 60.0), first=True)
+    import json
+
+    assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == [1, 2, 3]

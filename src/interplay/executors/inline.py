@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import torch
+
 from interplay.executors.base import Executor, Listener
 from interplay.executors.ledger import Ledger, Report
 from interplay.executors.stopping import StopRequest
@@ -23,6 +25,8 @@ class InlineExecutor(Executor):
 
     def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
         """See `Executor.run`."""
+        if job.device == "cpu":
+            torch.set_num_threads(1)  # as every other worker, so that a run may go on elsewhere with the same bits
         ledger = Ledger(specs, store)
         claims = Claims(store.runs, _NAME, job.lease)
 

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from interplay.store.claims import Claims, Heartbeat, Lease, LeaseLostError, claim_of
+
+FAST = Lease(beat=0.05, lapse=0.4, hang=0.5)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    (tmp_path / "r").mkdir()
+    return tmp_path
+
+
+def foreign(runs: Path, **facts: object) -> None:
+    """A claim by a worker on another machine, of which nothing but its beats can be known."""
+    claim = {"attempt": "far", "worker": "w", "machine": "elsewhere", "host": "h", "pid": 1, "started": 0.0, **facts}
+    (runs / "r" / "claim.json").write_text(json.dumps(claim))
+
+
+def test_one_of_many_gets_the_run(runs: Path) -> None:
+    found: list[object] = []
+    barrier = threading.Barrier(16)
+
+    def work() -> None:
+        barrier.wait()
+        found.append(Claims(runs, "w").take("r"))
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(claim is not None for claim in found) == 1
+
+
+def test_a_released_run_can_be_taken_again(runs: Path) -> None:
+    claim = Claims(runs, "a").take("r")
+    assert claim is not None
+    assert Claims(runs, "b").take("r") is None
+    claim.release()
+    assert Claims(runs, "b").take("r") is not None
+
+
+def test_the_claim_of_a_dead_process_of_this_machine_is_taken_at_once(runs: Path) -> None:
+    code = f"""
+from pathlib import Path
+from interplay.store.claims import Claims
+assert Claims(Path({str(runs)!r}), "child").take("r")
+print("taken", flush=True)
+import time; time.sleep(60)
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"taken\n"
+    assert Claims(runs, "b").take("r") is None
+    child.send_signal(signal.SIGKILL)
+    # Not even reaped yet: a zombie is dead, too.
+    deadline = time.monotonic() + 5
+    while (claim := Claims(runs, "b").take("r")) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert claim is not None
+    child.wait()
+    child.stdout.close()
+
+
+def test_a_silent_worker_elsewhere_is_waited_for_by_the_watchers_own_clock(runs: Path) -> None:
+    foreign(runs)
+    claims = Claims(runs, "b", FAST)
+    began = time.monotonic()
+    assert claims.take("r") is None
+    while (claim := claims.take("r")) is None:
+        assert time.monotonic() - began < 5
+        time.sleep(0.02)
+    assert time.monotonic() - began > FAST.lapse
+    assert claim_of(runs / "r")["attempt"] == claim.attempt  # type: ignore[index]
+
+
+def test_a_worker_elsewhere_that_beats_keeps_its_run_whatever_its_clock_says(runs: Path) -> None:
+    foreign(runs)
+    claims = Claims(runs, "b", FAST)
+    for beat in range(12):
+        (runs / "r" / "beat.far.json").write_text(json.dumps({"beat": beat}))
+        os.utime(runs / "r" / "beat.far.json", (0, 0))  # a clock far off
+        assert claims.take("r") is None
+        time.sleep(FAST.lapse / 5)
+
+
+def test_a_watcher_that_just_came_does_not_take_an_old_looking_claim(runs: Path) -> None:
+    foreign(runs)
+    os.utime(runs / "r" / "claim.json", (0, 0))
+    assert Claims(runs, "b", FAST).take("r") is None
+
+
+def test_two_watchers_of_a_lapsed_claim_do_not_both_get_it(runs: Path) -> None:
+    foreign(runs)
+    watchers = [Claims(runs, f"w{i}", FAST) for i in range(8)]
+    for watcher in watchers:
+        assert watcher.take("r") is None
+    time.sleep(FAST.lapse * 1.5)
+    found: list[object] = []
+    barrier = threading.Barrier(8)
+
+    def work(claims: Claims) -> None:
+        barrier.wait()
+        found.append(claims.take("r"))
+
+    threads = [threading.Thread(target=work, args=(claims,)) for claims in watchers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(claim is not None for claim in found) == 1
+
+
+def test_a_worker_that_lost_its_run_learns_it_and_leaves_the_new_claim_alone(runs: Path) -> None:
+    old = Claims(runs, "a", FAST).take("r")
+    assert old is not None
+    heartbeat = Heartbeat(old, FAST)
+    with heartbeat:
+        foreign(runs, worker="elsewhere")
+        time.sleep(FAST.beat * 4)
+        with pytest.raises(LeaseLostError, match="taken over by elsewhere"):
+            heartbeat.progress(epoch=1)
+    assert claim_of(runs / "r")["attempt"] == "far"  # type: ignore[index]
+
+
+def test_beats_cease_when_the_training_hangs(runs: Path) -> None:
+    claim = Claims(runs, "a", FAST).take("r")
+    assert claim is not None
+
+    def beat() -> int:
+        return int((claim_of(runs / "r") or {})["beat"])
+
+    with Heartbeat(claim, FAST) as heartbeat:
+        for epoch in range(12):
+            heartbeat.progress(epoch=epoch)
+            time.sleep(FAST.beat)
+        alive = beat()
+        assert alive > 3
+        time.sleep(FAST.hang + 4 * FAST.beat)
+        silent = beat()
+        time.sleep(6 * FAST.beat)
+        assert beat() == silent
+        heartbeat.progress(epoch=13)
+        time.sleep(4 * FAST.beat)
+        assert beat() > silent
+    assert claim_of(runs / "r") is None
