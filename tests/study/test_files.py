@@ -53,7 +53,7 @@ def test_enlarging_a_file_keeps_the_runs_it_had(tmp_path: Path) -> None:
         ("lr = [0.1, 0.4]", "lrr = [0.1, 0.4]", "grid 2: unknown key 'lrr'"),
         ('model = "mlp"', 'model = "mpl"', "unknown model 'mpl'; did you mean 'mlp'"),
         ("[[grid]]\nlr = [0.1, 0.2]", "[grid]\nlr = [0.1, 0.2]", r"mine\.toml: "),
-        ("1e-3]", "1e-3", r"mine\.toml: .*line 11"),
+        ("1e-3]", "1e-3", r"mine\.toml: .*line 12"),
         ("lr = [0.1, 0.4]", 'lr = "0.1"', "lr must be a finite number, not '0.1'"),
     ],
 )

@@ -117,7 +117,7 @@ def makespan(times: Iterable[float], workers: int) -> float:
 def readable(seconds: float) -> str:
     """Such as ``45 s``, ``12 min``, ``3 h 20 min`` or ``2 d 4 h``."""
     if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+        return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     if minutes < 90:
         return f"{minutes} min"

@@ -118,6 +118,7 @@ def _claimed(spec: RunSpec, store: Store, folder: Path, job: Job, hooks: Hooks, 
         hooks.on_batch(spec, progress)
 
     def on_epoch(metrics: EpochMetrics) -> bool | None:
+        heartbeat.claim.check()  # a worker that slept through its lease must not write into another's history
         store.add_epoch(spec.run_id, metrics, first=not began)
         began.append(metrics.epoch)
         seconds = metrics.seconds * (spec.epochs - metrics.epoch)

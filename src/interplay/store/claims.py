@@ -58,13 +58,17 @@ class Claim:
     def _beat_file(self) -> Path:
         return self.folder / f"beat.{self.attempt}.json"
 
-    def beat(self, progress: Mapping[str, Any]) -> None:
-        """Show a sign of life with ``progress``; raises `LeaseLostError` if the run has been taken over."""
+    def check(self) -> None:
+        """Raise `LeaseLostError` if the run has been taken over."""
         owner = _read(self.folder / "claim.json")
         if owner is None or owner.get("attempt") != self.attempt:
             raise LeaseLostError(
                 f"run {self.folder.name} has been taken over by {(owner or {}).get('worker', 'another')}"
             )
+
+    def beat(self, progress: Mapping[str, Any]) -> None:
+        """Show a sign of life with ``progress``; raises `LeaseLostError` if the run has been taken over."""
+        self.check()
         self._beats += 1
         write_whole(self._beat_file, json.dumps({"beat": self._beats, **progress}), durable=False)
 

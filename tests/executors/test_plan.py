@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from interplay.executors import probe as module
+from interplay.executors.plan import estimate, makespan, plan, readable
+from interplay.executors.probe import probe
+from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.spec import RunSpec
+from interplay.store.store import Store
+
+
+def test_runs_are_sorted_by_what_is_to_be_done_and_long_ones_start_first(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    specs = [RunSpec(dataset="digits", model="mlp", epochs=e) for e in (5, 50, 10, 20, 30)]
+    store.commit(RunRecord(specs[0], Status.DIVERGED, reason="x"))
+    store.fail(RunRecord(specs[1], Status.FAILED, reason="x"))
+    store.open(specs[2])
+    found = plan(specs, store)
+    assert found.done == (specs[0],)
+    assert found.failed == (specs[1],)
+    assert [s.epochs for s in found.missing] == [30, 20, 10]
+
+
+def finished(spec: RunSpec, seconds_per_epoch: float) -> RunRecord:
+    history = tuple(EpochMetrics(e, 0.1, 1.0, 50.0, 1.0, 50.0) for e in range(1, spec.epochs + 1))
+    return RunRecord(spec, Status.FINISHED, history, wall_seconds=seconds_per_epoch * spec.epochs)
+
+
+def test_the_estimate_comes_from_finished_runs_of_the_same_kind() -> None:
+    base = RunSpec(dataset="digits", model="mlp", epochs=10, precision="fp32")
+    records = [finished(base.replace(batch_size=b), s) for b, s in ((64, 2.0), (128, 1.0), (128, 1.2), (128, 9.0))]
+    missing = [base.replace(lr=0.2), base.replace(batch_size=64, epochs=20), base.replace(batch_size=256, lr=0.4)]
+    found = estimate(missing, records, workers=1)
+    assert found is not None
+    # The median of its own batch size; without one, of all batch sizes.
+    assert found.run_seconds == pytest.approx(10 * 1.2 + 20 * 2.0 + 10 * 1.6)
+    assert found.source == "4 finished runs"
+    assert estimate([base.replace(model="cnn")], records, workers=1) is None
+    assert estimate([base.replace(train_limit=500)], records, workers=1) is None
+
+
+def test_wall_time_counts_workers_and_the_longest_run() -> None:
+    assert makespan([4, 3, 3, 2], 2) == 6
+    assert makespan([10, 1, 1], 3) == 10
+    assert makespan([], 3) == 0
+
+
+def test_a_probe_needs_no_data() -> None:
+    spec = RunSpec(dataset="cifar100", model="cnn", train_limit=1000, epochs=3, precision="fp32")
+    assert 0 < module.epoch_seconds(spec, 1000, "cpu") < 600
+    assert probe([RunSpec(dataset="own.npz", fingerprint="npz:1")], "cpu", 2) is None
+
+
+def test_each_kind_of_run_is_probed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def two_seconds(spec: RunSpec, images: int, device: str) -> float:
+        asked.append(spec.batch_size)
+        return 2.0
+
+    monkeypatch.setattr(module, "epoch_seconds", two_seconds)
+    base = RunSpec(dataset="cifar100", model="cnn", precision="fp32")
+    found = probe([base.replace(epochs=e, batch_size=b) for e in (1, 4) for b in (64, 128)], "cpu", 2)
+    assert found is not None
+    assert asked == [64, 128]
+    assert (found.run_seconds, found.wall_seconds) == (20, 10)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (45, "45 s"), (600, "10 min"), (7500, "2 h 5 min"), (200_000, "2 d 8 h")],
+)
+def test_readable_times(seconds: float, text: str) -> None:
+    assert readable(seconds) == text

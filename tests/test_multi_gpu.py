@@ -1,0 +1,138 @@
+"""Scheduling over several GPUs. By itself: ``python tests/test_multi_gpu.py``.
+
+With GPUs it uses them; without, it drives the same code with logical ones.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from interplay.executors.base import Listener
+from interplay.executors.gpus import Gpu, Slot, gpu_slots, visible_gpus
+from interplay.executors.local import LocalExecutor, _Sitting
+from interplay.executors.stopping import StopRequest
+from interplay.executors.worker import End, Job, Outcome
+from interplay.record import EpochMetrics
+from interplay.spec import RunSpec
+from interplay.store.store import Store
+
+
+class Witness(Listener):
+    """Remembers which worker did what."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.epochs: Counter[str] = Counter()
+
+    def epoch(self, worker: str, spec: RunSpec, metrics: EpochMetrics) -> None:
+        self.epochs[worker] += 1
+
+    def ended(self, worker: str, spec: RunSpec, outcome: Outcome) -> None:
+        self.runs[spec.run_id] = worker
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def slots_here(count: int, per_gpu: int = 1) -> list[Slot]:
+    """Slots on real GPUs where there are enough, on logical ones otherwise."""
+    real = visible_gpus()
+    if len(real) >= count:
+        return gpu_slots(f"0-{count - 1}" if count > 1 else "0", per_gpu, real)
+    return gpu_slots("all", per_gpu, [Gpu(str(index)) for index in range(count)], device="cpu")
+
+
+def run_over(count: int, runs: int, folder: Path) -> tuple[Store, Witness]:
+    """Run small networks over ``count`` GPUs."""
+    slots = slots_here(count)
+    specs = [
+        RunSpec(dataset="digits", model="mlp", epochs=30, lr=0.01 * (i + 1), precision="fp32") for i in range(runs)
+    ]
+    store, witness = Store(folder), Witness()
+    job = Job(data_dir="data", output_dir=str(folder), device=slots[0].device)
+    report = LocalExecutor(slots).run(specs, store, job, witness, StopRequest())
+    assert len(report.committed) == runs
+    return store, witness
+
+
+def test_runs_spread_over_the_gpus_and_each_worker_sees_its_own(tmp_path: Path) -> None:
+    store, witness = run_over(2, 8, tmp_path)
+    assert set(witness.runs.values()) == {"gpu0", "gpu1"}
+    assert len(list(store.records())) == 8
+    assert sum(witness.epochs.values()) == 8 * 30
+
+
+def test_a_worker_is_started_with_its_gpu_visible_before_torch_is(tmp_path: Path) -> None:
+    """The variable must be set in the environment of the process itself, not by code that runs in it."""
+    from interplay.executors.ledger import Ledger
+
+    slots = gpu_slots("1,3", 1, [Gpu(name) for name in ("0", "1", "2", "GPU-abc")], device="cpu")
+    job = Job(data_dir="data", output_dir=str(tmp_path))
+    sitting = _Sitting(LocalExecutor(slots), Ledger([], Store(tmp_path)), job, Witness())
+    sitting.start(2)
+    try:
+        found = {}
+        for name, worker in sitting.workers.items():
+            environment = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")
+            found[name] = next(e for e in environment if e.startswith(b"CUDA_VISIBLE_DEVICES=")).decode()
+    finally:
+        sitting.end()
+    assert found == {"gpu1": "CUDA_VISIBLE_DEVICES=1", "gpu3": "CUDA_VISIBLE_DEVICES=GPU-abc"}
+
+
+def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
+    from interplay.executors.ledger import Ledger
+
+    spec = RunSpec(dataset="digits", model="mlp", precision="fp32")
+    slots = gpu_slots("all", 2, [Gpu("0"), Gpu("1")], device="cpu")
+    ledger, witness = Ledger([spec], Store(tmp_path)), Witness()
+    sitting = _Sitting(LocalExecutor(slots), ledger, Job("data", str(tmp_path)), witness)
+    sitting.start(4)
+    try:
+        for expected in ("gpu0.1", None):
+            name = "gpu0.1" if expected else "gpu0.0"
+            worker = sitting.workers[name]
+            worker.spec = ledger.next()
+            assert worker.spec == spec
+            sitting._ended(worker, spec, Outcome(End.OUT_OF_MEMORY, reason="OutOfMemoryError: CUDA out of memory"))
+            assert ("gpu0.1" in sitting.workers) is False
+        assert set(sitting.workers) == {"gpu0.0", "gpu1.0", "gpu1.1"}
+    finally:
+        sitting.end()
+    assert witness.notes == ["GPU 0 is out of memory: 1 instead of 2 slots"]
+    record = Store(tmp_path).record(spec.run_id)  # alone on its GPU and still too large: failed, and named
+    assert record is not None
+    assert record.reason == "OutOfMemoryError: CUDA out of memory"
+
+
+def test_workers_that_cannot_start_end_the_sitting_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").write_text("#!/bin/sh\necho 'no torch here' >&2\nexit 3\n")
+    (tmp_path / "broken").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "broken"))
+    spec = RunSpec(dataset="digits", model="mlp", precision="fp32")
+    job = Job(data_dir="data", output_dir=str(tmp_path))
+    report = LocalExecutor([Slot("cpu0", "cpu"), Slot("cpu1", "cpu")]).run(
+        [spec, spec.replace(seed=1)], Store(tmp_path), job, Witness(), StopRequest()
+    )
+    assert report.problem is not None
+    assert "no worker process can be started" in report.problem
+    assert "exit code 3): no torch here" in report.problem
+    assert len(report.left) == 2
+
+
+if __name__ == "__main__":
+    gpus = len(visible_gpus())
+    print(f"{gpus} GPUs" if gpus else "no GPU: two logical ones on the CPU")
+    with tempfile.TemporaryDirectory() as name:
+        _, seen = run_over(max(2, gpus), 4 * max(2, gpus), Path(name))
+    for worker, count in sorted(Counter(seen.runs.values()).items()):
+        print(f"{worker}: {count} runs")
+    sys.exit(0)
