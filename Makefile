@@ -33,7 +33,7 @@ test: lint types
 	$(BIN)/pytest -m "not slow and not real_data" -n 2
 
 test-all: venv
-	$(BIN)/pytest -m "slow or real_data" -n 2
+	$(BIN)/pytest -m "slow or real_data" --durations=10
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

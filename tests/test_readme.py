@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -27,26 +28,36 @@ def test_there_are_commands_to_check() -> None:
     assert len(blocks("python")) == 1
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if c.split()[0] in ("interplay", "python")])
-def test_flags_of_every_command_are_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parse and resolve each command to the point where it would load data."""
-    from interplay import cli, lab
+@pytest.mark.parametrize("command", [c for c in commands() if c.split()[0] not in ("make", ".")])
+def test_every_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command goes to the point where it would train; then its call into the lab is there to be looked at."""
+    from interplay import cli, documented, lab
 
     asked: list[object] = []
-    monkeypatch.setattr(lab, "run", lambda spec, settings: asked.append(spec))
+    for name in ("run", "run_study", "run_studies", "dry_run", "show_status", "retry", "rebuild"):
+        monkeypatch.setattr(lab, name, lambda *args, name=name, **words: asked.append(name) or [])
+    monkeypatch.setattr(documented.AllExperimentsFlags, "call", lambda self: asked.append(self) or 0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").symlink_to(ROOT / "studies")
     program, *words = shlex.split(command)
+    calls = {
+        "main.py": cli.run_main,
+        "run_experiments.py": documented.run_experiments,
+        "run_all_experiments.py": documented.run_all_experiments,
+        "./run_all_experiments.sh": documented.run_all_experiments,
+        "interplay": cli.main,
+    }
     if program == "python":
-        assert words[0] == "main.py"
-        assert cli.run_main(words[1:]) == 0
-    else:
-        assert cli.main(words) == 0
-    assert len(asked) == 1
+        program, *words = words
+    assert program == "interplay" or (ROOT / program).is_file()
+    assert calls[program](words) == 0
+    assert asked
 
 
 def test_quick_commands_run_as_printed(tmp_path: Path) -> None:
-    quick = [c for c in commands() if c.startswith("interplay run --dataset digits")]
-    assert quick
-    for command in quick:
+    quick = [c for c in commands() if c.startswith(("interplay run --dataset digits", "interplay status"))]
+    assert len(quick) == 2
+    for command in sorted(quick):
         words = shlex.split(command)[1:]
         subprocess.run([sys.executable, "-m", "interplay.cli", *words], cwd=tmp_path, check=True, timeout=120)
     assert (tmp_path / "outputs" / "results" / "results.csv").is_file()
@@ -54,16 +65,26 @@ def test_quick_commands_run_as_printed(tmp_path: Path) -> None:
 
 def test_the_python_example_runs_as_printed(tmp_path: Path) -> None:
     (script,) = blocks("python")
+    (tmp_path / "studies").symlink_to(ROOT / "studies")
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1].startswith("finished ")
+    lines = [line for line in done.stdout.splitlines() if re.match(r"0\.\d+ 0\.\d+ \d+\.\d+$", line)]
+    assert len(lines) == 35
+
+
+def test_the_study_file_of_the_documentation_loads(tmp_path: Path) -> None:
+    from interplay.study.files import load
+
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "mine.toml").write_text(text)
+    assert len(load(tmp_path / "mine.toml").specs) == 2 * (16 + 2 - 1)
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
 def test_links_lead_somewhere(target: str) -> None:
-    assert (Path(__file__).resolve().parents[1] / target).exists()
+    assert (ROOT / target).exists()
 
 
 @pytest.mark.parametrize("target", [c.split()[1] for c in commands() if c.startswith("make ")])
 def test_make_targets_exist(target: str) -> None:
-    makefile = (Path(__file__).resolve().parents[1] / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
