@@ -1,0 +1,174 @@
+"""Measurements as the analysis sees them: one number, the settings it belongs to, and which repetition it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from interplay.errors import InterplayError, nearest
+from interplay.record import RunRecord, Status
+
+LOWER_IS_BETTER = ("loss",)
+"""A metric whose name holds one of these words is to be minimised."""
+
+
+class InputError(InterplayError):
+    """A table of results cannot be understood; the message names the file, the line and the column."""
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """Knobs on which cells are told apart. Fields that a table of eight columns lacks have the documented values."""
+
+    lr: float
+    weight_decay: float
+    momentum: float
+    batch_size: int
+    epochs: int = 100
+    schedule: str = "cosine"
+    rest: str = ""
+    """Everything else that distinguishes runs (network, data, optimiser), as one word."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One run.
+
+    ``value`` is the metric, ``None`` for a run that diverged. ``repetition`` names the seed, and the batch of runs where
+    several tables are given.
+    """
+
+    setting: Setting
+    repetition: str
+    value: float | None
+    train_loss: float | None = None
+    sum_of_rates: float | None = None
+    steps: float | None = None
+    window_epochs: float | None = None
+
+
+@dataclass(frozen=True)
+class Observations:
+    """All runs that are analysed together, each of one metric."""
+
+    metric: str
+    runs: tuple[Observation, ...]
+
+    @property
+    def sign(self) -> int:
+        """+1 where larger is better, -1 where smaller is."""
+        return -1 if any(word in self.metric for word in LOWER_IS_BETTER) else 1
+
+    def cells(self) -> dict[Setting, list[float]]:
+        """Values of each setting that has any; diverged runs are not among them."""
+        found: dict[Setting, list[float]] = {}
+        for run in self.runs:
+            if run.value is not None:
+                found.setdefault(run.setting, []).append(run.value)
+        return found
+
+    def diverged(self) -> set[Setting]:
+        """Settings in which at least half of the runs diverged."""
+        total: dict[Setting, list[bool]] = {}
+        for run in self.runs:
+            total.setdefault(run.setting, []).append(run.value is None)
+        return {setting for setting, flags in total.items() if 2 * sum(flags) >= len(flags)}
+
+    def where(self, runs: Iterable[Observation]) -> Observations:
+        """The same metric of other runs."""
+        return Observations(self.metric, tuple(runs))
+
+
+def from_records(records: Iterable[RunRecord], metric: str = "final_test_acc") -> Observations:
+    """Observations of finished and diverged runs; failed ones measured nothing.
+
+    Raises:
+        InputError: records have no such metric.
+    """
+    allowed = ("final_test_acc", "best_test_acc", "final_test_loss", "final_train_loss", "final_val_acc")
+    if metric not in allowed:
+        raise InputError(f"unknown metric {metric!r}; {nearest(metric, allowed)}")
+    runs = []
+    for record in records:
+        if record.status is Status.FAILED:
+            continue
+        spec = record.spec
+        setting = Setting(
+            lr=spec.lr,
+            weight_decay=spec.weight_decay,
+            momentum=spec.momentum,
+            batch_size=spec.batch_size,
+            epochs=spec.epochs,
+            schedule=spec.schedule,
+            rest=f"{spec.model} {spec.dataset} {spec.train_limit or 'all'} {spec.label_noise:g} {spec.optimizer}",
+        )
+        value: float | None = getattr(record, metric) if record.status is Status.FINISHED else None
+        runs.append(
+            Observation(
+                setting,
+                str(spec.seed),
+                value,
+                record.final_train_loss,
+                record.collapse.get("sum_of_rates"),
+                record.collapse.get("steps"),
+                record.collapse.get("window_epochs"),
+            )
+        )
+    return Observations(metric, tuple(runs))
+
+
+def from_rows(
+    rows: Sequence[Mapping[str, str]], source: str, metric: str = "final_test_acc", images: int = 50_000
+) -> Observations:
+    """Observations of a table with at least the eight documented columns, as `csv.DictReader` reads it.
+
+    The method column is not used: its labels are ambiguous, momentum and decay are not. Of columns that are absent the
+    documented values are taken: 100 epochs, cosine stepped once an epoch, 50,000 training images.
+
+    Raises:
+        InputError: a column is absent, or a cell holds no number; names the line (the header is line 1).
+    """
+    needed = ("batch_size", "lr", "wd", "momentum", metric)
+    runs = []
+    for number, row in enumerate(rows, start=2):
+        missing = [name for name in needed if name not in row or row[name] is None]
+        if missing:
+            raise InputError(f"{source}, line {number}: no column {missing[0]!r}; {nearest(missing[0], row)}")
+        try:
+            if row.get("status") == "failed":
+                continue
+            setting = Setting(
+                lr=_rounded(row["lr"]),
+                weight_decay=_rounded(row["wd"]),
+                momentum=_rounded(row["momentum"]),
+                batch_size=int(float(row["batch_size"])),
+                epochs=int(float(row.get("epochs") or 100)),
+                schedule=row.get("schedule") or "cosine",
+                rest=" ".join(filter(None, (row.get("model"), row.get("dataset"), row.get("optimizer")))),
+            )
+            value = _optional(row[metric])
+            steps = setting.epochs * math.ceil(images / setting.batch_size)
+            # Cosine and linear, stepped once an epoch, average (E+1)/(2E) of the peak.
+            share = {"cosine": 1, "linear": 1}.get(setting.schedule, 0) * (setting.epochs + 1) / (2 * setting.epochs)
+            total = _optional(row.get("sum_of_rates")) or (setting.lr * steps * share if share else None)
+            repetition = f"{source} {row['seed']}" if row.get("seed") else source
+            loss = _optional(row.get("final_train_loss"))
+        except ValueError as error:
+            raise InputError(f"{source}, line {number}: {error}") from error
+        runs.append(Observation(setting, repetition, value, loss, total, float(steps)))
+    return Observations(metric, tuple(runs))
+
+
+def _rounded(text: str) -> float:
+    return float(f"{float(text):.12g}") + 0.0
+
+
+def _optional(text: str | None) -> float | None:
+    if text is None or not text.strip():
+        return None
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+SETTING_FIELDS = tuple(f.name for f in fields(Setting))
