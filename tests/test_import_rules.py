@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"analysis", "figures"},
     # Around the composer: how it speaks, what it is called by.
     "summary": set(),
+    "settings": {"store", "executors"},
     "progress": {"train"},
     "console": {"executors", "study", "summary", "train"},
     "doctor": {"data"},
@@ -47,8 +48,9 @@ ALLOWED: dict[str, set[str]] = {
         "summary",
         "progress",
         "console",
+        "settings",
     },
-    "cli": {"lab", "doctor", "train", "study"},
+    "cli": {"lab", "settings", "doctor", "train", "study"},
     "documented": {"cli", "lab", "doctor", "study", "executors"},
 }
 TORCH = {"data", "models", "optim", "train", "executors", "doctor", "lab"}

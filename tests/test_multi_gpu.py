@@ -5,8 +5,10 @@ With GPUs it uses them; without, it drives the same code with logical ones.
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -43,8 +45,8 @@ class Witness(Listener):
 def slots_here(count: int, per_gpu: int = 1) -> list[Slot]:
     """Slots on real GPUs where there are enough, on logical ones otherwise."""
     real = visible_gpus()
-    if len(real) >= count:
-        return gpu_slots(f"0-{count - 1}" if count > 1 else "0", per_gpu, real)
+    if real:
+        return gpu_slots("all", per_gpu if len(real) >= count else count, real)
     return gpu_slots("all", per_gpu, [Gpu(str(index)) for index in range(count)], device="cpu")
 
 
@@ -68,6 +70,17 @@ def test_runs_spread_over_the_gpus_and_each_worker_sees_its_own(tmp_path: Path) 
     assert sum(witness.epochs.values()) == 8 * 30
 
 
+def visible(pid: int) -> str:
+    """CUDA_VISIBLE_DEVICES as the process was started with it."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:  # the kernel shows an empty environment for a moment
+        for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if entry.startswith(b"CUDA_VISIBLE_DEVICES="):
+                return entry.decode()
+        time.sleep(0.01)
+    return "not set"
+
+
 def test_a_worker_is_started_with_its_gpu_visible_before_torch_is(tmp_path: Path) -> None:
     """The variable must be set in the environment of the process itself, not by code that runs in it."""
     from interplay.executors.ledger import Ledger
@@ -77,10 +90,7 @@ def test_a_worker_is_started_with_its_gpu_visible_before_torch_is(tmp_path: Path
     sitting = _Sitting(LocalExecutor(slots), Ledger([], Store(tmp_path)), job, Witness())
     sitting.start(2)
     try:
-        found = {}
-        for name, worker in sitting.workers.items():
-            environment = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")
-            found[name] = next(e for e in environment if e.startswith(b"CUDA_VISIBLE_DEVICES=")).decode()
+        found = {name: visible(worker.process.pid) for name, worker in sitting.workers.items()}
     finally:
         sitting.end()
     assert found == {"gpu1": "CUDA_VISIBLE_DEVICES=1", "gpu3": "CUDA_VISIBLE_DEVICES=GPU-abc"}
@@ -91,24 +101,58 @@ def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
 
     spec = RunSpec(dataset="digits", model="mlp", precision="fp32")
     slots = gpu_slots("all", 2, [Gpu("0"), Gpu("1")], device="cpu")
-    ledger, witness = Ledger([spec], Store(tmp_path)), Witness()
+    ledger, witness = Ledger([spec, spec.replace(seed=1)], Store(tmp_path)), Witness()
     sitting = _Sitting(LocalExecutor(slots), ledger, Job("data", str(tmp_path)), witness)
     sitting.start(4)
     try:
-        for expected in ("gpu0.1", None):
-            name = "gpu0.1" if expected else "gpu0.0"
-            worker = sitting.workers[name]
-            worker.spec = ledger.next()
-            assert worker.spec == spec
-            sitting._ended(worker, spec, Outcome(End.OUT_OF_MEMORY, reason="OutOfMemoryError: CUDA out of memory"))
-            assert ("gpu0.1" in sitting.workers) is False
+        full = Outcome(End.OUT_OF_MEMORY, reason="OutOfMemoryError: CUDA out of memory")
+        both = [sitting.workers["gpu0.1"], sitting.workers["gpu0.0"]]
+        for worker in both:  # both at once: neither ever had the GPU to itself
+            worker.spec, worker.sharing = ledger.next(), 2
+            assert worker.spec is not None
+        for worker in both:
+            assert worker.spec is not None
+            sitting._ended(worker, worker.spec, full)
+        assert set(sitting.workers) == {"gpu0.0", "gpu1.0", "gpu1.1"}
+        assert not list(Store(tmp_path).records())
+        alone = sitting.workers["gpu0.0"]
+        alone.spec, alone.sharing = ledger.next(), 1
+        failing = alone.spec
+        assert failing is not None
+        sitting._ended(alone, failing, full)
         assert set(sitting.workers) == {"gpu0.0", "gpu1.0", "gpu1.1"}
     finally:
         sitting.end()
     assert witness.notes == ["GPU 0 is out of memory: 1 instead of 2 slots"]
-    record = Store(tmp_path).record(spec.run_id)  # alone on its GPU and still too large: failed, and named
+    record = Store(tmp_path).record(failing.run_id)  # alone on its GPU and still too large: failed, and named
     assert record is not None
     assert record.reason == "OutOfMemoryError: CUDA out of memory"
+
+
+def test_a_worker_asked_to_go_by_the_system_costs_its_run_nothing(tmp_path: Path) -> None:
+    """SIGTERM to single workers, as an administrator sends it: each run goes on, none counts as failed."""
+    import os
+    import signal
+
+    slots = slots_here(1)
+    specs = [RunSpec(dataset="digits", model="mlp", epochs=400, seed=seed, precision="fp32") for seed in range(2)]
+    store, terminated = Store(tmp_path), []
+
+    class Terminating(Witness):
+        def epoch(self, worker: str, spec: RunSpec, metrics: EpochMetrics) -> None:
+            if metrics.epoch % 100 == 50 and (spec.seed, metrics.epoch) not in terminated and len(terminated) < 4:
+                terminated.append((spec.seed, metrics.epoch))
+                claim = json.loads((store.folder(spec.run_id) / "claim.json").read_text())
+                os.kill(claim["pid"], signal.SIGTERM)
+
+    witness = Terminating()
+    job = Job(data_dir="data", output_dir=str(tmp_path), device=slots[0].device)
+    report = LocalExecutor(slots).run(specs, store, job, witness, StopRequest())
+    assert len(terminated) == 4
+    assert len(report.committed) == 2
+    assert report.failed == []
+    for record in report.committed:
+        assert [m.epoch for m in record.history] == list(range(1, 401))
 
 
 def test_workers_that_cannot_start_end_the_sitting_with_the_reason(
@@ -130,7 +174,7 @@ def test_workers_that_cannot_start_end_the_sitting_with_the_reason(
 
 if __name__ == "__main__":
     gpus = len(visible_gpus())
-    print(f"{gpus} GPUs" if gpus else "no GPU: two logical ones on the CPU")
+    print(f"{gpus} GPU(s)" if gpus else "no GPU: two logical ones on the CPU")
     with tempfile.TemporaryDirectory() as name:
         _, seen = run_over(max(2, gpus), 4 * max(2, gpus), Path(name))
     for worker, count in sorted(Counter(seen.runs.values()).items()):

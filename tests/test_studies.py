@@ -96,7 +96,7 @@ def test_the_log_has_configuration_progress_and_results(capsys: pytest.CaptureFi
 def test_all_sets_of_the_documents_are_83_runs_answered_by_74(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_all_experiments(TINY) == 0
     out = capsys.readouterr().out
-    for text in ("24 runs committed", "32 runs committed", "18 runs committed", "torch", "== experiment 3 =="):
+    for text in ("24 runs committed", "32 runs committed", "18 runs committed", "torch", "eta-lambda: 35 of 35 runs"):
         assert text in out
     found = rows()
     assert len(found) == 74
@@ -194,6 +194,56 @@ def test_status_names_every_state(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("4 finished, 0 running, 0 diverged, 0 interrupted, 0 failed, 2 missing")
 
 
+def test_a_retry_that_is_refused_or_stopped_forgets_no_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from interplay.executors import gpus
+
+    monkeypatch.setattr(gpus, "visible_gpus", list)
+    main(["study", "small.toml", *INLINE])
+    store = Store(Path("outputs"))
+    spec = next(iter(store.records())).spec.replace(lr=0.3)
+    store.fail(RunRecord(spec, Status.FAILED, reason="a bad day"))
+    assert main(["retry", "--gpus", "0"]) == 2
+    assert store.has_failed(spec.run_id)
+    store.forget_failure(spec.run_id)  # a retry that was stopped before it came to this run
+    assert main(["retry", *INLINE]) == 0
+    assert store.is_done(spec.run_id)
+
+
+def test_status_and_retry_by_name_find_runs_of_either_precision(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = load("small.toml").specs[0]
+    assert spec.precision == "bf16"
+    store = Store(Path("outputs"))
+    store.fail(RunRecord(spec, Status.FAILED, reason="CUDA error"))
+    assert main(["status", "small.toml"]) == 0
+    assert "1 failed, 3 missing" in capsys.readouterr().out
+    assert main(["retry", "small.toml"]) == 2
+
+
+def test_a_run_waits_for_a_worker_elsewhere_and_takes_over_when_it_stays_silent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["run", "--dataset", "digits", "--model", "mlp", "--epochs", "1", "--lapse_seconds", "1"]
+    main(words)
+    (row,) = rows()
+    folder = Path("outputs/runs", row["run_id"])
+    (folder / "record.json").unlink()
+    (folder / "claim.json").write_text('{"attempt": "x", "worker": "w", "machine": "far", "host": "far"}')
+    assert main(words) == 0
+    assert "Another worker has this run" in capsys.readouterr().out
+    assert len(rows()) == 1
+
+
+def test_shared_runs_have_the_checkpoint_names_of_every_set() -> None:
+    words = "--dataset digits --model mlp --epochs 1 --executor inline --save_checkpoints".split()
+    assert run_experiments(["--experiment", "2", *words]) == 0
+    assert run_experiments(["--experiment", "3", *words]) == 0
+    names = {path.name for path in Path("outputs/checkpoints").iterdir()}
+    for experiment in (2, 3):
+        assert f"exp{experiment}_SGDM+WD_bs128_lr0.1_wd0.0005_mom0.9_final.pth" in names
+
+
 def test_retry_runs_what_failed_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     main(["study", "small.toml", *INLINE])
     assert main(["retry", *INLINE]) == 0
@@ -263,8 +313,10 @@ def test_parallel_sets_are_told_everything(monkeypatch: pytest.MonkeyPatch) -> N
     started: list[list[str]] = []
 
     class Process:
-        def __init__(self, command: list[str]) -> None:
+        def __init__(self, command: list[str], **words: object) -> None:
             started.append(command)
+
+            self.stdout = iter(["a line\n"])
 
         def wait(self) -> int:
             return 0

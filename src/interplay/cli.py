@@ -56,6 +56,8 @@ class RunFlags(KnobFlags):  # type: ignore[misc]
     save_checkpoints: Annotated[bool, arg(help="keep the best and the final weights")] = False
     allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False
     instruments: Annotated[tuple[InstrumentName, ...], arg(help="extra measurements at each epoch")] = ()
+    checkpoint_seconds: Annotated[float, arg(help="between two checkpoints to resume from")] = 300.0
+    lapse_seconds: Annotated[float, arg(help="a worker silent for so long loses this run")] = 60.0
 
     def spec(self) -> RunSpec:
         """The specification that the flags describe."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from datetime import datetime
@@ -46,6 +47,7 @@ class StudyProgress(Listener):
         self._work = {spec: max(work(spec)[0], 1e-9) for spec in missing}
         self._left = dict(self._work)
         self._workers: dict[str, tuple[RunSpec, str]] = {}
+        self._waiting: set[RunSpec] = set()
         self._began = time.monotonic()
         self._stream = stream or sys.stdout
         self._log = self._open(log)
@@ -102,7 +104,9 @@ class StudyProgress(Listener):
         """See `Listener`."""
         self._workers.pop(worker, None)
         if outcome.end is End.TAKEN:
-            self._to_log(f"wait     {spec.run_id}: another worker has it")
+            if spec not in self._waiting:
+                self._waiting.add(spec)
+                self._to_log(f"wait     {spec.run_id}: another worker has it")
             return
         if outcome.end in (End.COMMITTED, End.DONE, End.FAILED, End.OUT_OF_MEMORY):
             self.ended_runs += 1
@@ -136,7 +140,9 @@ class StudyProgress(Listener):
             self._live.console.print(Text(text))
             self._refresh()
         else:
-            print(text, file=self._stream, flush=True)
+            # Whoever reads along may go (``| head``); the study goes on.
+            with contextlib.suppress(OSError):
+                print(text, file=self._stream, flush=True)
 
     def _to_log(self, text: str) -> None:
         if self._log is not None:

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 from typing import Annotated, Literal
 
 from tyro.conf import arg
 
 from interplay.cli import MachineFlags, OverrideFlags, call
-from interplay.errors import InterplayError
 from interplay.study.presets import BY_NUMBER, preset
 
 EXPERIMENTS: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
@@ -61,51 +62,58 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
         if (backup := lab.back_up(self.settings())) is not None:
             print(f"existing results are kept in {backup}")
         code = self._side_by_side(chosen) if self.parallel else self._one_after_another(chosen)
-        print(f"results {self.settings().store().results}")
+        print(lab.overview([self.applied(preset(name)) for name in BY_NUMBER.values()], self.settings()))
         return code
 
     def _one_after_another(self, gpus: Sequence[int]) -> int:
-        code = 0
-        for number in EXPERIMENTS:
-            print(f"\n== experiment {number} ==", flush=True)
-            flags = {
-                f.name: getattr(self, f.name) for f in dataclasses.fields(ExperimentFlags) if hasattr(self, f.name)
-            }
-            flags["gpus"] = _listed(gpus)
-            try:
-                ExperimentFlags(**flags, experiment=number).call()
-            except InterplayError as error:
-                if error.exit_code != 1:
-                    raise  # impossible values, or Ctrl-C: the other sets would end the same way
-                print(f"error: {error}", file=sys.stderr)
-                code = 1
-        return code
+        from interplay import lab
+
+        studies = [self.applied(preset(name)) for name in BY_NUMBER.values()]
+        try:
+            lab.run_studies(studies, dataclasses.replace(self.settings(), gpus=_listed(gpus)))
+        except lab.RunFailedError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        return 0
 
     def _side_by_side(self, gpus: Sequence[int]) -> int:
         """Three processes; a configuration that two sets share is run by whichever claims it first."""
         shares = split_gpus(gpus)
-        cores = os.cpu_count() or 1
-        processes = []
-        for number, share in zip(EXPERIMENTS, shares, strict=True):
-            words = ["--experiment", str(number), *self._words()]
-            words += (
-                ["--gpus", str(_listed(share))] if share else ["--workers", str(self.workers or max(1, cores // 3))]
-            )
-            print(f"experiment {number}: {'GPUs ' + str(_listed(share)) if share else 'CPU'}", flush=True)
-            code = "import sys; from interplay.documented import run_experiments; sys.exit(run_experiments())"
-            processes.append(subprocess.Popen([sys.executable, "-c", code, *words]))
-        # Ctrl-C reaches the three by themselves; this process only waits for them.
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        workers = max(1, (self.workers or os.cpu_count() or 1) // 3)
+        processes: list[subprocess.Popen[str]] = []
+
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            for process in processes:
+                process.send_signal(number)
+
+        # Ctrl-C reaches the three by themselves, since they share the terminal; SIGTERM is for this process alone.
+        previous_int = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        previous_term = signal.signal(signal.SIGTERM, pass_on)
         try:
+            for number, share in zip(EXPERIMENTS, shares, strict=True):
+                words = ["--experiment", str(number), *self._words(shared=0 < len(gpus) < 3)]
+                words += ["--gpus", str(_listed(share))] if share else ["--workers", str(workers)]
+                print(f"experiment {number}: {'GPUs ' + str(_listed(share)) if share else 'CPU'}", flush=True)
+                code = "import sys; from interplay.documented import run_experiments; sys.exit(run_experiments())"
+                # Lines through a pipe: three live tables on one terminal would garble each other.
+                processes.append(
+                    subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True)
+                )
+            relays = [threading.Thread(target=_relay, args=pair) for pair in zip(EXPERIMENTS, processes, strict=True)]
+            for relay in relays:
+                relay.start()
+            for relay in relays:
+                relay.join()
             return next((code for code in [process.wait() for process in processes] if code), 0)
         finally:
-            signal.signal(signal.SIGINT, previous)
+            signal.signal(signal.SIGINT, previous_int)
+            signal.signal(signal.SIGTERM, previous_term)
 
-    def _words(self) -> list[str]:
-        """The flags that all three sets share, spelled out for another process."""
+    def _words(self, *, shared: bool) -> list[str]:
+        """The flags that all three sets share, spelled out for another process; ``shared``: so is a GPU."""
         words = ["--data_dir", str(self.data_dir), "--output_dir", str(self.output_dir)]
-        words += ["--executor", self.executor]
-        for name in ("per_gpu", "checkpoint_seconds", "lapse_seconds", "hang_seconds"):
+        words += ["--executor", self.executor, "--per_gpu", str(self.per_gpu or (1 if shared else 0))]
+        for name in ("checkpoint_seconds", "lapse_seconds", "hang_seconds"):
             words += [f"--{name}", str(getattr(self, name))]
         for name in ("dataset", "model", "epochs", "train_limit"):
             if getattr(self, name) is not None:
@@ -126,6 +134,12 @@ def split_gpus(gpus: Sequence[int]) -> list[list[int]]:
     each, more = divmod(len(gpus), 3)
     ends = [each * (n + 1) + min(n + 1, more) for n in range(3)]
     return [list(gpus[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _relay(number: int, process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(f"[{number}] {line}", end="", flush=True)
 
 
 def _listed(gpus: Sequence[int]) -> str | None:

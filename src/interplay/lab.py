@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from interplay.data.identity import resolve
-from interplay.errors import InterplayError, SpecError
+from interplay.errors import SpecError
 from interplay.progress import RunProgress
 from interplay.record import EpochMetrics, RunRecord
+from interplay.settings import InterruptedRunError, RunFailedError, Settings
 from interplay.spec import RunSpec
+from interplay.store.checkpoints import publish
 from interplay.store.results import ForeignRow
 from interplay.store.store import Store
 from interplay.study.study import Study, distinct
@@ -26,83 +28,10 @@ from interplay.summary import best_settings, describe, outcome, setting
 if TYPE_CHECKING:
     from interplay.executors.gpus import Slot
     from interplay.executors.ledger import Report
-    from interplay.executors.worker import Job
-    from interplay.store.claims import Lease
+
+__all__ = ["InterruptedRunError", "RunFailedError", "Settings"]
 
 NO_GPU = "No usable GPU: training on the CPU, in fp32 (mixed precision is for GPUs)."
-
-
-class RunFailedError(InterplayError):
-    """A run or study did not come to its end; the message names what failed."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Operational settings: where and how, never what. None of them enters a run's identity.
-
-    Attributes:
-        data_dir: where datasets lie or are downloaded to.
-        output_dir: where runs, results, logs and checkpoints go.
-        device: of a single run: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: CPU threads of a single run; 0 leaves torch's own choice. Workers of a study have one each.
-        save_checkpoints: keep the best and the final weights.
-        allow_modified_data: accept data files that are not the published ones, as different data.
-        instruments: optional measurements, see `interplay.train.instruments`.
-        gpus: of a study: ``all``, ``0``, ``0,2-4``; ``None`` for the CPU.
-        per_gpu: runs at a time on one GPU; 0 chooses from free memory.
-        workers: on a CPU, runs at a time; 0 for one a core.
-        executor: ``local`` for worker processes, ``inline`` for this process.
-        log: write a log of each study under ``logs/``.
-        checkpoint_seconds: between two checkpoints to resume from, besides the one that a stop leaves.
-        lapse_seconds: without a sign of life before another worker may take a run over.
-        hang_seconds: without progress before a run is killed and tried again.
-    """
-
-    data_dir: str | Path = "data"
-    output_dir: str | Path = "outputs"
-    device: str = "auto"
-    threads: int = 0
-    save_checkpoints: bool = False
-    allow_modified_data: bool = False
-    instruments: tuple[str, ...] = ()
-    gpus: str | None = None
-    per_gpu: int = 0
-    workers: int = 0
-    executor: Literal["local", "inline"] = "local"
-    log: bool = True
-    checkpoint_seconds: float = 300.0
-    lapse_seconds: float = 60.0
-    hang_seconds: float = 1800.0
-
-    def __post_init__(self) -> None:
-        for name in ("threads", "per_gpu", "workers", "checkpoint_seconds", "lapse_seconds", "hang_seconds"):
-            if getattr(self, name) < 0:
-                raise SpecError(f"{name} must be 0 or greater, not {getattr(self, name)}")
-
-    def store(self) -> Store:
-        """The store under ``output_dir``."""
-        return Store(Path(self.output_dir))
-
-    def job(self, device: str, experiment: int | None = None) -> Job:
-        """What workers are told."""
-        from interplay.executors.worker import Job
-
-        return Job(
-            data_dir=str(self.data_dir),
-            output_dir=str(self.output_dir),
-            device=device,
-            save_checkpoints=self.save_checkpoints,
-            experiment=experiment,
-            instruments=self.instruments,
-            checkpoint_seconds=self.checkpoint_seconds,
-            lease=self.lease(),
-        )
-
-    def lease(self) -> Lease:
-        """How claims are kept alive: a sign of life several times before it would be missed."""
-        from interplay.store.claims import Lease
-
-        return Lease(beat=min(5.0, self.lapse_seconds / 6), lapse=self.lapse_seconds, hang=self.hang_seconds)
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------
@@ -139,6 +68,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         print(summary(done, store))
         return done
     print(f"run {spec.run_id}: {describe(spec)}")
+    claims = Claims(store.runs, "interplay run", settings.lease())
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
 
         def on_start(spec: RunSpec) -> None:
@@ -149,7 +79,16 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
             return stop.requested
 
         hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch))
-        ended = attempt(spec, store, Claims(store.runs, "interplay run", settings.lease()), settings.job(device), hooks)
+        waited = False
+        while (ended := attempt(spec, store, claims, settings.job(device), hooks)).end is End.TAKEN:
+            if not waited:
+                print(
+                    f"Another worker has this run; waiting until it is done or silent for {settings.lapse_seconds:g} s."
+                )
+            waited = True
+            time.sleep(1.0)
+    if settings.save_checkpoints:
+        publish(store.root, spec, store.folder(spec.run_id))
     match ended.end:
         case End.COMMITTED | End.DONE:
             record = ended.record or store.record(spec.run_id)
@@ -158,18 +97,10 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
             return record
         case End.INTERRUPTED:
             raise InterruptedRunError(ended.reason or "interrupted")
-        case End.TAKEN:
-            raise RunFailedError(f"another worker has this run ({ended.reason or 'see interplay status'})")
         case End.FAILED:
             raise RunFailedError(f"{ended.reason}\nThe traceback is in {store.folder(spec.run_id) / 'failed.json'}")
         case _:
             raise RunFailedError(ended.reason or str(ended.end))
-
-
-class InterruptedRunError(InterplayError):
-    """Stopped because it was asked to; the same command goes on."""
-
-    exit_code = 130
 
 
 def summary(record: RunRecord, store: Store) -> str:
@@ -186,12 +117,23 @@ def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
     """``study`` with its data and precision settled, and the slots it will run on.
 
     Raises:
-        SpecError: a GPU that is not there.
+        SpecError: a GPU that is not there, or several for one process.
         DataError: a file of the study is absent.
     """
-    from interplay.executors.gpus import cpu_slots, fitted, gpu_slots
+    from interplay.executors.gpus import cpu_slots, fitted, gpu_slots, inline_slot
 
-    slots = cpu_slots(settings.workers) if settings.gpus is None else gpu_slots(settings.gpus, settings.per_gpu)
+    if settings.gpus is None:
+        slots = cpu_slots(settings.workers)
+    elif settings.executor == "inline":
+        slots = [inline_slot(settings.gpus)]
+    else:
+        slots = gpu_slots(settings.gpus, settings.per_gpu)
+    study = with_data(study, settings)
+    return dataclasses.replace(study, specs=tuple(fitted(spec, slots[0].device) for spec in study.specs)), slots
+
+
+def with_data(study: Study, settings: Settings) -> Study:
+    """``study`` with the fingerprint of its data in every run; raises `DataError` if a file of it is absent."""
     names = {spec.dataset for spec in study.specs}
     known = {
         name: resolve(
@@ -200,11 +142,20 @@ def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
         for name in names
         if settings.allow_modified_data or name.endswith(".npz")
     }
-    specs = [
-        fitted(spec.replace(fingerprint=known[spec.dataset]) if spec.dataset in known else spec, slots[0].device)
-        for spec in study.specs
-    ]
-    return dataclasses.replace(study, specs=tuple(specs)), slots
+    specs = (spec.replace(fingerprint=known[spec.dataset]) if spec.dataset in known else spec for spec in study.specs)
+    return dataclasses.replace(study, specs=tuple(specs))
+
+
+def in_store(study: Study, settings: Settings) -> list[RunSpec]:
+    """The runs of ``study`` as the store has them, in mixed precision or not: to look, no GPU need be at hand."""
+    store = settings.store()
+    there = set(store.run_ids())
+    found = []
+    for spec in with_data(study, settings).specs:
+        ways = [spec.replace(precision=precision) for precision in ("bf16", "fp32")]
+        known = [way for way in ways if way.run_id in there]
+        found += known or [spec]
+    return found
 
 
 def run_study(study: Study, settings: Settings | None = None) -> Report:
@@ -215,6 +166,7 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
         RunFailedError: some runs failed, or the sitting could not go on; the message names them.
     """
     from interplay.console import StudyProgress, log_path
+    from interplay.executors.gpus import visible_gpus
     from interplay.executors.inline import InlineExecutor
     from interplay.executors.local import LocalExecutor
     from interplay.executors.plan import plan
@@ -230,7 +182,8 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
     for spec in planned.failed:
         print(f"  failed before: {setting(spec)} (interplay retry runs it again)")
     if settings.gpus is None and planned.missing:
-        print(NO_GPU if settings.device == "auto" else "Training on the CPU.")
+        gpus = len(visible_gpus())
+        print(f"Training on the CPU, in fp32; --gpus all would use the {gpus} GPUs here." if gpus else NO_GPU)
     log = log_path(store.root, study) if settings.log and planned.missing else None
     executor = InlineExecutor() if settings.executor == "inline" else LocalExecutor(slots)
     job = settings.job(slots[0].device, study.experiment)
@@ -238,8 +191,23 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
         if log is not None:
             progress.configuration(study, settings, [slot.name for slot in slots])
         report = executor.run(planned.missing, store, job, progress, stop)
-        _conclude(study, report, store, stop.requested, progress.say)
+        report.stopped = stop.requested
+        if settings.save_checkpoints:
+            _publish(study, store, progress.say)
+        _conclude(study, report, store, progress.say)
+    if planned.failed:
+        raise RunFailedError(f"{len(planned.failed)} runs failed before; interplay retry runs them again")
     return report
+
+
+def _publish(study: Study, store: Store, say: Callable[[str], None]) -> None:
+    """Give the weights of all runs of the study that are done their documented names, those that other sets ran too."""
+    without = 0
+    for spec in study.specs:
+        if store.is_done(spec.run_id) and not publish(store.root, spec, store.folder(spec.run_id), study.experiment):
+            without += 1
+    if without:
+        say(f"note: {without} runs were done without --save_checkpoints, so there are no weights of them")
 
 
 def run_studies(studies: Sequence[Study], settings: Settings | None = None) -> list[Report]:
@@ -248,8 +216,11 @@ def run_studies(studies: Sequence[Study], settings: Settings | None = None) -> l
     Raises:
         InterplayError: as `run_study`; failures are raised at the end.
     """
-    reports, failure = [], None
+    reports: list[Report] = []
+    failure = None
     for study in studies:
+        if reports and reports[-1].stopped:
+            raise InterruptedRunError(f"stopped before {study.name}; the same command goes on")
         try:
             reports.append(run_study(study, settings))
         except RunFailedError as error:
@@ -266,7 +237,7 @@ def _counts(total: int, done: int, failed: int, missing: int) -> str:
     return f"  {total} runs: {done} done, {missing} missing" + (f", {failed} failed" if failed else "")
 
 
-def _conclude(study: Study, report: Report, store: Store, stopped: bool, say: Callable[[str], None]) -> None:
+def _conclude(study: Study, report: Report, store: Store, say: Callable[[str], None]) -> None:
     records = [record for spec in study.specs if (record := store.record(spec.run_id)) is not None]
     best = best_settings(records, study.experiment)
     diverged = f", {report.diverged} of them diverged" if report.diverged else ""
@@ -280,10 +251,20 @@ def _conclude(study: Study, report: Report, store: Store, stopped: bool, say: Ca
         say(f"failed: {setting(spec)}: {reason}")
     if report.problem:
         raise RunFailedError(f"{report.problem}\n{len(report.left)} runs are left; the same command goes on with them")
-    if stopped and report.left:
+    if report.stopped and report.left:
         raise InterruptedRunError(f"stopped with {len(report.left)} runs left; the same command goes on with them")
     if report.failed:
         raise RunFailedError(f"{len(report.failed)} of {len(study.specs)} runs failed; interplay retry runs them again")
+
+
+def overview(studies: Sequence[Study], settings: Settings) -> str:
+    """The best settings of each of ``studies``, and where the results lie: the end of ``run_all_experiments``."""
+    store = settings.store()
+    lines = ["", "== summary =="]
+    for study in studies:
+        records = [record for spec in in_store(study, settings) if (record := store.record(spec.run_id)) is not None]
+        lines += [f"{study.name}: {len(records)} of {len(study.specs)} runs", *best_settings(records, study.experiment)]
+    return "\n".join([*lines, f"results {store.results}"])
 
 
 def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Study] = ()) -> str:
@@ -343,8 +324,7 @@ def show_status(settings: Settings | None = None, study: Study | None = None) ->
 
     settings = settings or Settings()
     store = settings.store()
-    specs = prepared(study, settings)[0].specs if study is not None else None
-    found = status(store, specs)
+    found = status(store, in_store(study, settings) if study is not None else None)
     lines = [
         f"{len(found.finished)} finished, {len(found.running)} running, {len(found.diverged)} diverged, "
         f"{len(found.interrupted)} interrupted, {len(found.failed)} failed"
@@ -364,16 +344,17 @@ def retry(settings: Settings | None = None, study: Study | None = None) -> Repor
     """Run failed runs again: those of ``study``, or all of the store; ``None`` if there is none."""
     settings = settings or Settings()
     store = settings.store()
-    wanted = {spec.run_id for spec in prepared(study, settings)[0].specs} if study is not None else None
-    failed = [run_id for run_id in store.run_ids() if store.has_failed(run_id) and (wanted is None or run_id in wanted)]
+    wanted = {spec.run_id for spec in in_store(study, settings)} if study is not None else set(store.run_ids())
+    failed = sorted(run_id for run_id in wanted if store.is_to_retry(run_id))
+    if not failed:
+        return None
     specs = tuple(store.spec(run_id) for run_id in failed)
     if settings.gpus is None and any(spec.precision != "fp32" for spec in specs):
         raise SpecError("some of the failed runs are for GPUs, in mixed precision: say which with --gpus")
-    if not specs:
-        return None
+    again = Study("retry", "Which of the failed runs work now?", (), "", "interplay retry", specs)
+    prepared(again, settings)  # everything that can be refused is refused before a failure is forgotten
     for run_id in failed:
         store.forget_failure(run_id)
-    again = Study("retry", "Which of the failed runs work now?", (), "", "interplay retry", specs)
     return run_study(again, settings)
 
 

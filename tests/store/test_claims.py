@@ -156,3 +156,18 @@ def test_beats_cease_when_the_training_hangs(runs: Path) -> None:
         time.sleep(4 * FAST.beat)
         assert beat() > silent
     assert claim_of(runs / "r") is None
+
+
+def test_a_step_of_the_clock_does_not_make_the_living_look_dead(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Claims(runs, "a").take("r") is not None
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert claim_of(runs / "r")["dead"] is False  # type: ignore[index]
+    assert Claims(runs, "b").take("r") is None
+
+
+def test_an_impatient_watcher_waits_as_long_as_the_owner_asks(runs: Path) -> None:
+    foreign(runs, lapse=30.0)
+    claims = Claims(runs, "b", FAST)
+    assert claims.take("r") is None
+    time.sleep(FAST.lapse * 2)
+    assert claims.take("r") is None

@@ -256,3 +256,14 @@ def test_history_drops_what_a_resumed_run_trains_again(tmp_path: Path) -> None:
     import json
 
     assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_a_failed_row_left_by_a_kill_gives_way_to_the_result(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.fail(RunRecord(RunSpec(dataset="digits"), Status.FAILED, reason="x"))
+    stale = store.results.read_text()
+    store.commit(record())
+    whole = store.results.read_text()
+    store.results.write_text(stale)  # killed after the record and before the row
+    assert store.reconcile() == []
+    assert store.results.read_text() == whole

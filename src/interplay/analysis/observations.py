@@ -35,8 +35,8 @@ class Setting:
 class Observation:
     """One run.
 
-    ``value`` is the metric, ``None`` for a run that diverged. ``repetition`` names the seed, and the batch of runs where
-    several tables are given.
+    ``value`` is the metric, ``None`` for a run that diverged. ``repetition`` names the seed, and the batch of runs
+    where several tables are given.
     """
 
     setting: Setting

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from interplay.executors.worker import Hooks, Job, attempt
+from interplay.executors.worker import End, Hooks, Job, attempt
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.store.claims import Claims
@@ -75,6 +75,8 @@ class Child:
             outcome = attempt(spec, store, claims, job, hooks)
             record = outcome.record.to_dict() if outcome.record is not None else None
             self.tell("ended", run_id=spec.run_id, end=str(outcome.end), reason=outcome.reason, record=record)
+            if outcome.end is End.DEVICE:
+                break  # after a CUDA error nothing works in this process any more
 
     def _started(self, spec: RunSpec) -> None:
         self.tell("started", run_id=spec.run_id)

@@ -32,9 +32,12 @@ class Slot:
 
 
 def visible_gpus() -> list[Gpu]:
-    """GPUs that this process may use, in CUDA's order, asked of the driver without starting CUDA."""
+    """GPUs that torch can use, in the order of CUDA_VISIBLE_DEVICES or of the bus, with their free memory."""
     import pynvml
+    import torch
 
+    if not torch.cuda.is_available():
+        return []  # the driver may see GPUs that this torch is not built for
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -98,6 +101,14 @@ def gpu_slots(text: str, per_gpu: int, gpus: Sequence[Gpu] | None = None, device
         for slot in range(each)
     ]
     return sorted(slots, key=lambda slot: (int(slot.name.partition(".")[2] or 0), int(slot.name[3:].partition(".")[0])))
+
+
+def inline_slot(text: str) -> Slot:
+    """The GPU of an executor that has one process; raises `SpecError` for more than one."""
+    (index, *more) = parse_gpus(text, len(visible_gpus()))
+    if more:
+        raise SpecError(f"--gpus {text}: the inline executor trains in one process, on one GPU")
+    return Slot(f"gpu{index}", f"cuda:{index}", str(index))
 
 
 def slots_for(gpu: Gpu) -> int:

@@ -28,6 +28,8 @@ class Report:
     """Runs not done, because the sitting was stopped."""
     problem: str | None = None
     """Why it was stopped, where that was not asked for."""
+    stopped: bool = False
+    """Whether it was asked to stop."""
 
     @property
     def diverged(self) -> int:
@@ -101,8 +103,9 @@ class Ledger:
             case End.FAILED:
                 self.report.failed.append((spec, outcome.reason or "unknown reason"))
             case End.OUT_OF_MEMORY:
-                self.report.failed.append((spec, outcome.reason or "out of memory"))
-                self.store.fail(failure(spec, outcome.reason or "out of memory"))
+                self._fail(spec, outcome.reason or "out of memory")
+            case End.DEVICE:
+                self.died(spec, outcome.reason or "the device is broken")
             case End.UNABLE:
                 # Every further run would end the same way; nothing is lost by stopping here.
                 self.report.left.append(spec)
@@ -120,15 +123,20 @@ class Ledger:
         if self._deaths[spec] < self.max_attempts:
             self._ready.appendleft(spec)
             return True
-        reason = f"{reason}, {self._deaths[spec]} times"
+        self._fail(spec, f"{reason}, {self._deaths[spec]} times")
+        return False
+
+    def _fail(self, spec: RunSpec, reason: str) -> None:
         try:
-            self.store.fail(failure(spec, reason))
+            noted = self.store.fail(failure(spec, reason))
         except OSError as error:
             self.report.left.append(spec)
             self.stop(f"cannot write: {error}")
-            return False
-        self.report.failed.append((spec, reason))
-        return False
+            return
+        if noted:
+            self.report.failed.append((spec, reason))
+        else:  # committed after all, by the worker before it died or by another one
+            self.report.elsewhere += 1
 
     def stop(self, problem: str | None = None) -> None:
         """Hand out no more runs; those that run may end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import selectors
@@ -26,7 +27,10 @@ from interplay.store.store import Store
 from interplay.train.single import BatchMetrics
 
 MAX_START_FAILURES = 3
-"""Worker processes of one slot that may die in a row before they are ready."""
+"""Worker processes of one slot that may in a row die before they are ready, or find their device broken."""
+
+START_SECONDS = 600.0
+"""Within which a worker process must be ready; importing torch from a busy file server may take minutes."""
 
 
 @dataclass
@@ -35,10 +39,14 @@ class Worker:
 
     slot: Slot
     process: subprocess.Popen[str]
-    events: IO[bytes]
+    events: io.FileIO
     errors: IO[bytes]
     spec: RunSpec | None = None
     ready: bool = False
+    leaving: bool = False
+    """It has said that it will take no more runs."""
+    sharing: int = 1
+    """Workers on its GPU when it was given its run."""
     heard: float = field(default_factory=time.monotonic)
     partial: bytes = b""
 
@@ -109,7 +117,8 @@ class _Sitting:
 
     def _spawn(self, slot: Slot) -> None:
         reading, writing = os.pipe()
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": slot.visible}
+        # The driver numbers GPUs by their bus, CUDA by their speed unless it is told otherwise.
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": slot.visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         if self.executor.threads:
             environment |= {"OMP_NUM_THREADS": str(self.executor.threads)}
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
@@ -125,7 +134,7 @@ class _Sitting:
         )
         os.close(writing)
         os.set_blocking(reading, False)
-        worker = Worker(slot, process, os.fdopen(reading, "rb", buffering=0), errors)
+        worker = Worker(slot, process, io.FileIO(reading, "rb"), errors)
         self.workers[slot.name] = worker
         self._selector.register(worker.events, selectors.EVENT_READ, worker)
         job = {**self.job.to_dict(), "device": slot.device}
@@ -138,21 +147,18 @@ class _Sitting:
         if worker.process.stdin is not None:
             with contextlib.suppress(OSError):
                 worker.process.stdin.close()
-        worker.process.wait()
+        _wait(worker.process)
         worker.errors.close()
 
     def end(self) -> None:
         """Let idle workers go and kill those that still run: the sitting is over or was cut short."""
-        for worker in list(self.workers.values()):
+        for worker in self.workers.values():
             if worker.spec is not None:
                 worker.process.kill()
             elif worker.process.stdin is not None:
                 with contextlib.suppress(OSError):
                     worker.process.stdin.close()
-            try:
-                worker.process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
+        for worker in list(self.workers.values()):
             self._remove(worker)
         self._selector.close()
 
@@ -176,14 +182,15 @@ class _Sitting:
 
     def _hand_out(self) -> None:
         for worker in self.workers.values():
-            if worker.ready and worker.spec is None and (spec := self.ledger.next()) is not None:
+            free = worker.ready and not worker.leaving and worker.spec is None
+            if free and (spec := self.ledger.next()) is not None:
                 worker.spec, worker.heard = spec, time.monotonic()
+                worker.sharing = 1 + len(self._beside(worker))
                 worker.send({"spec": spec.to_dict()})
 
     def _hear(self, worker: Worker) -> None:
-        try:
-            data = worker.events.read(1 << 20)
-        except BlockingIOError:
+        data = worker.events.read(1 << 20)
+        if data is None:  # woken for nothing
             return
         if not data:
             self._bury(worker)
@@ -217,29 +224,42 @@ class _Sitting:
 
     def _ended(self, worker: Worker, spec: RunSpec, outcome: Outcome) -> None:
         worker.spec = None
-        if outcome.end is End.OUT_OF_MEMORY and self._give_up_slot(worker):
+        if outcome.end is End.OUT_OF_MEMORY and worker.sharing > 1:
+            # It never had the GPU to itself: once more, with less beside it.
+            self._give_up_slot(worker)
             self.ledger.again(spec)
             return
+        if outcome.end in (End.INTERRUPTED, End.DEVICE):
+            worker.leaving = True  # asked to go, or its device is broken for this process
+        if outcome.end is End.DEVICE:
+            self._start_failures[worker.slot.name] = self._start_failures.get(worker.slot.name, 0) + 1
+        elif outcome.end is End.COMMITTED:
+            self._start_failures[worker.slot.name] = 0
         self.ledger.ended(spec, outcome)
         self.listener.ended(worker.slot.name, spec, outcome)
 
-    def _give_up_slot(self, worker: Worker) -> bool:
-        """Close this slot if its GPU has another one; the run then has more memory to itself."""
-        others = [w for w in self.workers.values() if w is not worker and w.slot.visible == worker.slot.visible]
-        if not worker.slot.visible or not others:
-            return False
+    def _beside(self, worker: Worker) -> list[Worker]:
+        """The other workers on the same GPU."""
+        if not worker.slot.visible:
+            return []
+        return [w for w in self.workers.values() if w is not worker and w.slot.visible == worker.slot.visible]
+
+    def _give_up_slot(self, worker: Worker) -> None:
+        """Close this slot if its GPU has another one."""
+        others = self._beside(worker)
+        if not others:
+            return
         self.listener.note(
             f"GPU {worker.slot.visible} is out of memory: {len(others)} instead of {len(others) + 1} slots"
         )
         worker.process.kill()
         self._remove(worker)
-        return True
 
     def _bury(self, worker: Worker) -> None:
         """The worker's pipe has ended: find out why, look after its run, and start another process for the slot."""
-        code = worker.process.wait()
+        code = _wait(worker.process)
         words = worker.last_words()
-        spec, slot, ready = worker.spec, worker.slot, worker.ready
+        spec, slot, ready, leaving = worker.spec, worker.slot, worker.ready, worker.leaving
         self._remove(worker)
         reason = f"worker {slot.name} died ({_cause(code)})" + (f": {words}" if words else "")
         if spec is not None:
@@ -247,22 +267,36 @@ class _Sitting:
             self.listener.note(f"{reason}; run {spec.run_id} {'is tried again' if again else 'is marked failed'}")
             if not again:
                 self.listener.ended(slot.name, spec, Outcome(End.FAILED, reason=reason))
-        elif not self._stopping:
+        elif not (self._stopping or leaving):
             self.listener.note(reason)
         if not ready:
             self._start_failures[slot.name] = self._start_failures.get(slot.name, 0) + 1
-            if self._start_failures[slot.name] >= MAX_START_FAILURES:
-                if not self.workers:
-                    self.ledger.stop(f"no worker process can be started: {reason}")
-                return
+        if self._start_failures.get(slot.name, 0) >= MAX_START_FAILURES:
+            if not self.workers:
+                self.ledger.stop(f"no worker process can be started: {reason}")
+            return
         if not self.ledger.stopped:
             self._spawn(slot)
 
     def _look_for_hangs(self) -> None:
         for worker in list(self.workers.values()):
-            if worker.spec is not None and time.monotonic() - worker.heard > self.job.lease.hang:
-                self.listener.note(f"worker {worker.slot.name} shows no progress for {self.job.lease.hang:g} s: killed")
+            limit = self.job.lease.hang if worker.spec is not None else START_SECONDS
+            if (worker.spec is not None or not worker.ready) and time.monotonic() - worker.heard > limit:
+                self.listener.note(f"worker {worker.slot.name} shows no progress for {limit:g} s: killed")
+                worker.heard = time.monotonic()
                 worker.process.kill()  # its pipe ends, and the next turn buries it
+
+
+def _wait(process: subprocess.Popen[str], seconds: float = 10.0) -> int:
+    """The exit code; a process that does not end (a driver may hang in its last call) is killed, then left behind."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return -signal.SIGKILL
 
 
 def _cause(code: int) -> str:

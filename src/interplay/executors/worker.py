@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +17,6 @@ from interplay.data import splits
 from interplay.errors import DataError
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
-from interplay.store.checkpoints import publish
 from interplay.store.claims import Claims, Heartbeat, Lease, LeaseLostError
 from interplay.store.store import Store
 from interplay.train.checkpoint import Checkpoints
@@ -65,6 +65,8 @@ class End(StrEnum):
     """An error; it is noted in the store."""
     OUT_OF_MEMORY = "out_of_memory"
     """The GPU's memory did not suffice."""
+    DEVICE = "device"
+    """The GPU or its context is broken; this process can use it no more."""
     UNABLE = "unable"
     """Nothing is wrong with the run: the data are absent or the store cannot be written."""
 
@@ -88,7 +90,7 @@ class Hooks:
 
 
 def attempt(spec: RunSpec, store: Store, claims: Claims, job: Job, hooks: Hooks | None = None) -> Outcome:
-    """Claim ``spec``, train it, commit its record, give its checkpoints their names.
+    """Claim ``spec``, train it, commit its record.
 
     Nothing that goes wrong with the run is raised; the outcome says it, and the store has the traceback. Only
     ``KeyboardInterrupt`` and the like pass.
@@ -112,18 +114,23 @@ def attempt(spec: RunSpec, store: Store, claims: Claims, job: Job, hooks: Hooks 
 def _claimed(spec: RunSpec, store: Store, folder: Path, job: Job, hooks: Hooks, heartbeat: Heartbeat) -> Outcome:
     device = torch.device(job.device)
     began: list[int] = []
+    pace: list[float] = []
 
     def on_batch(progress: BatchMetrics) -> None:
-        heartbeat.progress(epoch=progress.epoch, epochs=spec.epochs, loss=progress.loss, accuracy=progress.accuracy)
+        facts = {"epoch": progress.epoch, "epochs": spec.epochs, "loss": progress.loss, "accuracy": progress.accuracy}
+        if pace:
+            facts["eta"] = pace[-1] * (spec.epochs - progress.epoch + 1 - progress.batch / progress.batches)
+        heartbeat.progress(**facts)
         hooks.on_batch(spec, progress)
 
     def on_epoch(metrics: EpochMetrics) -> bool | None:
         heartbeat.claim.check()  # a worker that slept through its lease must not write into another's history
         store.add_epoch(spec.run_id, metrics, first=not began)
         began.append(metrics.epoch)
-        seconds = metrics.seconds * (spec.epochs - metrics.epoch)
+        pace.append(metrics.seconds)
+        left = metrics.seconds * (spec.epochs - metrics.epoch)
         heartbeat.progress(
-            epoch=metrics.epoch, epochs=spec.epochs, loss=metrics.train_loss, accuracy=metrics.test_acc, eta=seconds
+            epoch=metrics.epoch, epochs=spec.epochs, loss=metrics.train_loss, accuracy=metrics.test_acc, eta=left
         )
         return hooks.on_epoch(spec, metrics)
 
@@ -140,17 +147,33 @@ def _claimed(spec: RunSpec, store: Store, folder: Path, job: Job, hooks: Hooks, 
         raise
     except DataError as error:
         return Outcome(End.UNABLE, reason=str(error))
-    except torch.cuda.OutOfMemoryError as error:
-        return Outcome(End.OUT_OF_MEMORY, reason=_line(error))
     except Exception as error:
-        failed = failure(spec, _line(error), traceback.format_exc(), environment(device, "single"))
+        if (end := device_trouble(error)) is not None:
+            return Outcome(end, reason=_line(error))
+        failed = failure(spec, _line(error), traceback.format_exc(), _where(device))
         store.fail(failed)
         return Outcome(End.FAILED, failed, failed.reason)
-    if not store.commit(record):
+    committed = store.commit(record)
+    if committed is None:
         return Outcome(End.DONE)
-    publish(store.root, spec, folder, job.experiment)
-    checkpoints.discard_last()
-    return Outcome(End.COMMITTED, record)
+    with contextlib.suppress(OSError):  # the result is safe, whatever becomes of the file to resume from
+        checkpoints.discard_last()
+    return Outcome(End.COMMITTED, committed)
+
+
+def device_trouble(error: Exception) -> End | None:
+    """What an error says of the GPU: out of memory, broken, or nothing. Libraries report both in several ways."""
+    text = str(error)
+    if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "ALLOC_FAILED" in text:
+        return End.OUT_OF_MEMORY
+    return End.DEVICE if isinstance(error, RuntimeError) and "CUDA error" in text else None
+
+
+def _where(device: torch.device) -> dict[str, Any]:
+    try:
+        return environment(device, "single")
+    except Exception:  # a GPU that cannot even be asked its name must not hide why the run failed
+        return {"device": str(device)}
 
 
 def failure(spec: RunSpec, reason: str, trace: str | None = None, where: Mapping[str, Any] | None = None) -> RunRecord:

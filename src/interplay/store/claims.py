@@ -24,7 +24,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
 from filelock import FileLock
 
 from interplay.errors import InterplayError
@@ -61,6 +60,8 @@ class Claim:
     def check(self) -> None:
         """Raise `LeaseLostError` if the run has been taken over."""
         owner = _read(self.folder / "claim.json")
+        if owner == {}:
+            return  # it cannot be read at this moment, which says nothing
         if owner is None or owner.get("attempt") != self.attempt:
             raise LeaseLostError(
                 f"run {self.folder.name} has been taken over by {(owner or {}).get('worker', 'another')}"
@@ -74,9 +75,10 @@ class Claim:
 
     def release(self) -> None:
         """Give the run back, if it is still ours."""
-        owner = _read(self.folder / "claim.json")
-        if owner is not None and owner.get("attempt") == self.attempt:
-            (self.folder / "claim.json").unlink(missing_ok=True)
+        with _takeover(self.folder.parent):
+            owner = _read(self.folder / "claim.json")
+            if owner is not None and owner.get("attempt") == self.attempt:
+                (self.folder / "claim.json").unlink(missing_ok=True)
         self._beat_file.unlink(missing_ok=True)
 
 
@@ -91,19 +93,21 @@ class Claims:
         """A claim on the run, or ``None`` while another worker has it. The run's folder must exist."""
         folder = self.runs / run_id
         claim = Claim(folder, secrets.token_hex(8))
-        text = json.dumps({"attempt": claim.attempt, "worker": self.worker, **_process()})
+        facts = {"attempt": claim.attempt, "worker": self.worker, "lapse": self.lease.lapse}
+        text = json.dumps({**facts, **_process()})
         if write_once(folder / "claim.json", text, durable=False):
             return claim
         owner = _read(folder / "claim.json")
         if owner is None or not self.lapsed(run_id, owner):
             return None
-        with FileLock(self.runs / ".takeover.lock"):
-            # All takeovers happen under this lock: what was seen to lapse must still be what is there.
+        with _takeover(self.runs):
+            # Claims end under this lock only: what was seen to lapse must still be what is there.
             found = _read(folder / "claim.json")
-            if found is not None and found.get("attempt") != owner.get("attempt"):
-                return None
-            (folder / "claim.json").unlink(missing_ok=True)
-            (folder / f"beat.{owner.get('attempt')}.json").unlink(missing_ok=True)
+            if found is not None:
+                if found.get("attempt") != owner.get("attempt"):
+                    return None
+                (folder / "claim.json").unlink(missing_ok=True)
+                (folder / f"beat.{owner.get('attempt')}.json").unlink(missing_ok=True)
             return claim if write_once(folder / "claim.json", text, durable=False) else None
 
     def lapsed(self, run_id: str, owner: Mapping[str, Any]) -> bool:
@@ -117,7 +121,9 @@ class Claims:
         if before is None or before[0] != sign:
             self._seen[run_id] = (sign, now)
             return False
-        return now - before[1] > self.lease.lapse
+        # The owner beats as often as its own lease says, which may be longer than ours.
+        theirs = owner.get("lapse")
+        return now - before[1] > max(self.lease.lapse, theirs if isinstance(theirs, int | float) else 0.0)
 
 
 def claim_of(folder: Path) -> dict[str, Any] | None:
@@ -178,6 +184,10 @@ class Heartbeat:
         return True
 
 
+def _takeover(runs: Path) -> FileLock:
+    return FileLock(runs / ".takeover.lock")
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -202,22 +212,29 @@ def _machine() -> str:
 
 def _process() -> dict[str, Any]:
     pid = os.getpid()
-    return {"machine": _machine(), "host": socket.gethostname(), "pid": pid, "started": _started(pid)}
+    return {"machine": _machine(), "host": socket.gethostname(), "pid": pid, "started": _stat(pid)[1]}
 
 
-@cache
-def _started(pid: int) -> float:
-    return psutil.Process(pid).create_time()
+def _stat(pid: int) -> tuple[str, str]:
+    """State letter and start of a process in ticks since boot, which no change of the clock moves; empty if unknown."""
+    try:
+        # The name in parentheses may hold anything, spaces included; what follows it does not.
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return words[0], words[19]
+    except (OSError, IndexError):
+        return "", ""
 
 
 def _is_dead(owner: Mapping[str, Any]) -> bool:
     """Whether the owner ran on this machine and its process is gone. Of other machines nothing is known."""
-    if owner.get("machine") != _machine() or not isinstance(owner.get("pid"), int):
+    pid = owner.get("pid")
+    if owner.get("machine") != _machine() or not isinstance(pid, int):
         return False
     try:
-        process = psutil.Process(owner["pid"])
-        return process.create_time() != owner.get("started") or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return True
-    except psutil.Error:
-        return False
+    except PermissionError:
+        return False  # another user's, and alive
+    state, started = _stat(pid)
+    return state == "Z" or bool(started and owner.get("started") and started != owner["started"])

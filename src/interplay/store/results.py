@@ -96,6 +96,7 @@ class OwnRow:
     text: str
     """The line with its end."""
     run_id: str
+    status: str
 
     def foreign(self) -> ForeignRow:
         """The same line, once it is known that no record says this."""
@@ -114,7 +115,7 @@ def parse(text: str) -> Rows:
     """Sort the lines of a table. Rows of this lab never hold a line break, so every line stands for itself."""
     rows = Rows()
     lines = text.splitlines(keepends=True)
-    place = list(COLUMNS).index("run_id")
+    run_id, status = list(COLUMNS).index("run_id"), list(COLUMNS).index("status")
     for number, line in enumerate(lines, start=1):
         if number == 1 and line == header():
             continue
@@ -125,7 +126,7 @@ def parse(text: str) -> Rows:
         elif len(cells) != len(COLUMNS) or not line.endswith("\n"):
             rows.foreign.append(ForeignRow(number, bare, f"{len(cells)} cells where {len(COLUMNS)} belong"))
         else:
-            rows.own.append(OwnRow(number, line, cells[place]))
+            rows.own.append(OwnRow(number, line, cells[run_id], cells[status]))
     return rows
 
 

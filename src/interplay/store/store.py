@@ -16,7 +16,7 @@ from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import SPEC_SCHEMA, RunSpec
 from interplay.store import results
 from interplay.store.files import write_once, write_whole
-from interplay.store.results import ForeignRow
+from interplay.store.results import ForeignRow, Rows
 
 
 class Store:
@@ -52,6 +52,10 @@ class Store:
     def is_done(self, run_id: str) -> bool:
         """Whether the run has finished or diverged."""
         return (self.folder(run_id) / "record.json").exists()
+
+    def is_to_retry(self, run_id: str) -> bool:
+        """Whether the run has failed at some time and has no result: failures that were set aside for a retry count."""
+        return not self.is_done(run_id) and any(self.folder(run_id).glob("failed*.json"))
 
     def has_failed(self, run_id: str) -> bool:
         """Whether the last attempt at the run failed."""
@@ -108,8 +112,8 @@ class Store:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics.to_dict()) + "\n")
 
-    def commit(self, record: RunRecord) -> bool:
-        """Make ``record`` the one result of its run and add its row; False if the run has a record already.
+    def commit(self, record: RunRecord) -> RunRecord | None:
+        """Make ``record`` the one result of its run and add its row; ``None`` if the run has a record already.
 
         Under the table's lock, so that rows stand in the order of ``committed_at``. The record is the truth: should
         the process die before the row is written, `reconcile` adds it.
@@ -118,11 +122,11 @@ class Store:
         with self._locked():
             record = dataclasses.replace(record, committed_at=self._next_moment())
             if not write_once(folder / "record.json", record.to_json()):
-                return False
+                return None
             lines = "".join(json.dumps(m.to_dict()) + "\n" for m in record.history)
             write_whole(folder / "history.jsonl", lines, durable=False)
             self._append(record, replacing=self._set_failure_aside(folder))
-        return True
+        return record
 
     def fail(self, record: RunRecord) -> bool:
         """Note that an attempt failed; False if the run has finished or diverged meanwhile, which stands."""
@@ -177,12 +181,13 @@ class Store:
 
     def reconcile(self) -> list[ForeignRow]:
         """Make results.csv and the records agree, where a kill or a hand has set them apart; usually only a look."""
-        done = {run_id for run_id in self.run_ids() if self.is_done(run_id) or self.has_failed(run_id)}
+        ends = {run_id: self.has_failed(run_id) for run_id in self.run_ids()}
+        ends = {run_id: failed for run_id, failed in ends.items() if failed or self.is_done(run_id)}
         if not self.results.exists():
-            return self.rebuild() if done else []
+            return self.rebuild() if ends else []
         rows = results.parse(self.results.read_text(encoding="utf-8", errors="replace"))
-        listed = [row.run_id for row in rows.own]
-        agree = not rows.foreign and len(listed) == len(set(listed)) and set(listed) == done
+        listed = {row.run_id: row.status == "failed" for row in rows.own}
+        agree = not rows.foreign and len(listed) == len(rows.own) and listed == ends
         return [] if agree else self.rebuild()
 
     def _rebuild(self) -> list[ForeignRow]:
@@ -191,7 +196,13 @@ class Store:
         if self.results.exists():
             old = results.parse(self.results.read_text(encoding="utf-8", errors="replace"))
             foreign = old.foreign + [row.foreign() for row in old.own if row.run_id not in rows]
-            foreign += [row.foreign() for row in old.own if row.run_id in rows and row.text != rows[row.run_id]]
+            # A row of a failure that was set aside or superseded is our own, left by a kill: it just goes.
+            foreign = [row for row in foreign if not self._was_failure(old, row)]
+            foreign += [
+                row.foreign()
+                for row in old.own
+                if row.run_id in rows and row.text != rows[row.run_id] and row.status != "failed"
+            ]
             foreign.sort(key=lambda row: row.line)
         if foreign:
             known = self.aside.read_text(encoding="utf-8").splitlines() if self.aside.exists() else []
@@ -199,6 +210,10 @@ class Store:
                 file.writelines(f"{row.text}\n" for row in foreign if row.text not in known)
         write_whole(self.results, results.header() + "".join(rows.values()))
         return foreign
+
+    def _was_failure(self, old: Rows, row: ForeignRow) -> bool:
+        own = next((each for each in old.own if each.line == row.line), None)
+        return own is not None and own.status == "failed" and any(self.folder(own.run_id).glob("failed*.json"))
 
     def _locked(self) -> FileLock:
         self.results.parent.mkdir(parents=True, exist_ok=True)

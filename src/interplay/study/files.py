@@ -68,8 +68,10 @@ def parse(content: Mapping[str, Any], path: Path) -> Study:
         where = f"{path}: grid {number}"
         axes = dict(_table(grid, where))
         zips, derived = axes.pop("zip", []), axes.pop("derived", {})
-        if isinstance(zips, Mapping):
-            zips = [zips]
+        zips = [zips] if isinstance(zips, Mapping) else zips
+        if not isinstance(zips, list):
+            raise SpecError(f"{where}: zip must be a list of tables, not {zips!r}")
+        zips = [_table(table, f"{where}: zip") for table in zips]
         specs += expand(base, axes, zips, _table(derived, f"{where}: derived"), where)
     study = Study(
         name=str(content.get("name", path.stem)),
@@ -80,7 +82,12 @@ def parse(content: Mapping[str, Any], path: Path) -> Study:
         specs=tuple(specs),
         experiment=content.get("experiment"),
     )
-    return study.with_seeds(content["seeds"]) if "seeds" in content else study
+    seeds = content.get("seeds")
+    if seeds is None:
+        return study
+    if not isinstance(seeds, list):
+        raise SpecError(f"{path}: seeds must be a list such as [42, 43], not {seeds!r}")
+    return study.with_seeds(seeds)
 
 
 def _table(value: Any, where: str) -> Mapping[str, Any]:
