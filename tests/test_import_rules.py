@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": set(),
     "figures": {"analysis"},
     "report": {"analysis", "figures"},
+    "inputs": {"analysis", "store"},
     # Around the composer: how it speaks, what it is called by.
     "summary": set(),
     "settings": {"store", "executors"},
@@ -49,8 +50,9 @@ ALLOWED: dict[str, set[str]] = {
         "progress",
         "console",
         "settings",
+        "inputs",
     },
-    "cli": {"lab", "settings", "doctor", "train", "study"},
+    "cli": {"lab", "settings", "doctor", "train", "study", "analysis"},
     "documented": {"cli", "lab", "doctor", "study", "executors"},
 }
 TORCH = {"data", "models", "optim", "train", "executors", "doctor", "lab"}

@@ -23,6 +23,13 @@ def commands() -> list[str]:
     return [line for line in lines if line]
 
 
+class Nothing:
+    """An analysis of nothing."""
+
+    def to_dict(self) -> dict[str, object]:
+        return {}
+
+
 def test_there_are_commands_to_check() -> None:
     assert len(commands()) >= 5
     assert len(blocks("python")) == 1
@@ -32,11 +39,17 @@ def test_there_are_commands_to_check() -> None:
 def test_every_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command goes to the point where it would train; then its call into the lab is there to be looked at."""
     from interplay import cli, documented, lab
+    from interplay.analysis import verify as verify_module
+    from interplay.analysis import words as words_module
 
     asked: list[object] = []
-    for name in ("run", "run_study", "run_studies", "dry_run", "show_status", "retry", "rebuild"):
+    for name in ("run", "run_study", "run_studies", "dry_run", "show_status", "retry", "rebuild", "analyze"):
         monkeypatch.setattr(lab, name, lambda *args, name=name, **words: asked.append(name) or [])
     monkeypatch.setattr(documented.AllExperimentsFlags, "call", lambda self: asked.append(self) or 0)
+    monkeypatch.setattr(verify_module, "verify", lambda studies: asked.append(studies) or [])
+    monkeypatch.setattr(words_module, "report", str)
+    if "--json" in command:
+        monkeypatch.setattr(lab, "analyze", lambda *args: asked.append(args) or Nothing())
     monkeypatch.chdir(tmp_path)
     (tmp_path / "studies").symlink_to(ROOT / "studies")
     program, *words = shlex.split(command)

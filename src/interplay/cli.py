@@ -218,12 +218,52 @@ class DoctorFlags:
         return 1 if any(check.verdict == "problem" for check in checks) else 0
 
 
+@dataclasses.dataclass(kw_only=True)
+class AnalyzeFlags:
+    """Say what measurements support: noise, optima and verdicts, each with its interval."""
+
+    inputs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, arg(help="output folders, or CSV files; several are repeated batches")
+    ] = (Path("outputs"),)
+    metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
+    json: Annotated[bool, arg(help="print JSON instead of tables")] = False
+
+    def call(self) -> int:
+        """Print the analysis."""
+        import json
+
+        from interplay import lab
+        from interplay.analysis.words import report
+
+        found = lab.analyze(self.inputs, self.metric)
+        print(json.dumps(found.to_dict(), indent=1, allow_nan=False) if self.json else report(found))
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class VerifyFlags:
+    """Put the engine to problems whose answer is known in closed form; exit 1 if it says something false."""
+
+    studies: Annotated[int, arg(help="simulated studies of each problem")] = 20
+
+    def call(self) -> int:
+        """Print expected and found."""
+        from interplay.analysis.verify import verify
+        from interplay.analysis.words import verification
+
+        lines = verify(self.studies)
+        print(verification(lines))
+        return 1 if any(line.false > 0.05 * line.studies for line in lines) else 0
+
+
 COMMANDS: dict[str, Any] = {
     "run": RunFlags,
     "study": StudyFlags,
     "status": StatusFlags,
     "retry": RetryFlags,
     "rebuild": RebuildFlags,
+    "analyze": AnalyzeFlags,
+    "verify": VerifyFlags,
     "doctor": DoctorFlags,
 }
 
@@ -289,7 +329,7 @@ def spelled_out(argv: Sequence[str]) -> list[str]:
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _SWITCHES = {
     field.name
-    for flags in (RunFlags, StudyFlags)
+    for flags in (RunFlags, StudyFlags, AnalyzeFlags)
     for field in dataclasses.fields(flags)
     if field.type in ("bool", bool) or str(field.type).startswith("Annotated[bool")
 }

@@ -26,6 +26,7 @@ from interplay.study.study import Study, distinct
 from interplay.summary import best_settings, describe, outcome, setting
 
 if TYPE_CHECKING:
+    from interplay.analysis.analyze import Analysis
     from interplay.executors.gpus import Slot
     from interplay.executors.ledger import Report
 
@@ -377,3 +378,18 @@ def back_up(settings: Settings) -> Path | None:
 def _reconcile(store: Store) -> None:
     for row in store.reconcile():
         print(f"note: results.csv {row}; kept in {store.aside}")
+
+
+# -- analysis ---------------------------------------------------------------------------------------------------------
+
+
+def analyze(inputs: Sequence[str | Path], metric: str = "final_test_acc") -> Analysis:
+    """Analyse output folders and tables together, as repeated batches; see `interplay.analysis`.
+
+    Raises:
+        InputError: an input cannot be understood; names file and line.
+    """
+    from interplay import inputs as reading
+    from interplay.analysis.analyze import analyze as engine
+
+    return engine(reading.read(inputs, metric))

@@ -161,7 +161,7 @@ def test_workers_killed_at_thirty_random_moments(harness: Harness) -> None:
     deadline = time.monotonic() + 400
     while kills < 30 and time.monotonic() < deadline:
         if process.poll() is not None:
-            if process.returncode == 0:  # done before thirty: more work
+            if process.returncode >= 0:  # done before thirty, but for runs that died three times: more work
                 harness.write(runs=len(harness.specs) + 8, epochs=250)
             process = harness.start("--checkpoint_seconds", "0.2")
         time.sleep(rng.uniform(0.1, 3.0 if harness.executor == "local" else 6.0))

@@ -57,8 +57,10 @@ class Checkpoints:
         return self.folder / "final.pt"
 
     def discard_last(self) -> None:
-        """Remove the checkpoint to resume from."""
+        """Remove the checkpoint to resume from, and halves of checkpoints that killed attempts left behind."""
         self.last.unlink(missing_ok=True)
+        for half in self.folder.glob(".*.pt.*"):
+            half.unlink(missing_ok=True)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

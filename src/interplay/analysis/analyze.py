@@ -1,0 +1,230 @@
+"""From observations to everything that is said about them: noise, duplicates, optima, claims."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from interplay.analysis import ridge
+from interplay.analysis.claims import Table, exponent_claim, ordering
+from interplay.analysis.noise import Noise, pool
+from interplay.analysis.observations import Observation, Observations, Setting
+from interplay.analysis.optimum import Optimum
+from interplay.analysis.verdict import BAND, Verdict, holm, judge, undecided
+from interplay.record import cleaned
+
+SUFFICIENT = 0.1
+"""Share of the variance that ηλ alone may leave to a surface in (η, λ) and still count as sufficient."""
+
+PRIMARY = ("ordering.sgd>sgd_wd", "ordering.sgd_wd>sgdm_wd", "inverse.profile", "batch.linear_rule")
+"""Claims of the three questions, over which Holm's correction runs."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The result for one metric. ``notes`` name outliers and what was set aside."""
+
+    metric: str
+    noise: Noise | None
+    duplicates: tuple[tuple[str, str, int], ...]
+    """Pairs of repetitions that agree to the last digit, with the number of runs; the second one was left out."""
+    optima: tuple[Optimum, ...]
+    claims: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+    runs: int
+    repetitions: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types, under the documented names."""
+        noise = None
+        if self.noise is not None:
+            levels = [{"level": a, "sd": b} for a, b in zip(self.noise.levels, self.noise.sds, strict=True)]
+            noise = {"dof": self.noise.dof, "levels": levels}
+        return {
+            "metric": self.metric,
+            "runs": self.runs,
+            "repetitions": list(self.repetitions),
+            "noise": noise,
+            "duplicates": [{"kept": a, "left_out": b, "runs": n} for a, b, n in self.duplicates],
+            "notes": list(self.notes),
+            "optima": [
+                {
+                    "of": o.of,
+                    "given": o.given,
+                    "estimate": o.estimate,
+                    "interval": list(o.interval),
+                    "status": o.status,
+                }
+                for o in self.optima
+            ],
+            "claims": [cleaned(v.to_dict()) for v in self.claims],
+        }
+
+
+def analyze(observations: Sequence[Observations], seed: int = 0) -> Analysis:
+    """Analyse repeated batches of runs of one metric together.
+
+    Args:
+        observations: one item a table or store; repetitions are told apart by their names.
+        seed: of the bootstrap; the same measurements give the same intervals.
+
+    Raises:
+        ValueError: no observations, or of different metrics.
+    """
+    if not observations or len({each.metric for each in observations}) != 1:
+        raise ValueError("analyze needs at least one set of observations, all of the same metric")
+    metric = observations[0].metric
+    runs, duplicates = without_duplicates([run for each in observations for run in each.runs])
+    joined = Observations(metric, tuple(runs))
+    noise = pool([[joined.sign * v for v in values] for values in joined.cells().values()])
+    repetitions = tuple(dict.fromkeys(run.repetition for run in runs))
+    table = Table(joined, noise, len(repetitions), seed)
+    sums = {run.setting: run.sum_of_rates for run in runs if run.sum_of_rates}
+    claims = [
+        *ordering(table),
+        *_inverse(table, np.random.default_rng(seed)),
+        *_batch(table),
+        _schedule(table, sums),
+        _duration(table),
+    ]
+    primary = [c for c in claims if c.id in PRIMARY]
+    corrected = {c.id: c for c in holm(primary)}
+    claims = [corrected.get(c.id, c) for c in claims]
+    optima = tuple({(o.of, str(o.given)): o for o in table.optima}.values())
+    return Analysis(
+        metric, noise, tuple(duplicates), optima, tuple(claims), tuple(_outliers(runs)), len(runs), repetitions
+    )
+
+
+def without_duplicates(runs: Sequence[Observation]) -> tuple[list[Observation], list[tuple[str, str, int]]]:
+    """Runs without repetitions that repeat another one to the last digit, and which ones those are.
+
+    Two independent runs agree in all digits of the metric and of the training loss by chance only in trivial cells, so
+    a repetition of which nine tenths or more of the shared settings agree (five at least) is a copy of one batch.
+    """
+    runs = list(dict.fromkeys(runs))  # a row that is there twice in one table is one run, too
+    order = list(dict.fromkeys(run.repetition for run in runs))
+    by_name: dict[str, dict[Setting, set[tuple[float | None, float | None]]]] = {name: {} for name in order}
+    for run in runs:
+        by_name[run.repetition].setdefault(run.setting, set()).add((run.value, run.train_loss))
+    left_out: dict[str, tuple[str, int]] = {}
+    for index, name in enumerate(order):
+        for other in order[:index]:
+            if other in left_out:
+                continue
+            shared = set(by_name[name]) & set(by_name[other])
+            same = sum(bool(by_name[name][s] & by_name[other][s]) for s in shared)
+            if len(shared) >= 5 and same >= 0.9 * len(shared):
+                left_out[name] = (other, same)
+                break
+    kept = [run for run in runs if run.repetition not in left_out]
+    return kept, [(kept_name, name, count) for name, (kept_name, count) in left_out.items()]
+
+
+def _outliers(runs: Iterable[Observation]) -> list[str]:
+    notes = []
+    for run in runs:
+        learnt = run.train_loss is not None and run.train_loss < 1.0
+        if learnt and run.value is not None and run.value <= 2.0:
+            s = run.setting
+            notes.append(
+                f"{run.repetition}: lr {s.lr:g}, wd {s.weight_decay:g}, batch {s.batch_size}: training loss "
+                f"{run.train_loss:.3g} but accuracy {run.value:g} %, at chance: its evaluation is broken"
+            )
+    return notes
+
+
+# -- which runs speak to which claim ----------------------------------------------------------------------------------
+
+
+def _largest(
+    settings: Iterable[Setting], key: Callable[[Setting], tuple[Any, ...]], varies: Callable[[Setting], object]
+) -> list[Setting]:
+    """The largest group of settings with the same ``key`` in which ``varies`` takes two values or more."""
+    groups: dict[tuple[Any, ...], list[Setting]] = {}
+    for s in settings:
+        if s.weight_decay > 0:
+            groups.setdefault(key(s), []).append(s)
+    fitting = [members for members in groups.values() if len({varies(s) for s in members}) > 1]
+    return max(fitting, key=lambda members: (len({varies(s) for s in members}), len(members)), default=[])
+
+
+def _inverse(table: Table, rng: np.random.Generator) -> list[Verdict]:
+    members = _largest(
+        table.settings(), lambda s: (s.momentum, s.batch_size, s.epochs, s.schedule, s.rest), lambda s: s.lr
+    )
+    rates = Counter(s.lr for s in members)
+    members = [s for s in members if rates[s.lr] >= 3]
+    profile = exponent_claim("inverse.profile", table, members, lambda s: s.lr, "lr", -1.0, "η")
+    cells = [s for s in members if s in table.cells]
+    if table.noise is None or table.repetitions < 2 or len(cells) < 8:
+        reason = "no repetitions, so no intervals" if cells else "no grid of learning rates and decays"
+        return [undecided("inverse.direction", reason), profile, undecided("inverse.sufficiency", reason)]
+    mean = np.array([table.sign * float(np.mean(table.cells[s])) for s in cells])
+    count = np.array([len(table.cells[s]) for s in cells])
+    error = np.array([table.noise.sd(m) for m in mean]) / np.sqrt(count)
+    plane = ridge.Plane(
+        np.log([s.lr for s in cells]), np.log([s.weight_decay for s in cells]), mean, np.maximum(error, 1e-9)
+    )
+    near = ridge.chosen(plane)
+    return [_direction(near), profile, _sufficiency(near, rng)]
+
+
+def _direction(plane: ridge.Plane) -> Verdict:
+    found = ridge.direction(plane)
+    if found is None:
+        return undecided("inverse.direction", f"only {len(plane.mean)} cells within {ridge.WITHIN_POINTS:g} points")
+    reason = (
+        f"k of f(log η + k log λ) over {found.cells} cells within {ridge.WITHIN_POINTS:g} points of the best, "
+        f"scatter {found.scatter:.1f} times the noise"
+    )
+    return judge("inverse.direction", found.estimate, found.interval90, found.interval95, (1 - BAND, 1 + BAND), reason)
+
+
+def _sufficiency(plane: ridge.Plane, rng: np.random.Generator) -> Verdict:
+    found = ridge.sufficiency(plane, rng)
+    if found is None:
+        return undecided("inverse.sufficiency", f"only {len(plane.mean)} cells near the best one")
+    q = [float(x) for x in np.quantile(found.draws, [0.05, 0.95, 0.025, 0.975])]
+    reason = (
+        f"cross-validated R² of a curve in ηλ {found.curve:.2f}, of a surface in (η, λ) {found.surface:.2f}; "
+        f"sufficient if the curve leaves less than {SUFFICIENT:g}"
+    )
+    return judge("inverse.sufficiency", found.loss, (q[0], q[1]), (q[2], q[3]), (-math.inf, SUFFICIENT), reason)
+
+
+def _batch(table: Table) -> list[Verdict]:
+    def batch(s: Setting) -> float:
+        return float(s.batch_size)
+
+    linear = _largest(
+        table.settings(),
+        lambda s: (s.momentum, s.epochs, s.schedule, s.rest, round(math.log(s.lr / s.batch_size), 6)),
+        batch,
+    )
+    fixed = _largest(table.settings(), lambda s: (s.momentum, s.epochs, s.schedule, s.rest, s.lr), batch)
+    matched = _largest(
+        [s for s in table.settings() if s.epochs > 1],
+        lambda s: (s.momentum, s.schedule, s.rest, round(20 * math.log(s.epochs / s.batch_size))),
+        batch,
+    )
+    arms = (("batch.linear_rule", linear), ("batch.fixed_lr", fixed), ("batch.step_matched", matched))
+    return [exponent_claim(name, table, members, batch, "batch_size", 1.0, "B") for name, members in arms]
+
+
+def _schedule(table: Table, sums: dict[Setting, float]) -> Verdict:
+    known = [s for s in table.settings() if s in sums]
+    members = _largest(known, lambda s: (s.momentum, s.batch_size, s.epochs, s.rest, s.lr), lambda s: s.schedule)
+    return exponent_claim("schedule.sum_of_rates", table, members, lambda s: sums[s], "sum_of_rates", -1.0, "S")
+
+
+def _duration(table: Table) -> Verdict:
+    members = _largest(
+        table.settings(), lambda s: (s.momentum, s.batch_size, s.schedule, s.rest, s.lr), lambda s: s.epochs
+    )
+    return exponent_claim("duration.horizon", table, members, lambda s: float(s.epochs), "epochs", -1.0, "T")

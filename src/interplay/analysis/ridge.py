@@ -1,0 +1,132 @@
+"""Claim 2 on the (η, λ) plane: the direction of the ridge, and whether ηλ alone is enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+
+WITHIN_POINTS = 5.0
+"""Cells within so much of the best one enter: beyond it the surface is a cliff that no smooth curve describes."""
+
+DEGREE = 3
+KS = np.linspace(-1.0, 3.0, 401)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Cells of a grid in log η and log λ: mean, standard error of the mean."""
+
+    log_lr: Array
+    log_wd: Array
+    mean: Array
+    error: Array
+
+
+def chosen(plane: Plane, within: float = WITHIN_POINTS) -> Plane:
+    """The cells that enter: within ``within`` of the best."""
+    keep = plane.mean >= plane.mean.max() - within
+    return Plane(plane.log_lr[keep], plane.log_wd[keep], plane.mean[keep], plane.error[keep])
+
+
+@dataclass(frozen=True)
+class Direction:
+    """k of f(log η + k log λ), with profile-likelihood intervals, and the scatter about the curve."""
+
+    estimate: float
+    interval90: tuple[float, float]
+    interval95: tuple[float, float]
+    scatter: float
+    cells: int
+
+
+def direction(plane: Plane) -> Direction | None:
+    """The direction along which the surface is constant, by profile likelihood over k.
+
+    For each k a cubic in u = log η + k log λ is fitted by weighted least squares; the residual sum of squares, as a
+    function of k, is compared with its minimum by the F distribution (which allows for scatter that the curve leaves
+    unexplained). ``None`` with too few cells.
+    """
+    count, free = len(plane.mean), len(plane.mean) - DEGREE - 2
+    if free < 3 or len(set(plane.log_lr)) < 2 or len(set(plane.log_wd)) < 2:
+        return None
+    losses = np.array([_loss(plane, k) for k in KS])
+    best = int(losses.argmin())
+    # Scatter below what was measured between repetitions would be luck.
+    unit = max(losses[best] / free, 1.0)
+    bounds = []
+    for level in (0.90, 0.95):
+        inside = KS[losses <= losses[best] + unit * float(stats.f.ppf(level, 1, free))]
+        low = -math.inf if inside[0] == KS[0] else float(inside[0])
+        high = math.inf if inside[-1] == KS[-1] else float(inside[-1])
+        bounds.append((low, high))
+    scatter = math.sqrt(losses[best] / free)
+    return Direction(float(KS[best]), bounds[0], bounds[1], scatter, count)
+
+
+def _loss(plane: Plane, k: float) -> float:
+    u = plane.log_lr + k * plane.log_wd
+    return float(((plane.mean - _fitted(_powers(u), plane)) ** 2 / plane.error**2).sum())
+
+
+def _powers(u: Array) -> Array:
+    centre, width = u.mean(), np.ptp(u) or 1.0
+    return np.asarray(np.column_stack([np.power((u - centre) / width, p) for p in range(DEGREE + 1)]))
+
+
+def _fitted(design: Array, plane: Plane) -> Array:
+    weights = 1 / plane.error
+    coefficients = np.linalg.lstsq(design * weights[:, None], plane.mean * weights, rcond=None)[0]
+    return np.asarray(design @ coefficients)
+
+
+@dataclass(frozen=True)
+class Sufficiency:
+    """Cross-validated R² of a curve in ηλ alone and of a surface in (η, λ); draws of their difference."""
+
+    curve: float
+    surface: float
+    draws: Array
+
+    @property
+    def loss(self) -> float:
+        """How much of the variance the curve leaves to the surface."""
+        return self.surface - self.curve
+
+
+def sufficiency(plane: Plane, rng: np.random.Generator, draws: int = 400) -> Sufficiency | None:
+    """Leave-one-cell-out R² of both; ``None`` with too few cells for the surface."""
+    if len(plane.mean) < 10:
+        return None
+    u = plane.log_lr + plane.log_wd
+    a, b = _scaled(plane.log_lr), _scaled(plane.log_wd)
+    surface = np.column_stack([np.ones_like(a), a, b, a * a, a * b, b * b, a**3, b**3, a * a * b, a * b * b])
+    if len(plane.mean) <= surface.shape[1] + 3:
+        surface = surface[:, :6]
+    designs = (_powers(u), surface)
+    leverages = [_hat(design) for design in designs]
+    samples = [plane.mean, *(plane.mean + plane.error * rng.standard_normal((draws, len(plane.mean))))]
+    scores = np.array([[_r2(y, hat) for hat in leverages] for y in samples])
+    differences = scores[1:, 1] - scores[1:, 0]
+    return Sufficiency(float(scores[0, 0]), float(scores[0, 1]), differences)
+
+
+def _scaled(values: Array) -> Array:
+    return np.asarray((values - values.mean()) / (np.ptp(values) or 1.0))
+
+
+def _hat(design: Array) -> Array:
+    return np.asarray(design @ np.linalg.pinv(design))
+
+
+def _r2(y: Sequence[float] | Array, hat: Array) -> float:
+    """Leave-one-out R²: residuals divided by 1 - leverage (Allen's PRESS)."""
+    values = np.asarray(y)
+    press = ((values - hat @ values) / np.maximum(1 - np.diag(hat), 1e-6)) ** 2
+    return float(1 - press.sum() / ((values - values.mean()) ** 2).sum())

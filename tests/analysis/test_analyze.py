@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from interplay.analysis.analyze import Analysis, analyze
+from interplay.analysis.observations import InputError, Observations, from_records, from_rows
+from interplay.analysis.verdict import Verdict, holm, judge
+from interplay.analysis.verify import PROBLEMS, verify
+from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.spec import RunSpec
+
+REFERENCE = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
+BATCHES = ("resnet18_cifar100_seed42.csv", "resnet18_cifar100_seed123.csv", "resnet18_cifar100_seed42_run2.csv")
+
+
+def reference(*names: str) -> list[Observations]:
+    if not REFERENCE.is_dir():
+        pytest.skip("the reference batches are not here: ../shared/reference is absent")
+    found = []
+    for index, name in enumerate(names):
+        with (REFERENCE / name).open(newline="") as file:
+            found.append(from_rows(list(csv.DictReader(file)), f"{index}:{name}"))
+    return found
+
+
+def verdicts(analysis: Analysis) -> dict[str, Verdict]:
+    return {claim.id: claim for claim in analysis.claims}
+
+
+def test_three_real_batches_contradict_two_of_the_claims() -> None:
+    analysis = analyze(reference(*BATCHES))
+    found = verdicts(analysis)
+    assert found["ordering.sgd>sgd_wd"].verdict == "refuted"
+    assert found["batch.linear_rule"].verdict == "refuted"
+    assert found["inverse.profile"].estimate == pytest.approx(-0.8, abs=0.15)
+    optima = {o.given["method"]: o for o in analysis.optima if o.of == "lr"}
+    assert optima["SGD"].estimate == pytest.approx(0.11, rel=0.3)
+    assert optima["SGDM+WD"].estimate == pytest.approx(0.09, rel=0.3)
+    assert optima["SGD+WD"].status == "plateau"  # 2.0, the largest rate, is as good as 0.5
+    assert analysis.duplicates == ()
+
+
+def test_the_same_file_twice_counts_once() -> None:
+    once = analyze(reference(BATCHES[0]))
+    twice = analyze(reference(BATCHES[0], BATCHES[0]))
+    assert twice.runs == once.runs == 83  # three of the 86 rows are there twice, for two sets
+    ((kept, left_out, count),) = twice.duplicates
+    assert (kept[0], left_out[0], count) == ("0", "1", 83)
+    assert twice.noise is None
+    assert {c.verdict for c in twice.claims} == {"inconclusive"}
+    assert "no repetitions" in verdicts(twice)["inverse.profile"].reason
+
+
+def test_a_run_listed_for_two_sets_is_one_measurement() -> None:
+    analysis = analyze(reference(*BATCHES))
+    assert analysis.runs == 83 + 74 + 74
+    assert analysis.noise is not None
+    assert analysis.noise.dof == 2 * 74
+
+
+def test_two_batches_of_one_seed_are_two_when_their_digits_differ() -> None:
+    assert analyze(reference(BATCHES[0], BATCHES[2])).duplicates == ()
+
+
+def test_the_json_has_the_documented_names() -> None:
+    found = json.loads(json.dumps(analyze(reference(*BATCHES)).to_dict(), allow_nan=False))
+    assert {"noise", "duplicates", "optima", "claims"} <= set(found)
+    assert {"of", "given", "estimate", "interval", "status"} == set(found["optima"][0])
+    assert {"id", "verdict", "estimate", "interval", "reason", "needed"} == set(found["claims"][0])
+    assert [c["id"] for c in found["claims"]] == [
+        "ordering.sgd>sgd_wd",
+        "ordering.sgd_wd>sgdm_wd",
+        "inverse.direction",
+        "inverse.profile",
+        "inverse.sufficiency",
+        "batch.linear_rule",
+        "batch.fixed_lr",
+        "batch.step_matched",
+        "schedule.sum_of_rates",
+        "duration.horizon",
+    ]
+
+
+def test_the_order_of_the_files_changes_nothing_but_names() -> None:
+    one = analyze(reference(*BATCHES))
+    other = analyze(reference(*reversed(BATCHES)))
+    assert [(c.id, c.verdict) for c in one.claims] == [(c.id, c.verdict) for c in other.claims]
+
+
+def rows(count: int = 1) -> list[dict[str, str]]:
+    names = ("method", "batch_size", "lr", "wd", "momentum", "final_test_acc", "final_train_loss", "best_test_acc")
+    return [dict(zip(names, ("SGD", "128", "0.1", "5e-4", "0.9", "70.5", "0.1", "71"), strict=True))] * count
+
+
+def test_tables_of_eight_columns_have_the_documented_rest() -> None:
+    (run,) = from_rows(rows(), "a.csv").runs
+    assert (run.setting.epochs, run.setting.schedule, run.setting.weight_decay) == (100, "cosine", 5e-4)
+    assert run.sum_of_rates == pytest.approx(0.1 * 391 * 101 / 2)
+    assert run.value == 70.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": "fast"}, "a.csv, line 3: could not convert"),
+        ({"wd": None}, "a.csv, line 3: no column 'wd'"),
+    ],
+)
+def test_unreadable_rows_are_named_by_line(change: dict[str, str | None], message: str) -> None:
+    broken = [*rows(), {**rows()[0], **change}]
+    with pytest.raises(InputError, match=message):
+        from_rows(broken, "a.csv")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="no column 'final_test_ac'; did you mean 'final_test_acc'"):
+        from_rows(rows(), "a.csv", "final_test_ac")
+
+
+def test_missing_numbers_are_diverged_runs_and_never_zero() -> None:
+    empty = {**rows()[0], "final_test_acc": ""}
+    observations = from_rows([empty, {**empty, "final_test_acc": "nan", "lr": "0.2"}], "a.csv")
+    assert [run.value for run in observations.runs] == [None, None]
+    assert len(observations.diverged()) == 2
+    assert observations.cells() == {}
+
+
+def test_records_bring_what_tables_lack_and_failed_ones_are_left_out() -> None:
+    spec = RunSpec(dataset="digits", model="mlp", epochs=1)
+    history = (EpochMetrics(1, 0.1, 0.5, 90.0, 0.4, 88.0),)
+    records = [
+        RunRecord(spec, Status.FINISHED, history, collapse={"sum_of_rates": 12.0}),
+        RunRecord(spec.replace(lr=0.2), Status.DIVERGED, history),
+        RunRecord(spec.replace(lr=0.3), Status.FAILED),
+    ]
+    first, second = from_records(records).runs
+    assert (first.value, first.sum_of_rates, first.repetition) == (88.0, 12.0, "42")
+    assert second.value is None
+    assert from_records(records, "final_test_loss").sign == -1
+    with pytest.raises(InputError, match="unknown metric 'accuracy'"):
+        from_records(records, "accuracy")
+
+
+def test_broken_evaluation_is_noted() -> None:
+    odd = {**rows()[0], "final_test_acc": "1.0", "final_train_loss": "0.01"}
+    (note,) = analyze([from_rows([odd, *rows()], "a.csv")]).notes
+    assert "its evaluation is broken" in note
+
+
+def test_the_rule_of_verdicts() -> None:
+    def word(low90: float, high90: float, low95: float, high95: float) -> str:
+        return judge("x", 0.0, (low90, high90), (low95, high95), (-1.2, -0.8), "r").verdict
+
+    assert word(-1.1, -0.9, -1.15, -0.85) == "supported"
+    assert word(-0.7, -0.5, -0.75, -0.45) == "refuted"
+    assert word(-0.85, -0.5, -0.9, -0.45) == "inconclusive"
+    assert word(-0.79, -0.5, -0.81, -0.45) == "inconclusive"  # disjoint at 90 % only
+
+
+def test_holm_keeps_what_survives_the_number_of_claims() -> None:
+    def refuted(name: str, p: float) -> Verdict:
+        return Verdict(name, "refuted", 0.0, (None, None), "r", (), p)
+
+    claims = [refuted("a", 0.001), refuted("b", 0.04), refuted("c", 0.02), refuted("d", 0.03)]
+    words = {v.id: v.verdict for v in holm(claims)}
+    assert words == {"a": "refuted", "b": "inconclusive", "c": "inconclusive", "d": "inconclusive"}
+    assert [v.verdict for v in holm([dataclasses.replace(claims[0], p=0.04)])] == ["refuted"]
+
+
+@pytest.mark.slow
+def test_known_answers_over_two_hundred_studies_each() -> None:
+    lines = verify(studies=200)
+    assert {line.problem for line in lines} == {problem.name for problem in PROBLEMS}
+    for line in lines:
+        assert line.false <= 0.05 * line.studies, line
+        if line.expected != "inconclusive":
+            assert line.found.get(line.expected, 0) >= 0.8 * line.studies, line
+        if line.covered is not None:
+            # 90 % intervals; 200 studies give the share an SD of 2 points.
+            assert line.covered >= 0.85, line
+
+
+def test_each_known_problem_is_simulated_as_written() -> None:
+    for problem in PROBLEMS:
+        one, other = (problem.simulate(np.random.default_rng(0)) for _ in range(2))
+        assert one == other
+        assert len({run.repetition for run in one.runs}) == 3
