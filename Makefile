@@ -1,4 +1,4 @@
-# make demo       all three sets on built-in data; says where the results lie
+# make demo       all three sets on built-in data, figures and verdicts; says where the results lie
 # make test       lint, types and the quick tests
 # make test-all   the longer tests: real data, servers
 PYTHON ?= python3
@@ -21,6 +21,8 @@ $(VENV)/.installed: pyproject.toml
 
 demo: venv
 	$(BIN)/interplay study $(DEMO)
+	$(BIN)/python plot_results.py --input outputs
+	$(BIN)/interplay analyze outputs
 
 lint: venv
 	$(BIN)/ruff check

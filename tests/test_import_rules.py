@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
         "inputs",
     },
     "cli": {"lab", "settings", "doctor", "train", "study", "analysis"},
-    "documented": {"cli", "lab", "doctor", "study", "executors"},
+    "documented": {"cli", "lab", "doctor", "study", "executors", "analysis"},
 }
 TORCH = {"data", "models", "optim", "train", "executors", "doctor", "lab"}
 

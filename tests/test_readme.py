@@ -45,6 +45,7 @@ def test_every_command_is_understood(command: str, tmp_path: Path, monkeypatch: 
     asked: list[object] = []
     for name in ("run", "run_study", "run_studies", "dry_run", "show_status", "retry", "rebuild", "analyze"):
         monkeypatch.setattr(lab, name, lambda *args, name=name, **words: asked.append(name) or [])
+    monkeypatch.setattr(documented.PlotFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(documented.AllExperimentsFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(verify_module, "verify", lambda studies: asked.append(studies) or [])
     monkeypatch.setattr(words_module, "report", str)
@@ -57,6 +58,7 @@ def test_every_command_is_understood(command: str, tmp_path: Path, monkeypatch: 
         "main.py": cli.run_main,
         "run_experiments.py": documented.run_experiments,
         "run_all_experiments.py": documented.run_all_experiments,
+        "plot_results.py": documented.plot_results,
         "./run_all_experiments.sh": documented.run_all_experiments,
         "interplay": cli.main,
     }

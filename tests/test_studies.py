@@ -101,6 +101,8 @@ def test_all_sets_of_the_documents_are_83_runs_answered_by_74(capsys: pytest.Cap
     found = rows()
     assert len(found) == 74
     assert len({row["run_id"] for row in found}) == 74
+    figures = sorted(path.name for path in Path("outputs/plots").iterdir())
+    assert figures == ["exp1_lr_ordering.png", "exp2_eta_lambda_heatmap.png", "exp3_batch_size_scaling.png"]
     assert run_all_experiments(TINY) == 0
     out = capsys.readouterr().out
     assert out.count(", 0 missing") == 3

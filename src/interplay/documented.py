@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from interplay.analysis.observations import InputError
 from interplay.cli import MachineFlags, OverrideFlags, call
 from interplay.study.presets import BY_NUMBER, preset
 
@@ -59,9 +61,14 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
         there = len(visible_gpus())
         gpus = self.gpus or ("all" if there else None)
         chosen = parse_gpus(gpus, there) if gpus else []
-        if (backup := lab.back_up(self.settings())) is not None:
+        if (backup := self.settings().store().back_up()) is not None:
             print(f"existing results are kept in {backup}")
         code = self._side_by_side(chosen) if self.parallel else self._one_after_another(chosen)
+        try:
+            for figure in lab.plot([self.output_dir], self.output_dir / "plots").values():
+                print(f"figure {figure}")
+        except InputError as error:  # nothing has finished
+            print(f"no figures: {error}")
         print(lab.overview([self.applied(preset(name)) for name in BY_NUMBER.values()], self.settings()))
         return code
 
@@ -125,6 +132,32 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
         return words
 
 
+@dataclasses.dataclass(kw_only=True)
+class PlotFlags:
+    """Draw the documented figures from results: exp1_lr_ordering, exp2_eta_lambda_heatmap, exp3_batch_size_scaling."""
+
+    input: Annotated[
+        tuple[Path, ...], arg(help="CSV files with at least the eight columns, or output folders; several are repeats")
+    ] = (Path("outputs/results/results.csv"),)
+    output_dir: Annotated[Path, arg(help="where the PNG files go")] = Path("outputs/plots")
+    experiment: Annotated[Literal[1, 2, 3] | None, arg(help="only this one")] = None
+    metric: Annotated[str, arg(help="column to draw")] = "final_test_acc"
+    stats: Annotated[bool, arg(help="also print noise, optima and verdicts")] = False
+
+    def call(self) -> int:
+        """Draw what the results can show; exit 1 if they can show nothing that was asked for."""
+        from interplay import lab
+        from interplay.analysis.words import report
+
+        wanted = EXPERIMENTS if self.experiment is None else (self.experiment,)
+        drawn = lab.plot(self.input, self.output_dir, wanted, self.metric)
+        for experiment in wanted:
+            print(drawn.get(experiment) or f"experiment {experiment}: its grid is not among these results")
+        if self.stats:
+            print(report(lab.analyze(self.input, self.metric)))
+        return 0 if drawn else 1
+
+
 def split_gpus(gpus: Sequence[int]) -> list[list[int]]:
     """Three disjoint shares, even, larger ones first (8 GPUs: 3, 3, 2); with fewer than three GPUs sets share one."""
     if not gpus:
@@ -154,3 +187,8 @@ def run_experiments(argv: Sequence[str] | None = None) -> int:
 def run_all_experiments(argv: Sequence[str] | None = None) -> int:
     """``run_all_experiments.py`` and ``run_all_experiments.sh``."""
     return call({"run": AllExperimentsFlags}, "run_all_experiments", sys.argv[1:] if argv is None else argv)
+
+
+def plot_results(argv: Sequence[str] | None = None) -> int:
+    """``plot_results.py``."""
+    return call({"plot": PlotFlags}, "plot_results.py", sys.argv[1:] if argv is None else argv)

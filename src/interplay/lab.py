@@ -6,10 +6,8 @@ Importing it is cheap; torch is imported by the call that needs it.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -364,17 +362,6 @@ def rebuild(settings: Settings | None = None) -> list[ForeignRow]:
     return (settings or Settings()).store().rebuild()
 
 
-def back_up(settings: Settings) -> Path | None:
-    """Copy results.csv beside itself under ``backup/`` with the date; ``None`` if there is none."""
-    results = settings.store().results
-    if not results.exists():
-        return None
-    target = results.parent / "backup" / f"results_{datetime.now():%Y%m%d_%H%M%S}.csv"
-    target.parent.mkdir(exist_ok=True)
-    shutil.copy2(results, target)
-    return target
-
-
 def _reconcile(store: Store) -> None:
     for row in store.reconcile():
         print(f"note: results.csv {row}; kept in {store.aside}")
@@ -393,3 +380,18 @@ def analyze(inputs: Sequence[str | Path], metric: str = "final_test_acc") -> Ana
     from interplay.analysis.analyze import analyze as engine
 
     return engine(reading.read(inputs, metric))
+
+
+def plot(
+    inputs: Sequence[str | Path],
+    output_dir: Path,
+    experiments: Sequence[int] = (1, 2, 3),
+    metric: str = "final_test_acc",
+) -> dict[int, Path]:
+    """Draw the documented figures that ``inputs`` have the grids for; returns the files by number of experiment."""
+    from interplay import inputs as reading
+    from interplay.analysis.analyze import tabulate
+    from interplay.figures.documented import draw
+
+    table, _ = tabulate(reading.read(inputs, metric))
+    return draw(table, output_dir, experiments)

@@ -66,6 +66,21 @@ class Analysis:
         }
 
 
+def tabulate(observations: Sequence[Observations], seed: int = 0) -> tuple[Table, list[tuple[str, str, int]]]:
+    """All observations as one table, without those that repeat others; and which those are.
+
+    Raises:
+        ValueError: no observations, or of different metrics.
+    """
+    if not observations or len({each.metric for each in observations}) != 1:
+        raise ValueError("analyze needs at least one set of observations, all of the same metric")
+    runs, duplicates = without_duplicates([run for each in observations for run in each.runs])
+    joined = Observations(observations[0].metric, tuple(runs))
+    noise = pool([[joined.sign * v for v in values] for values in joined.cells().values()])
+    repetitions = len({run.repetition for run in runs})
+    return Table(joined, noise, repetitions, seed), duplicates
+
+
 def analyze(observations: Sequence[Observations], seed: int = 0) -> Analysis:
     """Analyse repeated batches of runs of one metric together.
 
@@ -76,14 +91,9 @@ def analyze(observations: Sequence[Observations], seed: int = 0) -> Analysis:
     Raises:
         ValueError: no observations, or of different metrics.
     """
-    if not observations or len({each.metric for each in observations}) != 1:
-        raise ValueError("analyze needs at least one set of observations, all of the same metric")
-    metric = observations[0].metric
-    runs, duplicates = without_duplicates([run for each in observations for run in each.runs])
-    joined = Observations(metric, tuple(runs))
-    noise = pool([[joined.sign * v for v in values] for values in joined.cells().values()])
+    table, duplicates = tabulate(observations, seed)
+    runs, noise = table.runs, table.noise
     repetitions = tuple(dict.fromkeys(run.repetition for run in runs))
-    table = Table(joined, noise, len(repetitions), seed)
     sums = {run.setting: run.sum_of_rates for run in runs if run.sum_of_rates}
     claims = [
         *ordering(table),
@@ -97,7 +107,14 @@ def analyze(observations: Sequence[Observations], seed: int = 0) -> Analysis:
     claims = [corrected.get(c.id, c) for c in claims]
     optima = tuple({(o.of, str(o.given)): o for o in table.optima}.values())
     return Analysis(
-        metric, noise, tuple(duplicates), optima, tuple(claims), tuple(_outliers(runs)), len(runs), repetitions
+        metric=table.metric,
+        noise=noise,
+        duplicates=tuple(duplicates),
+        optima=optima,
+        claims=tuple(claims),
+        notes=tuple(_outliers(runs)),
+        runs=len(runs),
+        repetitions=repetitions,
     )
 
 
@@ -154,12 +171,28 @@ def _largest(
     return max(fitting, key=lambda members: (len({varies(s) for s in members}), len(members)), default=[])
 
 
-def _inverse(table: Table, rng: np.random.Generator) -> list[Verdict]:
+def plane(table: Table) -> list[Setting]:
+    """The largest grid of learning rates and decays: set 2. A rate with fewer than three decays is of another set."""
     members = _largest(
         table.settings(), lambda s: (s.momentum, s.batch_size, s.epochs, s.schedule, s.rest), lambda s: s.lr
     )
     rates = Counter(s.lr for s in members)
-    members = [s for s in members if rates[s.lr] >= 3]
+    return [s for s in members if rates[s.lr] >= 3]
+
+
+def linear_rule(table: Table) -> list[Setting]:
+    """The largest grid of batch sizes and decays in which η ∝ B: set 3. A decay at one batch size only is of set 2."""
+    members = _largest(
+        table.settings(),
+        lambda s: (s.momentum, s.epochs, s.schedule, s.rest, round(math.log(s.lr / s.batch_size), 6)),
+        lambda s: s.batch_size,
+    )
+    decays = Counter(s.weight_decay for s in members)
+    return [s for s in members if decays[s.weight_decay] > 1]
+
+
+def _inverse(table: Table, rng: np.random.Generator) -> list[Verdict]:
+    members = plane(table)
     profile = exponent_claim("inverse.profile", table, members, lambda s: s.lr, "lr", -1.0, "η")
     cells = [s for s in members if s in table.cells]
     if table.noise is None or table.repetitions < 2 or len(cells) < 8:
@@ -168,10 +201,10 @@ def _inverse(table: Table, rng: np.random.Generator) -> list[Verdict]:
     mean = np.array([table.sign * float(np.mean(table.cells[s])) for s in cells])
     count = np.array([len(table.cells[s]) for s in cells])
     error = np.array([table.noise.sd(m) for m in mean]) / np.sqrt(count)
-    plane = ridge.Plane(
+    surface = ridge.Plane(
         np.log([s.lr for s in cells]), np.log([s.weight_decay for s in cells]), mean, np.maximum(error, 1e-9)
     )
-    near = ridge.chosen(plane)
+    near = ridge.chosen(surface)
     return [_direction(near), profile, _sufficiency(near, rng)]
 
 
@@ -202,11 +235,7 @@ def _batch(table: Table) -> list[Verdict]:
     def batch(s: Setting) -> float:
         return float(s.batch_size)
 
-    linear = _largest(
-        table.settings(),
-        lambda s: (s.momentum, s.epochs, s.schedule, s.rest, round(math.log(s.lr / s.batch_size), 6)),
-        batch,
-    )
+    linear = linear_rule(table)
     fixed = _largest(table.settings(), lambda s: (s.momentum, s.epochs, s.schedule, s.rest, s.lr), batch)
     matched = _largest(
         [s for s in table.settings() if s.epochs > 1],

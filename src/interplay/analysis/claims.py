@@ -27,6 +27,8 @@ class Table:
     """Cells of all runs with the noise model, and the optima that are asked of it."""
 
     def __init__(self, observations: Observations, noise: Noise | None, repetitions: int, seed: int = 0) -> None:
+        self.runs = observations.runs
+        self.metric = observations.metric
         self.cells = observations.cells()
         self.diverged = observations.diverged()
         self.sign, self.noise, self.repetitions = observations.sign, noise, repetitions
@@ -56,18 +58,19 @@ def ordering(table: Table) -> list[Verdict]:
     Each inequality is a verdict on the difference of log η*. A censored optimum bounds the difference on one side and
     can refute the claim, never confirm it. The estimate is the difference of log10 η*; the reason gives η/(1-μ) too.
     """
-    optima = _method_optima(table)
+    optima = {name: method_optimum(table, name, members) for name, members in method_groups(table).items()}
     return [
         _above("ordering.sgd>sgd_wd", optima.get("SGD"), optima.get("SGD+WD"), table),
         _above("ordering.sgd_wd>sgdm_wd", optima.get("SGD+WD"), optima.get("SGDM+WD"), table),
     ]
 
 
-def _method_optima(table: Table) -> dict[str, Optimum]:
+def method_groups(table: Table) -> dict[str, list[Setting]]:
+    """The runs of each method that differ in their learning rate only: the longest grid of rates of each."""
     groups: dict[tuple[Any, ...], list[Setting]] = {}
     for s in table.settings():
         groups.setdefault((s.momentum, s.weight_decay, s.batch_size, s.epochs, s.schedule, s.rest), []).append(s)
-    found: dict[str, Optimum] = {}
+    found: dict[str, list[Setting]] = {}
     decays = _ordering_decays(groups)
     for name, (momentum, decay) in METHODS.items():
         fitting = [
@@ -76,9 +79,14 @@ def _method_optima(table: Table) -> dict[str, Optimum]:
             if (key[0] > 0) == momentum and (key[1] in decays if decay else key[1] == 0) and len(members) >= 3
         ]
         if fitting:
-            key, members = max(fitting, key=lambda item: (len(item[1]), item[0][0]))
-            found[name] = table.optimum("lr", members, {"method": name, "momentum": key[0], "weight_decay": key[1]})
+            found[name] = max(fitting, key=lambda item: (len(item[1]), item[0][0]))[1]
     return found
+
+
+def method_optimum(table: Table, name: str, members: Sequence[Setting]) -> Optimum:
+    """The optimal learning rate of a method."""
+    one = members[0]
+    return table.optimum("lr", members, {"method": name, "momentum": one.momentum, "weight_decay": one.weight_decay})
 
 
 def _ordering_decays(groups: dict[tuple[Any, ...], list[Setting]]) -> set[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -171,6 +172,15 @@ class Store:
             with self.results.open("a", encoding="utf-8", newline="") as file:
                 file.write(row)
         self._last_commit.write_text(record.committed_at)
+
+    def back_up(self) -> Path | None:
+        """Copy results.csv under ``results/backup/`` with the date in its name; ``None`` if there is none."""
+        if not self.results.exists():
+            return None
+        target = self.results.parent / "backup" / f"results_{datetime.now():%Y%m%d_%H%M%S}.csv"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy2(self.results, target)
+        return target
 
     # -- the table ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,131 @@
+"""What figures show, as small results: numbers only, so that tests check them without pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from interplay.analysis.analyze import linear_rule, plane
+from interplay.analysis.claims import Table, method_groups, method_optimum
+from interplay.analysis.observations import Setting
+from interplay.analysis.optimum import Optimum
+
+
+@dataclass(frozen=True)
+class Point:
+    """One cell: mean over repetitions, standard error (``None`` without a noise model), number of runs."""
+
+    x: float
+    mean: float | None
+    """``None`` where the runs diverged."""
+    error: float | None
+    runs: int
+
+
+@dataclass(frozen=True)
+class MethodCurve:
+    """Metric against learning rate for one method, with its optimum."""
+
+    method: str
+    points: tuple[Point, ...]
+    optimum: Optimum
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """Set 1."""
+
+    metric: str
+    curves: tuple[MethodCurve, ...]
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """Set 2. ``values[i][j]`` belongs to ``decays[i]`` and ``lrs[j]``: a mean, ``None`` if missing.
+
+    ``diverged`` names cells (i, j) whose runs diverged; ``ridge`` has the optimal decay at each learning rate.
+    """
+
+    metric: str
+    lrs: tuple[float, ...]
+    decays: tuple[float, ...]
+    values: tuple[tuple[float | None, ...], ...]
+    diverged: frozenset[tuple[int, int]]
+    ridge: tuple[Optimum, ...]
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Set 3: the optimal decay at each batch size, and the curves it comes from."""
+
+    metric: str
+    batches: tuple[int, ...]
+    optima: tuple[Optimum, ...]
+    curves: tuple[tuple[Point, ...], ...]
+
+
+def ordering_picture(table: Table) -> Ordering | None:
+    """Set 1 of the table, or ``None`` if it has no method with three learning rates."""
+    groups = method_groups(table)
+    if not groups:
+        return None
+    # One batch size only: what belongs to other sets is not averaged in.
+    curves = tuple(
+        MethodCurve(name, _points(table, members, "lr"), method_optimum(table, name, members))
+        for name, members in groups.items()
+    )
+    return Ordering(table.metric, curves, next(iter(groups.values()))[0].batch_size)
+
+
+def heatmap_picture(table: Table) -> Heatmap | None:
+    """Set 2 of the table, or ``None`` if there is no grid of learning rates and decays."""
+    members = plane(table)
+    if not members:
+        return None
+    lrs = tuple(sorted({s.lr for s in members}))
+    decays = tuple(sorted({s.weight_decay for s in members}))
+    cells = {(s.weight_decay, s.lr): s for s in members}
+    values, diverged = [], set()
+    for i, wd in enumerate(decays):
+        row: list[float | None] = []
+        for j, lr in enumerate(lrs):
+            setting = cells.get((wd, lr))
+            row.append(float(np.mean(table.cells[setting])) if setting in table.cells else None)
+            if setting in table.diverged:
+                diverged.add((i, j))
+        values.append(tuple(row))
+    ridge = tuple(
+        table.optimum("weight_decay", [s for s in members if s.lr == lr], {"lr": lr, "of": "heatmap"}) for lr in lrs
+    )
+    return Heatmap(table.metric, lrs, decays, tuple(values), frozenset(diverged), ridge, members[0].batch_size)
+
+
+def scaling_picture(table: Table) -> Scaling | None:
+    """Set 3 of the table, or ``None`` if batch sizes were not varied under the linear rule."""
+    members = linear_rule(table)
+    batches = tuple(sorted({s.batch_size for s in members}))
+    if not batches:
+        return None
+    groups = [[s for s in members if s.batch_size == b] for b in batches]
+    optima = tuple(
+        table.optimum("weight_decay", group, {"batch_size": b, "of": "scaling"})
+        for b, group in zip(batches, groups, strict=True)
+    )
+    return Scaling(table.metric, batches, optima, tuple(_points(table, group, "weight_decay") for group in groups))
+
+
+def _points(table: Table, members: Sequence[Setting], of: str) -> tuple[Point, ...]:
+    points = []
+    for s in sorted(members, key=lambda s: float(getattr(s, of))):
+        values = table.cells.get(s, [])
+        mean = float(np.mean(values)) if values else None
+        error = None
+        if mean is not None and table.noise is not None:
+            error = table.noise.sd(table.sign * mean) / math.sqrt(len(values))
+        points.append(Point(getattr(s, of), mean, error, len(values)))
+    return tuple(points)

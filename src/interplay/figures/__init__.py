@@ -1,0 +1,1 @@
+"""Figures: they draw results of the analysis and compute nothing."""

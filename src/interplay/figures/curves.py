@@ -1,0 +1,60 @@
+"""Set 1: the metric against the learning rate, for each method, with the optimum and its interval."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from interplay.analysis.pictures import MethodCurve, Ordering
+from interplay.figures.style import COLOURS, MARKERS, log_axis, look, metric_label
+
+
+def draw(picture: Ordering) -> Figure:
+    """One curve a method; bars are 1 standard error of the mean; the optimum is a vertical line in its interval."""
+    with look():
+        figure = Figure(figsize=(6.4, 5.0))
+        axis = figure.add_subplot()
+        rates = sorted({point.x for curve in picture.curves for point in curve.points})
+        for curve, colour, marker in zip(picture.curves, COLOURS, MARKERS, strict=False):
+            _curve(axis, curve, colour, marker, rates)
+        log_axis(axis, "x", rates, "learning rate η (peak)")
+        axis.tick_params(axis="x", rotation=45)
+        axis.set_ylabel(metric_label(picture.metric))
+        axis.set_title(f"Which learning rate for which method? (batch {picture.batch_size})")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, fontsize=9)
+        axis.grid(axis="y", alpha=0.25)
+    return figure
+
+
+def _curve(axis, curve: MethodCurve, colour: str, marker: str, rates: list[float]) -> None:  # type: ignore[no-untyped-def]
+    there = [p for p in curve.points if p.mean is not None]
+    optimum = curve.optimum
+    words = f"η* = {optimum.estimate:.2g}" if optimum.estimate is not None else f"η* {optimum.status}"
+    axis.errorbar(
+        [p.x for p in there],
+        [p.mean for p in there],
+        yerr=[p.error or 0.0 for p in there],
+        color=colour,
+        marker=marker,
+        markersize=5,
+        capsize=2,
+        label=f"{curve.method}  ({words})",
+    )
+    low, high = optimum.interval
+    if optimum.status != "unknown" and (low is not None or high is not None):
+        # An open end reaches the edge of what was measured.
+        axis.axvspan(low or rates[0], high or rates[-1], color=colour, alpha=0.12, lw=0)
+    if optimum.estimate is not None:
+        axis.axvline(optimum.estimate, color=colour, lw=1, ls="--")
+    lost = [p.x for p in curve.points if p.mean is None]
+    if lost:
+        # On the lower edge of the axis, whatever its scale: a diverged run has no value.
+        foot = axis.get_xaxis_transform()
+        axis.plot(
+            lost,
+            [0.02] * len(lost),
+            ls="none",
+            marker="x",
+            color=colour,
+            label=f"{curve.method}: diverged",
+            transform=foot,
+        )

@@ -1,0 +1,74 @@
+"""Set 3: the optimal weight decay against the batch size, with the slopes that theories predict."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from interplay.analysis.pictures import Scaling
+from interplay.figures.style import COLOURS, MARKERS, log_axis, look, metric_label
+
+THEORIES = {"λ ∝ B (the claim)": 1.0, "constant (horizon law, η ∝ B)": 0.0, "λ ∝ √B": 0.5}
+
+
+def draw(picture: Scaling) -> Figure:
+    """Left: λ* with its 90 % interval; open ends are arrows. Right: the curves it comes from."""
+    with look():
+        figure = Figure(figsize=(9.6, 4.4))
+        left, right = figure.subplots(1, 2)
+        batches = np.asarray(picture.batches, dtype=float)
+        decays = sorted({p.x for curve in picture.curves for p in curve if p.x > 0})
+        _optima(left, picture, decays)
+        known = [(b, o.estimate) for b, o in zip(batches, picture.optima, strict=True) if o.estimate is not None]
+        if known:
+            centre = math.exp(float(np.mean([math.log(wd) for _, wd in known])))
+            middle = math.exp(float(np.mean([math.log(b) for b, _ in known])))
+            for (name, slope), style in zip(THEORIES.items(), ("-", "--", ":"), strict=True):
+                left.plot(batches, centre * (batches / middle) ** slope, color="0.55", ls=style, lw=1, label=name)
+        log_axis(left, "x", list(picture.batches), "batch size B")
+        log_axis(left, "y", decays, "optimal weight decay λ*")
+        left.set_title("Is λ* ∝ B under the linear rule?")
+        left.legend(loc="best", fontsize=8)
+        for batch, curve, colour, marker in zip(picture.batches, picture.curves, COLOURS, MARKERS, strict=False):
+            there = [p for p in curve if p.mean is not None and p.x > 0]
+            right.errorbar(
+                [p.x for p in there],
+                [p.mean for p in there],
+                yerr=[p.error or 0.0 for p in there],
+                color=colour,
+                marker=marker,
+                markersize=5,
+                capsize=2,
+                label=f"B = {batch}",
+            )
+        log_axis(right, "x", decays, "weight decay λ")
+        right.set_ylabel(metric_label(picture.metric))
+        right.legend(loc="best")
+        right.grid(axis="y", alpha=0.25)
+    return figure
+
+
+def _optima(axis, picture: Scaling, decays: list[float]) -> None:  # type: ignore[no-untyped-def]
+    labelled: set[str] = set()
+    for batch, optimum in zip(picture.batches, picture.optima, strict=True):
+        low, high = optimum.interval
+        bottom, top = low or decays[0], high or decays[-1]
+        middle = optimum.estimate if optimum.estimate is not None else math.sqrt(bottom * top)
+        label = {"interior": "measured λ*, 90 % interval", "plateau": "plateau", "censored": "censored"}.get(
+            optimum.status
+        )
+        solid = optimum.estimate is not None
+        axis.errorbar(
+            [batch],
+            [middle],
+            yerr=[[middle - bottom], [top - middle]] if low or high else None,
+            lolims=[high is None and low is not None],
+            uplims=[low is None and high is not None],
+            color=COLOURS[0] if solid else "0.4",
+            marker="o" if solid else "none",
+            capsize=3,
+            label=None if label in labelled else label,
+        )
+        labelled.add(label or "")
