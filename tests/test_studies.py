@@ -368,36 +368,3 @@ def test_a_study_in_python() -> None:
     assert len(report.committed) == 4
     assert {r.status for r in report.committed} == {Status.FINISHED}
     assert torch.get_num_threads() == 1
-
-
-def test_analyze_reads_folders_and_tables_and_prints_verdicts_or_json(capsys: pytest.CaptureFixture[str]) -> None:
-    import json
-
-    Path("small.toml").write_text(STUDY.replace("[1e-3, 1e-2]", "[1e-3, 1e-2, 3e-2, 1e-1]"))
-    main(["study", "small.toml", "--seeds", "1", "2", *INLINE])
-    capsys.readouterr()
-    assert main(["analyze"]) == 0
-    out = capsys.readouterr().out
-    assert "16 runs in 2 repetitions" in out
-    assert re.search(r"inverse\.profile +inconclusive", out)
-    assert main(["analyze", "outputs/results/results.csv", "--json", "--metric", "final_test_loss"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["metric"] == "final_test_loss"
-    assert len(found["claims"]) == 10
-    import interplay
-
-    assert interplay.analyze(Store(Path("outputs")).records()).runs == 16
-
-
-def test_what_cannot_be_analysed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["analyze", "nowhere"]) == 1
-    assert "nowhere is neither an output folder nor a CSV file" in capsys.readouterr().err
-    Path("bad.csv").write_text("lr,wd\n0.1,0\n")
-    assert main(["analyze", "bad.csv"]) == 1
-    assert "bad.csv, line 2: no column 'batch_size'" in capsys.readouterr().err
-
-
-def test_verify_prints_expected_and_found(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", "--studies", "2"]) == 0
-    out = capsys.readouterr().out
-    assert re.search(r"noisy quadratic +inverse\.profile +refuted +refuted 2", out)

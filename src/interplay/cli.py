@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from operator import getitem
@@ -134,6 +135,7 @@ class StudyFlags(OverrideFlags, MachineFlags):
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(help="names of sets, or paths of .toml files")]
     dry_run: Annotated[bool, arg(help="only say what there is to do and how long it may take")] = False
+    extend: Annotated[bool, arg(help="add the cells that the analysis of its runs asks for")] = False
 
     def call(self) -> int:
         """Plan it, and unless told otherwise, run it."""
@@ -144,6 +146,8 @@ class StudyFlags(OverrideFlags, MachineFlags):
         studies = [self.applied(load(name)) for name in self.names]
         if not studies:
             raise SpecError(f"which study? allowed: {', '.join(PRESETS)}, or paths of .toml files")
+        if self.extend:
+            studies = [lab.extended(study, self.settings()) for study in studies]
         if self.dry_run:
             for study in studies:
                 others = studies if len(studies) > 1 else [self.applied(preset(name)) for name in PRESETS]
@@ -292,6 +296,9 @@ def call(commands: dict[str, Any], prog: str, argv: Sequence[str]) -> int:
     except InterplayError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # whoever read along has gone (``| head``)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

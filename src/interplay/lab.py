@@ -268,7 +268,7 @@ def overview(studies: Sequence[Study], settings: Settings) -> str:
 
 def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Study] = ()) -> str:
     """What running ``study`` would do: runs in all, done, shared with ``others``, missing, and the expected time."""
-    from interplay.executors.plan import estimate, plan, readable
+    from interplay.executors.plan import alike, estimate, plan, readable
     from interplay.executors.probe import probe
 
     settings = settings or Settings()
@@ -281,7 +281,7 @@ def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Stu
         lines.append(f"  {len(shared)} of them shared with {', '.join(other.name for other in others)}")
     if planned.missing:
         records = (r for spec in planned.specs if (r := store.record(spec.run_id)) is not None)
-        expected = estimate(planned.missing, [*records, *_alike(store, planned.missing)], len(slots))
+        expected = estimate(planned.missing, [*records, *alike(store, planned.missing)], len(slots))
         if expected is None:
             _one_thread(slots)
             expected = probe(planned.missing, slots[0].device, len(slots))
@@ -301,19 +301,6 @@ def _one_thread(slots: Sequence[Slot]) -> None:
 
     if slots[0].device == "cpu":
         torch.set_num_threads(1)
-
-
-def _alike(store: Store, missing: Sequence[RunSpec], most: int = 50) -> list[RunRecord]:
-    """Some finished runs of the same networks from other studies of this store, for the estimate."""
-    models = {spec.model for spec in missing}
-    found: list[RunRecord] = []
-    for run_id in store.run_ids():
-        if len(found) == most:
-            break
-        record = store.record(run_id) if store.is_done(run_id) else None
-        if record is not None and record.spec.model in models:
-            found.append(record)
-    return found
 
 
 def show_status(settings: Settings | None = None, study: Study | None = None) -> str:
@@ -380,6 +367,21 @@ def analyze(inputs: Sequence[str | Path], metric: str = "final_test_acc") -> Ana
     from interplay.analysis.analyze import analyze as engine
 
     return engine(reading.read(inputs, metric))
+
+
+def extended(study: Study, settings: Settings) -> Study:
+    """``study`` with the cells that would settle what its runs so far leave inconclusive; prints each of them."""
+    from interplay import analyze as engine
+
+    store = settings.store()
+    records = [record for spec in in_store(study, settings) if (record := store.record(spec.run_id)) is not None]
+    if not records:
+        print(f"{study.name}: nothing has run yet, so nothing is known to extend it by")
+        return study
+    claims = [claim for claim in engine(records).claims if claim.needed and claim.id in study.claims]
+    for claim in claims:
+        print(f"{claim.id}: {claim.reason}; adding {len(claim.needed)} cells")
+    return study.enlarged(cell for claim in claims for cell in claim.needed)
 
 
 def plot(

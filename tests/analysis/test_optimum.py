@@ -122,3 +122,13 @@ def test_noise_is_pooled_and_grows_as_accuracy_falls() -> None:
     assert found.sd(40) == pytest.approx(3.0, rel=0.35)
     assert list(found.sds) == sorted(found.sds, reverse=True)
     assert pool([[1.0], [2.0]]) is None
+
+
+@pytest.mark.parametrize("cells", [2, 9, 12, 17, 25])
+def test_every_cell_enters_the_noise_once(cells: int) -> None:
+    values = [[float(level), float(level) + 1.0] for level in range(cells)]
+    found = pool(values)
+    assert found is not None
+    assert found.dof == cells
+    assert list(found.levels) == sorted(set(found.levels))
+    assert found.sds == pytest.approx([0.5**0.5] * len(found.sds))

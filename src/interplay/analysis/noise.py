@@ -57,7 +57,8 @@ def _blocks(groups: list[tuple[float, float, int]]) -> list[tuple[float, float, 
             blocks.append([])
         blocks[-1].append(group)
     if len(blocks) > 1 and sum(each[2] for each in blocks[-1]) < BLOCK_DOF:
-        blocks[-2] += blocks.pop()
+        few = blocks.pop()
+        blocks[-1] += few
     merged = []
     for block in reversed(blocks):
         dof = sum(each[2] for each in block)

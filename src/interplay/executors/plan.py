@@ -102,6 +102,19 @@ def estimate(missing: Sequence[RunSpec], records: Iterable[RunRecord], workers: 
     return Estimate(sum(times), makespan(times, workers), workers, f"{used} finished run{'' if used == 1 else 's'}")
 
 
+def alike(store: Store, missing: Sequence[RunSpec], most: int = 50) -> list[RunRecord]:
+    """Some finished runs of the same networks from other studies of the store, to estimate from."""
+    models = {spec.model for spec in missing}
+    found: list[RunRecord] = []
+    for run_id in store.run_ids():
+        if len(found) == most:
+            break
+        record = store.record(run_id) if store.is_done(run_id) else None
+        if record is not None and record.spec.model in models:
+            found.append(record)
+    return found
+
+
 def _kind(spec: RunSpec) -> tuple[object, ...]:
     return (spec.model, spec.dataset, training_images(spec), spec.precision)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interplay.analysis.pictures import MethodCurve, Ordering
-from interplay.figures.style import COLOURS, MARKERS, log_axis, look, metric_label
+from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label
 
 
 def draw(picture: Ordering) -> Figure:
@@ -25,20 +26,10 @@ def draw(picture: Ordering) -> Figure:
     return figure
 
 
-def _curve(axis, curve: MethodCurve, colour: str, marker: str, rates: list[float]) -> None:  # type: ignore[no-untyped-def]
-    there = [p for p in curve.points if p.mean is not None]
+def _curve(axis: Axes, curve: MethodCurve, colour: str, marker: str, rates: list[float]) -> None:
     optimum = curve.optimum
     words = f"η* = {optimum.estimate:.2g}" if optimum.estimate is not None else f"η* {optimum.status}"
-    axis.errorbar(
-        [p.x for p in there],
-        [p.mean for p in there],
-        yerr=[p.error or 0.0 for p in there],
-        color=colour,
-        marker=marker,
-        markersize=5,
-        capsize=2,
-        label=f"{curve.method}  ({words})",
-    )
+    draw_points(axis, curve.points, colour, marker, f"{curve.method}  ({words})")
     low, high = optimum.interval
     if optimum.status != "unknown" and (low is not None or high is not None):
         # An open end reaches the edge of what was measured.

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -55,7 +56,7 @@ def _place(value: float, grid: tuple[float, ...]) -> float:
     return float(np.interp(math.log(value), logs, np.arange(len(grid)) + 0.5))
 
 
-def _constant_product(axis, picture: Heatmap) -> None:  # type: ignore[no-untyped-def]
+def _constant_product(axis: Axes, picture: Heatmap) -> None:
     products = sorted({lr * wd for lr in picture.lrs for wd in picture.decays})
     chosen = np.geomspace(products[0], products[-1], 7)[1:-1]
     for number, product in enumerate(chosen):
@@ -66,7 +67,7 @@ def _constant_product(axis, picture: Heatmap) -> None:  # type: ignore[no-untype
         axis.plot(xs, ys, color="0.75", lw=1.2, ls=":", label=label)
 
 
-def _ridge(axis, picture: Heatmap) -> None:  # type: ignore[no-untyped-def]
+def _ridge(axis: Axes, picture: Heatmap) -> None:
     points = [(lr, o.estimate) for lr, o in zip(picture.lrs, picture.ridge, strict=True) if o.estimate is not None]
     if points:
         xs = [_place(lr, picture.lrs) for lr, _ in points]

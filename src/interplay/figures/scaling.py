@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interplay.analysis.pictures import Scaling
-from interplay.figures.style import COLOURS, MARKERS, log_axis, look, metric_label
+from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label
 
 THEORIES = {"λ ∝ B (the claim)": 1.0, "constant (horizon law, η ∝ B)": 0.0, "λ ∝ √B": 0.5}
 
@@ -32,17 +33,7 @@ def draw(picture: Scaling) -> Figure:
         left.set_title("Is λ* ∝ B under the linear rule?")
         left.legend(loc="best", fontsize=8)
         for batch, curve, colour, marker in zip(picture.batches, picture.curves, COLOURS, MARKERS, strict=False):
-            there = [p for p in curve if p.mean is not None and p.x > 0]
-            right.errorbar(
-                [p.x for p in there],
-                [p.mean for p in there],
-                yerr=[p.error or 0.0 for p in there],
-                color=colour,
-                marker=marker,
-                markersize=5,
-                capsize=2,
-                label=f"B = {batch}",
-            )
+            draw_points(right, [p for p in curve if p.x > 0], colour, marker, f"B = {batch}")
         log_axis(right, "x", decays, "weight decay λ")
         right.set_ylabel(metric_label(picture.metric))
         right.legend(loc="best")
@@ -50,7 +41,7 @@ def draw(picture: Scaling) -> Figure:
     return figure
 
 
-def _optima(axis, picture: Scaling, decays: list[float]) -> None:  # type: ignore[no-untyped-def]
+def _optima(axis: Axes, picture: Scaling, decays: list[float]) -> None:
     labelled: set[str] = set()
     for batch, optimum in zip(picture.batches, picture.optima, strict=True):
         low, high = optimum.interval

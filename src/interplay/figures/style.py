@@ -11,6 +11,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from interplay.analysis.pictures import Point
+
 DPI = 300
 
 # Okabe & Ito's palette (jfly.uni-koeln.de/color), told apart with any common colour vision; markers differ as well.
@@ -49,6 +51,21 @@ def metric_label(metric: str) -> str:
     """Words for a column name."""
     words = metric.replace("_", " ").replace("acc", "accuracy")
     return f"{words} (%)" if "acc" in metric else f"{words} (nats)"
+
+
+def draw_points(axis: Axes, points: Sequence[Point], colour: str, marker: str, label: str) -> None:
+    """Means of the cells that have one, with bars of one standard error, joined by a line."""
+    there = [p for p in points if p.mean is not None]
+    axis.errorbar(
+        [p.x for p in there],
+        [p.mean or 0.0 for p in there],
+        yerr=[p.error or 0.0 for p in there],
+        color=colour,
+        marker=marker,
+        markersize=5,
+        capsize=2,
+        label=label,
+    )
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from interplay.errors import SpecError
-from interplay.spec import RunSpec
+from interplay.spec import RunSpec, knob_names
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,20 @@ class Study:
     def overridden(self, **knobs: Any) -> Study:
         """The same study with ``knobs`` set in every run (a new dataset takes its own fingerprint)."""
         return dataclasses.replace(self, specs=tuple(spec.replace(**knobs) for spec in self.specs)) if knobs else self
+
+    def enlarged(self, cells: Iterable[Mapping[str, Any]]) -> Study:
+        """The same study with more cells: knobs that differ from the study's first run, under each of its seeds.
+
+        Entries that are no knobs (a cell may name what an exponent is of) are passed over.
+        """
+        seeds = list(dict.fromkeys(spec.seed for spec in self.specs))
+        known = set(knob_names())
+        more = [
+            self.specs[0].replace(**{name: value for name, value in cell.items() if name in known}, seed=seed)
+            for cell in cells
+            for seed in seeds
+        ]
+        return dataclasses.replace(self, specs=(*self.specs, *more))
 
     def header(self) -> str:
         """Question, claims, cost and command, for people."""
