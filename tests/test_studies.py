@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import subprocess
@@ -318,7 +319,7 @@ def test_parallel_sets_are_told_everything(monkeypatch: pytest.MonkeyPatch) -> N
         def __init__(self, command: list[str], **words: object) -> None:
             started.append(command)
 
-            self.stdout = iter(["a line\n"])
+            self.stdout = io.StringIO("a line\n")
 
         def wait(self) -> int:
             return 0

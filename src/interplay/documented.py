@@ -171,8 +171,9 @@ def split_gpus(gpus: Sequence[int]) -> list[list[int]]:
 
 def _relay(number: int, process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        print(f"[{number}] {line}", end="", flush=True)
+    with process.stdout as lines:
+        for line in lines:
+            print(f"[{number}] {line}", end="", flush=True)
 
 
 def _listed(gpus: Sequence[int]) -> str | None:
