@@ -267,3 +267,31 @@ def test_a_failed_row_left_by_a_kill_gives_way_to_the_result(tmp_path: Path) -> 
     store.results.write_text(stale)  # killed after the record and before the row
     assert store.reconcile() == []
     assert store.results.read_text() == whole
+
+
+def test_what_a_kill_right_after_the_record_left_undone_is_finished(tmp_path: Path) -> None:
+    import json
+    import subprocess
+    import sys
+
+    from interplay.store.claims import Claims
+
+    store = Store(tmp_path)
+    folder = store.open(record().spec)
+    script = (
+        f"from pathlib import Path; from interplay.store.claims import Claims; Claims(Path({str(store.runs)!r}), 'w')"
+    )
+    subprocess.run([sys.executable, "-c", f"{script}.take({folder.name!r})"], check=True)
+    (folder / "last.pt").write_text("x")
+    (folder / ".history.jsonl.1.ab").write_text("half")
+    (folder / "record.json").write_text(
+        dataclasses.replace(record(), committed_at="2026-01-01T00:00:00+00:00").to_json()
+    )
+    assert store.reconcile() == []
+    assert sorted(p.name for p in folder.iterdir()) == ["history.jsonl", "record.json", "spec.json"]
+    assert [json.loads(line)["epoch"] for line in (folder / "history.jsonl").read_text().splitlines()] == [1, 2]
+    assert len(rows(store)) == 1
+    # The claim of a living worker, who is about to tidy up by itself, is left alone.
+    assert Claims(store.runs, "me").take(folder.name) is not None
+    store.reconcile()
+    assert (folder / "claim.json").exists()

@@ -16,6 +16,7 @@ from interplay.errors import SchemaError, SpecError
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import SPEC_SCHEMA, RunSpec
 from interplay.store import results
+from interplay.store.claims import claim_of
 from interplay.store.files import write_once, write_whole
 from interplay.store.results import ForeignRow, Rows
 
@@ -193,12 +194,25 @@ class Store:
         """Make results.csv and the records agree, where a kill or a hand has set them apart; usually only a look."""
         ends = {run_id: self.has_failed(run_id) for run_id in self.run_ids()}
         ends = {run_id: failed for run_id, failed in ends.items() if failed or self.is_done(run_id)}
+        for run_id, failed in ends.items():
+            if not failed and (claim := claim_of(self.folder(run_id))) is not None and claim["dead"]:
+                self._tidy(run_id)
         if not self.results.exists():
             return self.rebuild() if ends else []
         rows = results.parse(self.results.read_text(encoding="utf-8", errors="replace"))
         listed = {row.run_id: row.status == "failed" for row in rows.own}
         agree = not rows.foreign and len(listed) == len(rows.own) and listed == ends
         return [] if agree else self.rebuild()
+
+    def _tidy(self, run_id: str) -> None:
+        """Finish what a worker left undone that was killed right after it had written the record."""
+        folder = self.folder(run_id)
+        record = self.record(run_id)
+        if record is not None:
+            lines = "".join(json.dumps(m.to_dict()) + "\n" for m in record.history)
+            write_whole(folder / "history.jsonl", lines, durable=False)
+        for litter in [folder / "last.pt", *folder.glob("beat.*.json"), *folder.glob(".*"), folder / "claim.json"]:
+            litter.unlink(missing_ok=True)
 
     def _rebuild(self) -> list[ForeignRow]:
         rows = {record.run_id: results.row(record) for record in self.records()}
