@@ -158,6 +158,7 @@ def _claimed(spec: RunSpec, store: Store, folder: Path, job: Job, hooks: Hooks, 
         return Outcome(End.DONE)
     with contextlib.suppress(OSError):  # the result is safe, whatever becomes of the file to resume from
         checkpoints.discard_last()
+        store.sweep(spec.run_id)
     return Outcome(End.COMMITTED, committed)
 
 

@@ -211,8 +211,14 @@ class Store:
         if record is not None:
             lines = "".join(json.dumps(m.to_dict()) + "\n" for m in record.history)
             write_whole(folder / "history.jsonl", lines, durable=False)
-        for litter in [folder / "last.pt", *folder.glob("beat.*.json"), *folder.glob(".*"), folder / "claim.json"]:
+        self.sweep(run_id)
+        for litter in [folder / "last.pt", *folder.glob("beat.*.json"), folder / "claim.json"]:
             litter.unlink(missing_ok=True)
+
+    def sweep(self, run_id: str) -> None:
+        """Remove halves of files that killed attempts at a run left; for whoever has the run, once it is done."""
+        for half in self.folder(run_id).glob(".*"):
+            half.unlink(missing_ok=True)
 
     def _rebuild(self) -> list[ForeignRow]:
         rows = {record.run_id: results.row(record) for record in self.records()}
