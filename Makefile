@@ -1,6 +1,10 @@
 # make demo       all three sets on built-in data, figures and verdicts; says where the results lie
 # make test       lint, types and the quick tests
-# make test-all   the longer tests: real data, servers
+# make test-long  the longer tests: real data, kills, a browser
+# make test-all   those, a real Slurm (root on Debian), a real Ray, and stacks killed as other workers are
+# make docs       the documentation as a site in site/; warnings are errors
+# make bench      what the paths through the code cost on this CPU; results under benchmarks/results
+# make bench-gpu  the same on a GPU; without one, the figures that are owed
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -10,7 +14,7 @@ PIP_ARGS ?=
 # The main job at the scale of a laptop: all three sets on built-in data, three seeds.
 DEMO := studies/digits-lr-ordering.toml studies/digits-eta-lambda.toml studies/digits-batch-scaling.toml
 
-.PHONY: venv demo test test-all lint types clean
+.PHONY: venv demo test test-long test-all bench bench-gpu lint types docs clean
 
 venv: $(VENV)/.installed
 
@@ -21,8 +25,9 @@ $(VENV)/.installed: pyproject.toml
 
 demo: venv
 	$(BIN)/interplay study $(DEMO)
-	$(BIN)/python plot_results.py --input outputs
+	$(BIN)/interplay report outputs
 	$(BIN)/interplay analyze outputs
+	@echo; echo "the page: outputs/report.html"
 
 lint: venv
 	$(BIN)/ruff check
@@ -34,8 +39,29 @@ types: venv
 test: lint types
 	$(BIN)/pytest -m "not slow and not real_data" -n 2
 
-test-all: venv
-	$(BIN)/pytest -m "slow or real_data" --durations=10
+# What kills workers and waits for leases goes first and alone: it would take a busy machine for a dead worker.
+TIMED := tests/contracts/test_executors.py tests/cluster
+
+test-long: venv
+	$(BIN)/pytest -m "(slow or real_data) and not cluster and not stacks" --durations=10 $(TIMED)
+	$(BIN)/pytest -m "(slow or real_data) and not cluster and not stacks" --durations=10 -n 2 --dist loadgroup \
+	    $(TIMED:%=--ignore=%)
+
+test-all: test-long
+	$(BIN)/pytest -m "cluster or stacks" --durations=10
+
+# The variable silences an advertisement of another program.
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "the site: site/index.html; with its search: $(BIN)/python -m http.server -d site"
+
+bench: venv
+	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/small_models.py
+	$(BIN)/python benchmarks/step.py
+
+bench-gpu: venv
+	$(BIN)/python benchmarks/gpu.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf site $(VENV) .mypy_cache .ruff_cache .pytest_cache

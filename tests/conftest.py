@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +20,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKED = ROOT.parent / "shared" / "data"
 
 
+# Two test processes share two cores; more threads than cores make every small matrix product wait. Here for the
+# fixtures of modules, which are made before any fixture of a test, and again for each test.
+torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    # Two test processes share two cores; more threads than cores make every small matrix product wait.
     torch.set_num_threads(1)
 
 
@@ -45,3 +56,170 @@ def cuda() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.device("cuda")
+
+
+@pytest.fixture
+def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], list[object]]:
+    """Takes a documented command, in ``tmp_path``, to the point where it would train; gives its calls into the lab.
+
+    Flags are parsed and study files are read as ever. The command must end with 0.
+    """
+    from interplay import cli, doctor, documented, hypernetworks, lab
+    from interplay.analysis import verify as verify_module
+    from interplay.analysis import words as words_module
+    from interplay.lab.reporting import Written
+
+    asked: list[object] = []
+    for name, _ in inspect.getmembers(lab, inspect.isfunction):
+        monkeypatch.setattr(lab, name, lambda *args, name=name, **words: asked.append(name) or [])
+
+    class Nothing:
+        """An analysis of nothing."""
+
+        def to_dict(self) -> dict[str, object]:
+            return {}
+
+    written = Written(ROOT / "README.md", ())
+    monkeypatch.setattr(lab, "report", lambda *args, **words: asked.append(words) or written)
+    monkeypatch.setattr(lab, "predict", lambda *args, **words: asked.append(words) or Nothing())
+    monkeypatch.setattr(lab, "analyze", lambda *args: asked.append(args) or Nothing())
+    monkeypatch.setattr(lab, "extended", lambda study, settings: study)
+    monkeypatch.setattr(documented.PlotFlags, "call", lambda self: asked.append(self) or 0)
+    monkeypatch.setattr(hypernetworks.HyperFlags, "call", lambda self: asked.append(self) or 0)
+    monkeypatch.setattr(documented.AllExperimentsFlags, "call", lambda self: asked.append(self) or 0)
+    monkeypatch.setattr(verify_module, "verify", lambda studies: asked.append(studies) or [])
+    monkeypatch.setattr(words_module, "report", str)
+    monkeypatch.setattr(words_module, "prediction", str)
+    monkeypatch.setattr(doctor, "examine", lambda *args: asked.append(args) or [])
+    monkeypatch.chdir(tmp_path)
+    if not (tmp_path / "studies").exists():
+        (tmp_path / "studies").symlink_to(ROOT / "studies")
+
+    programs = {
+        "main.py": cli.run_main,
+        "run_experiments.py": documented.run_experiments,
+        "run_all_experiments.py": documented.run_all_experiments,
+        "plot_results.py": documented.plot_results,
+        "check_gpu.py": lambda words: asked.append("check_gpu") or len(words),
+        "./run_all_experiments.sh": documented.run_all_experiments,
+        "./run_hypernetworks_gpu.sh": hypernetworks.main,
+        "interplay": cli.main,
+    }
+
+    def reached(command: str) -> list[object]:
+        program, *words = shlex.split(command)
+        if program == "python":
+            program, *words = words
+        assert program == "interplay" or (ROOT / program).is_file()
+        assert programs[program](words) == 0
+        assert asked
+        return asked
+
+    return reached
+
+
+CLUSTER = Path(__file__).parent / "cluster"
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Any]:
+    """A real Slurm: one node, four CPUs, two GPUs that are none; clients of this process and its children find it."""
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    sys.path.insert(0, str(CLUSTER))
+    from slurm_cluster import NoSlurmError, SlurmCluster
+
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short: sockets lie in it
+    cluster = SlurmCluster(folder)
+    before = dict(os.environ)
+    try:
+        cluster.start()
+        os.environ.update(PATH=cluster.environment["PATH"], SLURM_CONF=cluster.environment["SLURM_CONF"])
+        yield cluster
+    except NoSlurmError as error:
+        pytest.skip(f"no Slurm: {error}")
+    finally:
+        cluster.stop()
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class RayCluster:
+    """A real Ray of two nodes with a CPU each, in a process of its own."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(CLUSTER / "ray_cluster.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.address = self._line()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        # Ray has its own messages on the same stream.
+        for line in self.process.stdout:
+            if line.strip() in ("done", "dead") or line.strip().rpartition(":")[2].isdecimal():
+                return line.strip()
+        pytest.skip("no Ray: its cluster of two nodes does not start")
+
+    def tell(self, word: str) -> str:
+        """``add`` or ``remove`` a node, and wait; ``dead`` if a node has gone that should not have."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return self._line()
+
+    def stop(self) -> None:
+        """End it."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def _ray() -> Iterator[list[RayCluster]]:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    clusters = [RayCluster()]
+    yield clusters
+    for cluster in clusters:
+        cluster.stop()
+
+
+@pytest.fixture
+def two_nodes(_ray: list[RayCluster]) -> RayCluster:
+    """A real Ray with both its nodes, or the tests are skipped by name."""
+    if _ray[-1].tell("look") != "done":
+        _ray.pop().stop()
+        _ray.append(RayCluster())
+    return _ray[-1]
+
+
+@pytest.fixture(scope="session")
+def pace(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """Seconds of an epoch on this machine, so that a run lasts long enough to be disturbed and no longer."""
+    from interplay.executors.worker import Job, attempt
+    from interplay.spec import RunSpec
+    from interplay.store.claims import Claims
+    from interplay.store.store import Store
+
+    folder = tmp_path_factory.mktemp("pace")
+    spec = RunSpec(dataset="digits", model="mlp", label_noise=0.2, epochs=40, precision="fp32")
+    ended = attempt(spec, Store(folder), Claims(folder / "runs", "pace"), Job("data", str(folder)))
+    assert ended.record is not None
+    return ended.record.wall_seconds / 40
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For ``--dist loadgroup``: a file stays on one process, and everything that may start a cluster on one as well."""
+    for item in items:
+        clusters = item.path.parent.name == "cluster" or item.path.match("contracts/test_executors.py")
+        item.add_marker(pytest.mark.xdist_group("clusters" if clusters else str(item.path)))

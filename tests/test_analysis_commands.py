@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from pathlib import Path
 
@@ -31,8 +33,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_analyze_reads_folders_and_tables_and_prints_verdicts_or_json(capsys: pytest.CaptureFixture[str]) -> None:
-    import json
-
     Path("small.toml").write_text(STUDY.replace("[1e-3, 1e-2]", "[1e-3, 1e-2, 3e-2, 1e-1]"))
     main(["study", "small.toml", "--seeds", "1", "2", *INLINE])
     capsys.readouterr()
@@ -81,3 +81,39 @@ def test_a_study_is_extended_by_the_cells_that_its_analysis_asks_for(capsys: pyt
     assert {spec.seed for spec in new} == {1, 2}
     assert {spec.lr for spec in new} <= {0.05, 0.1, 0.2}
     assert not {spec.weight_decay for spec in new} & {1e-4, 1e-3, 1e-2}
+
+
+def grid(seed: int) -> str:
+    """Eight columns of a programme in which λ* = 1e-4 (B/128)/η, but for a little noise."""
+    header = "method,batch_size,lr,wd,momentum,final_test_acc,final_train_loss,best_test_acc"
+    rows = []
+    for lr, batch in ((0.02, 128), (0.05, 128), (0.1, 128), (0.2, 128), (0.1, 64), (0.1, 256)):
+        for step in range(9):
+            wd = 1e-4 * 2**step
+            miss = math.log(wd * lr / (batch / 128) / 1e-4)
+            accuracy = 78 - miss**2 + 0.05 * math.sin(37 * seed + 11 * len(rows))
+            rows.append(f"SGDM,{batch},{lr},{wd},0.9,{accuracy:.4f},0.1,{accuracy:.4f}")
+    return "\n".join([header, *rows])
+
+
+def test_predict_says_the_value_its_rule_and_what_is_extrapolated(capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (1, 2):
+        Path(f"{seed}.csv").write_text(grid(seed))
+    asked = ["predict", "--input", "1.csv", "2.csv", "--batch_size", "128", "--epochs", "100"]
+    assert main([*asked, "--lr", "0.08", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["estimate"] == pytest.approx(1e-4 / 0.08, rel=0.1)
+    assert found["interval"][0] < 1e-4 / 0.08 < found["interval"][1]
+    assert found["outside"] == []
+    rules = {rule["rule"]: rule for rule in found["leave_one_setting_out"]["rules"]}
+    assert rules["5e-4 always"]["mean_loss"] > 10 * rules[found["rule"]]["mean_loss"]
+    assert main([*asked, "--lr", "0.08", "--momentum", "0.95"]) == 0
+    out = capsys.readouterr().out
+    assert "EXTRAPOLATED: 1-μ 0.05, measured 0.1" in out
+    assert "1/(ηT)  " in out
+    assert main([*asked, "--wd", "1e-3"]) == 0
+    assert "η* = 0.1" in capsys.readouterr().out
+    assert main(asked) == 2
+    assert main([*asked, "--lr", "0.1", "--wd", "1e-3"]) == 2
+    assert main(["predict", "--input", "1.csv", "--lr", "0.1"]) == 1
+    assert "second seed" in capsys.readouterr().err

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from interplay.cli import RunFlags, main, run_main, spelled_out
+from interplay.cli import main, run_main, spelled_out
+from interplay.commands.running import RunFlags
 from interplay.record import RunRecord
 from interplay.spec import RunSpec, knob_names
 

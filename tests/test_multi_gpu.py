@@ -107,18 +107,19 @@ def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
     try:
         full = Outcome(End.OUT_OF_MEMORY, reason="OutOfMemoryError: CUDA out of memory")
         both = [sitting.workers["gpu0.1"], sitting.workers["gpu0.0"]]
-        for worker in both:  # both at once: neither ever had the GPU to itself
-            worker.spec, worker.sharing = ledger.next(), 2
-            assert worker.spec is not None
-        for worker in both:
-            assert worker.spec is not None
-            sitting._ended(worker, worker.spec, full)
+        given = [ledger.next() for _ in both]
+        for worker, each in zip(both, given, strict=True):  # both at once: neither ever had the GPU to itself
+            assert each is not None
+            worker.runs, worker.sharing = {each.run_id: each}, 2
+        for worker, each in zip(both, given, strict=True):
+            assert each is not None
+            sitting._ended(worker, each, full)
         assert set(sitting.workers) == {"gpu0.0", "gpu1.0", "gpu1.1"}
         assert not list(Store(tmp_path).records())
         alone = sitting.workers["gpu0.0"]
-        alone.spec, alone.sharing = ledger.next(), 1
-        failing = alone.spec
+        failing = ledger.next()
         assert failing is not None
+        alone.runs, alone.sharing = {failing.run_id: failing}, 1
         sitting._ended(alone, failing, full)
         assert set(sitting.workers) == {"gpu0.0", "gpu1.0", "gpu1.1"}
     finally:

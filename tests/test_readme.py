@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,50 +24,14 @@ def commands() -> list[str]:
     return [line for line in lines if line]
 
 
-class Nothing:
-    """An analysis of nothing."""
-
-    def to_dict(self) -> dict[str, object]:
-        return {}
-
-
 def test_there_are_commands_to_check() -> None:
     assert len(commands()) >= 5
     assert len(blocks("python")) == 1
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.split()[0] not in ("make", ".")])
-def test_every_command_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each command goes to the point where it would train; then its call into the lab is there to be looked at."""
-    from interplay import cli, documented, lab
-    from interplay.analysis import verify as verify_module
-    from interplay.analysis import words as words_module
-
-    asked: list[object] = []
-    for name in ("run", "run_study", "run_studies", "dry_run", "show_status", "retry", "rebuild", "analyze"):
-        monkeypatch.setattr(lab, name, lambda *args, name=name, **words: asked.append(name) or [])
-    monkeypatch.setattr(documented.PlotFlags, "call", lambda self: asked.append(self) or 0)
-    monkeypatch.setattr(documented.AllExperimentsFlags, "call", lambda self: asked.append(self) or 0)
-    monkeypatch.setattr(verify_module, "verify", lambda studies: asked.append(studies) or [])
-    monkeypatch.setattr(words_module, "report", str)
-    if "--json" in command:
-        monkeypatch.setattr(lab, "analyze", lambda *args: asked.append(args) or Nothing())
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "studies").symlink_to(ROOT / "studies")
-    program, *words = shlex.split(command)
-    calls = {
-        "main.py": cli.run_main,
-        "run_experiments.py": documented.run_experiments,
-        "run_all_experiments.py": documented.run_all_experiments,
-        "plot_results.py": documented.plot_results,
-        "./run_all_experiments.sh": documented.run_all_experiments,
-        "interplay": cli.main,
-    }
-    if program == "python":
-        program, *words = words
-    assert program == "interplay" or (ROOT / program).is_file()
-    assert calls[program](words) == 0
-    assert asked
+def test_every_command_is_understood(command: str, reach: Callable[[str], list[object]]) -> None:
+    assert reach(command)
 
 
 def test_quick_commands_run_as_printed(tmp_path: Path) -> None:
@@ -96,7 +61,7 @@ def test_the_study_file_of_the_documentation_loads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
 def test_links_lead_somewhere(target: str) -> None:
-    assert (ROOT / target).exists()
+    assert target.startswith("https://") or (ROOT / target).exists()
 
 
 @pytest.mark.parametrize("target", [c.split()[1] for c in commands() if c.startswith("make ")])

@@ -160,7 +160,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(
     [
         (["study"], "which study?"),
         (["study", "small.tom"], "or the path of a .toml file"),
-        (["study", "small.toml", "--model", "resnet9"], "allowed: cnn, mlp, resnet18"),
+        (["study", "small.toml", "--model", "resnet9"], "allowed: cnn, hyper_resnet, mlp"),
         (["study", "small.toml", "--workers", "-1"], "workers must be 0 or greater"),
         (["study", "small.toml", "--seeds", "1", "1"], "seeds must be different"),
         (["study", "small.toml", "--gpu", "0"], "--gpu"),

@@ -16,7 +16,8 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from interplay.analysis.observations import InputError
-from interplay.cli import MachineFlags, OverrideFlags, call
+from interplay.cli import call
+from interplay.commands.running import MachineFlags, OverrideFlags
 from interplay.study.presets import BY_NUMBER, preset
 
 EXPERIMENTS: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
@@ -122,7 +123,8 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
         words += ["--executor", self.executor, "--per_gpu", str(self.per_gpu or (1 if shared else 0))]
         for name in ("checkpoint_seconds", "lapse_seconds", "hang_seconds"):
             words += [f"--{name}", str(getattr(self, name))]
-        for name in ("dataset", "model", "epochs", "train_limit"):
+        words += ["--tracker", self.tracker, "--wandb_project", self.wandb_project]
+        for name in ("dataset", "model", "epochs", "train_limit", "wandb_entity"):
             if getattr(self, name) is not None:
                 words += [f"--{name}", str(getattr(self, name))]
         if self.seeds:

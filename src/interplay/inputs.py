@@ -17,17 +17,31 @@ def read(inputs: Sequence[str | Path], metric: str) -> list[Observations]:
         InputError: an input that is neither, is empty, or cannot be understood; names file and line.
     """
     found = []
-    names = [Path(each).name for each in inputs]
-    for index, each in enumerate(map(Path, inputs)):
+    for name, each in named(inputs):
         if each.is_dir():
             found.append(from_records(Store(each).records(), metric))
-        elif each.is_file():
-            # The same file name in two folders is two batches; the same file twice is found by its numbers.
-            name = names[index] if names.count(names[index]) == 1 else f"{each}#{index + 1}"
-            with each.open(newline="", encoding="utf-8") as file:
-                found.append(from_rows(list(csv.DictReader(file)), name, metric))
         else:
-            raise InputError(f"{each} is neither an output folder nor a CSV file")
+            found.append(from_rows(rows(each), name, metric))
         if not found[-1].runs:
             raise InputError(f"{each} holds no runs that finished or diverged")
     return found
+
+
+def named(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
+    """Each input with the name of its repetitions; raises `InputError` for what is neither folder nor file."""
+    paths = [Path(each) for each in inputs]
+    for path in paths:
+        if not path.is_dir() and not path.is_file():
+            raise InputError(f"{path} is neither an output folder nor a CSV file")
+    names = [path.name for path in paths]
+    # The same file name in two folders is two batches; the same file twice is found by its numbers.
+    return [
+        (path.name if names.count(path.name) == 1 else f"{path}#{index}", path)
+        for index, path in enumerate(paths, start=1)
+    ]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by column."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from interplay.clusters import SlurmOptions
 from interplay.errors import InterplayError, SpecError
 from interplay.store.store import Store
+from interplay.trackers.base import TrackerName, TrackerSettings
+from interplay.trackers.choose import require
+from interplay.train.names import PathName
 
 if TYPE_CHECKING:
     from interplay.executors.worker import Job
     from interplay.store.claims import Lease
+
+
+ExecutorName = Literal["local", "inline", "slurm", "ray"]
 
 
 class InterruptedRunError(InterplayError):
@@ -39,11 +46,22 @@ class Settings:
         gpus: of a study: ``all``, ``0``, ``0,2-4``; ``None`` for the CPU.
         per_gpu: runs at a time on one GPU; 0 chooses from free memory.
         workers: on a CPU, runs at a time; 0 for one a core.
-        executor: ``local`` for worker processes, ``inline`` for this process.
+        path: of a study: ``single`` trains one run at a time, ``fused`` stacks of runs that can share one, ``auto``
+            stacks where a short probe of this machine finds them faster. A single run always goes alone, and so do
+            runs on a cluster.
+        stack: most runs in a stack; 0 leaves it to the probe and to memory.
+        executor: ``local`` for worker processes, ``inline`` for this process, ``slurm`` or ``ray`` for a cluster.
+        slurm: what Slurm is asked for, over what the study file says.
+        wait: with Slurm, stay until the jobs have ended.
+        address: of the Ray cluster; ``auto`` for the one of this machine, ``None`` for a fresh one.
         log: write a log of each study under ``logs/``.
         checkpoint_seconds: between two checkpoints to resume from, besides the one that a stop leaves.
         lapse_seconds: without a sign of life before another worker may take a run over.
         hang_seconds: without progress before a run is killed and tried again.
+        tracker: who follows the runs: ``none``, ``wandb`` or ``tensorboard``.
+        wandb_project: of Weights & Biases.
+        wandb_entity: of Weights & Biases; ``None`` leaves it to the environment and the account.
+        wandb_name: of a single run; by default the label of its setting.
     """
 
     data_dir: str | Path = "data"
@@ -56,25 +74,39 @@ class Settings:
     gpus: str | None = None
     per_gpu: int = 0
     workers: int = 0
-    executor: Literal["local", "inline"] = "local"
+    path: PathName = "auto"
+    stack: int = 0
+    executor: ExecutorName = "local"
+    slurm: SlurmOptions = SlurmOptions()
+    wait: bool = False
+    address: str | None = None
     log: bool = True
     checkpoint_seconds: float = 300.0
     lapse_seconds: float = 60.0
     hang_seconds: float = 1800.0
+    tracker: TrackerName = "none"
+    wandb_project: str = "interplay"
+    wandb_entity: str | None = None
+    wandb_name: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("threads", "per_gpu", "workers", "checkpoint_seconds", "lapse_seconds", "hang_seconds"):
+        for name in ("threads", "per_gpu", "workers", "stack", "checkpoint_seconds", "lapse_seconds", "hang_seconds"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} must be 0 or greater, not {getattr(self, name)}")
         for name in ("lapse_seconds", "hang_seconds"):
             if getattr(self, name) == 0:
                 raise SpecError(f"{name} must be greater than 0")
+        require(self.tracker)
 
     def store(self) -> Store:
         """The store under ``output_dir``."""
         return Store(Path(self.output_dir))
 
-    def job(self, device: str, experiment: int | None = None) -> Job:
+    def tracking(self, group: str | None = None) -> TrackerSettings:
+        """Who follows the runs; ``group`` is the study that they belong to."""
+        return TrackerSettings(self.tracker, self.wandb_project, self.wandb_entity, group, self.wandb_name)
+
+    def job(self, device: str, experiment: int | None = None, group: str | None = None) -> Job:
         """What workers are told."""
         from interplay.executors.worker import Job
 
@@ -87,6 +119,7 @@ class Settings:
             instruments=self.instruments,
             checkpoint_seconds=self.checkpoint_seconds,
             lease=self.lease(),
+            tracker=self.tracking(group),
         )
 
     def lease(self) -> Lease:

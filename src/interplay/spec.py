@@ -21,10 +21,14 @@ from typing import Any, Literal, cast, get_args, get_type_hints
 from interplay.errors import SpecError, nearest
 
 SPEC_SCHEMA = 1
-"""Version of the set of knobs below; part of every run_id."""
+"""Version of the set of knobs below; part of every run_id.
 
-ModelName = Literal["resnet18", "resnet8", "resnet20", "cnn", "mlp"]
-OptimizerName = Literal["sgd", "sgdw", "sgds"]
+A knob that belongs to some models or optimisers only (``_knob(..., model=...)``) exists for those alone: elsewhere it
+is refused, stored nowhere and part of no identity. Adding one leaves every earlier run its name and its record.
+"""
+
+ModelName = Literal["resnet18", "resnet8", "resnet20", "wide_resnet", "hyper_resnet", "cnn", "mlp"]
+OptimizerName = Literal["sgd", "sgdw", "sgds", "adam", "adamw"]
 ScheduleName = Literal["cosine", "constant", "step", "linear"]
 AugmentName = Literal["crop_flip", "crop", "flip", "none"]
 
@@ -49,8 +53,16 @@ DATASETS: dict[str, DatasetFacts] = {
 }
 
 
-def _knob(default: Any, help: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help})
+_WIDE = ("wide_resnet", "hyper_resnet")
+_HYPER = ("hyper_resnet",)
+_ADAM = ("adam", "adamw")
+
+
+def _knob(default: Any, help: str, **only: tuple[str, ...]) -> Any:
+    """A knob; ``only`` says of which models (``model=``) or optimisers (``optimizer=``) it is one, if not of all."""
+    words = [word for words in only.values() for word in words]
+    help = f"{help} ({', '.join(words)} only)" if words else help
+    return dataclasses.field(default=default, metadata={"help": help, "only": only})
 
 
 @dataclass(frozen=True)
@@ -67,14 +79,29 @@ class RunSpec:
     label_noise: float = _knob(0.0, "fraction of training labels replaced by another class, drawn by seed")
     augment: AugmentName | None = _knob(None, "training augmentation (default: crop_flip for CIFAR, else none)")
     model: ModelName = _knob("resnet18", "network to train")
+    widening: int = _knob(1, "factor on the channels of every stage", model=_WIDE)
+    blocks_per_stage: int = _knob(6, "residual blocks in each of the three stages", model=_WIDE)
+    hyper_init: Literal["he", "original"] = _knob(
+        "he",
+        "generated kernels start with standard deviation sqrt(2/fan_in), or as large as the public code has them",
+        model=_HYPER,
+    )
+    kernel_decay: float = _knob(
+        0.0, "decay of the generated kernels, besides that of the stored parameters", model=_HYPER
+    )
+    normalize_embeddings: bool = _knob(False, "give every embedding the length it is drawn with", model=_HYPER)
     optimizer: OptimizerName = _knob(
-        "sgd", "sgd: decay coupled to the gradient, as torch; sgdw: decoupled; sgds: stable weight decay"
+        "sgd",
+        "sgd: decay coupled to the gradient, as torch; sgdw: decoupled; sgds: stable weight decay; "
+        "adam: coupled, as torch; adamw: decoupled",
     )
     lr: float = _knob(0.1, "peak learning rate")
     weight_decay: float = _knob(5e-4, "weight decay coefficient")
-    momentum: float = _knob(0.9, "momentum, torch convention v = momentum*v + g")
+    momentum: float = _knob(0.9, "momentum, torch convention v = momentum*v + g; the beta1 of adam and adamw")
     dampening: float = _knob(0.0, "dampening of the gradient in the momentum buffer")
     nesterov: bool = _knob(False, "Nesterov momentum")
+    beta2: float = _knob(0.999, "decay of the mean of squared gradients", optimizer=_ADAM)
+    eps: float = _knob(1e-8, "added to the root of the mean of squared gradients", optimizer=_ADAM)
     decay_on: Literal["all", "weights"] = _knob("all", "decay every parameter, or spare biases and normalisation")
     batch_size: int = _knob(128, "images per step; the last short batch of an epoch is kept")
     epochs: int = _knob(100, "passes over the training images")
@@ -87,10 +114,10 @@ class RunSpec:
     seed: int = _knob(42, "seed of subset, label noise, initialisation, order and augmentation")
 
     def __post_init__(self) -> None:
-        for name in ("lr", "weight_decay", "momentum", "dampening", "label_noise", "gamma"):
+        for name in _REAL:
             # 12 digits make 0.1*3 and 0.3 the same run; 0.1 + 0.2 style noise would otherwise split it in two.
             self._set(name, float(f"{self._number(name):.12g}") + 0.0)  # and -0.0 is 0.0
-        for name in ("val_split", "batch_size", "epochs", "warmup_epochs", "seed"):
+        for name in _WHOLE:
             self._set(name, self._integer(name))
         if self.train_limit is not None:
             self._set("train_limit", self._integer("train_limit"))
@@ -127,8 +154,9 @@ class RunSpec:
             raise SpecError(
                 f"unknown dataset {self.dataset!r}; {nearest(self.dataset, DATASETS)}, or the path of an .npz file"
             )
-        if not isinstance(self.nesterov, bool):
-            raise SpecError(f"nesterov must be true or false, not {self.nesterov!r}")
+        for name in ("nesterov", "normalize_embeddings"):
+            if not isinstance(getattr(self, name), bool):
+                raise SpecError(f"{name} must be true or false, not {getattr(self, name)!r}")
 
     def _check_ranges(self) -> None:
         def require(ok: bool, name: str, rule: str) -> None:
@@ -147,12 +175,31 @@ class RunSpec:
         require(self.val_split >= 0, "val_split", "0 or greater")
         require(0 <= self.seed < 2**63, "seed", "in [0, 2**63)")
         require(self.gamma > 0, "gamma", "greater than 0")
+        require(self.widening >= 1, "widening", "1 or greater")
+        require(self.blocks_per_stage >= 1, "blocks_per_stage", "1 or greater")
+        require(self.kernel_decay >= 0, "kernel_decay", "0 or greater")
+        require(0 <= self.beta2 < 1, "beta2", "in [0, 1)")
+        require(self.eps > 0, "eps", "greater than 0")
         rising = list(self.milestones) == sorted(set(self.milestones))
         require(rising and all(0 < x < 1 for x in self.milestones), "milestones", "rising fractions in (0, 1)")
+        self._check_scopes()
+        if self.optimizer in _ADAM and (self.dampening or self.nesterov):
+            raise SpecError(f"dampening and nesterov are knobs of the SGD family; {self.optimizer} has neither")
         if self.dampening and self.momentum == 0:
             raise SpecError("dampening acts on the momentum buffer: it needs momentum > 0")
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise SpecError("nesterov needs momentum > 0 and dampening = 0 (as torch.optim.SGD)")
+
+    def _check_scopes(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) == field.default:
+                continue
+            for chooser, words in field.metadata["only"].items():
+                if getattr(self, chooser) not in words:
+                    raise SpecError(
+                        f"{field.name} is a knob of {' and '.join(words)}; "
+                        f"{chooser} {getattr(self, chooser)} has none (leave it at {field.default!r})"
+                    )
 
     def _fill_from_dataset(self) -> None:
         facts = DATASETS.get(self.dataset)
@@ -200,19 +247,36 @@ class RunSpec:
     @property
     def method(self) -> str:
         """Label of the documented results file: SGD, SGDM, with +WD where there is decay, variants by their name."""
-        name = {"sgd": "SGD", "sgdw": "SGDW", "sgds": "SGDS"}[self.optimizer]
+        name = {"sgd": "SGD", "sgdw": "SGDW", "sgds": "SGDS", "adam": "Adam", "adamw": "AdamW"}[self.optimizer]
         if self.momentum > 0:
             name = name.replace("SGD", "SGDM")
         return name + ("+WD" if self.weight_decay > 0 else "")
 
     @property
-    def decay_gain(self) -> float:
+    def decay_gain(self) -> float | None:
         """The factor m of SCIENCE: decay per step is η_t·λ/m.
 
         m = (1-μ)/(1-dampening) for coupled and stable decay (momentum sums the decay over its memory; Nesterov
-        leaves that sum unchanged), m = 1 for decoupled decay.
+        leaves that sum unchanged), m = 1 for decoupled decay, of SGD as of Adam. ``None`` for coupled decay in Adam:
+        divided by the root of the squared gradients, it has no rate that the specification alone tells.
         """
-        return 1.0 if self.optimizer == "sgdw" else (1.0 - self.momentum) / (1.0 - self.dampening)
+        if self.optimizer == "adam":
+            return None
+        return 1.0 if self.optimizer in ("sgdw", "adamw") else (1.0 - self.momentum) / (1.0 - self.dampening)
+
+    @property
+    def own_knobs(self) -> dict[str, Any]:
+        """Those knobs of this model and this optimiser, by name, that not every run has."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.metadata["only"] and _applies(field, vars(self))
+        }
+
+    @property
+    def own_words(self) -> str:
+        """``own_knobs`` in one line, such as ``widening=2 blocks_per_stage=6``; empty for most runs."""
+        return " ".join(f"{name}={value}" for name, value in self.own_knobs.items())
 
     def stream(self, name: str, index: int = 0) -> int:
         """Seed of one stream of random numbers (63 bits), independent of every other name, index and run seed.
@@ -232,8 +296,8 @@ class RunSpec:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """All knobs by name, as JSON types."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        """All knobs that this model and this optimiser have, by name, as JSON types."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if _applies(f, vars(self))}
         values["milestones"] = list(self.milestones)
         return values
 
@@ -248,11 +312,23 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
-        """The inverse of ``to_dict``: every knob must be there, since a silent default could change the run."""
-        missing = [name for name in knob_names() if name not in values]
+        """The inverse of ``to_dict``: every knob must be there, since a silent default could change the run.
+
+        Knobs of other models and optimisers may be absent, as they are from what ``to_dict`` gives.
+        """
+        missing = [f.name for f in dataclasses.fields(cls) if f.name not in values and _applies(f, values)]
         if missing:
             raise SpecError(f"the stored spec lacks {', '.join(missing)}")
         return cls.build(values)
+
+
+_REAL = ("lr", "weight_decay", "momentum", "dampening", "label_noise", "gamma", "kernel_decay", "beta2", "eps")
+_WHOLE = ("val_split", "batch_size", "epochs", "warmup_epochs", "seed", "widening", "blocks_per_stage")
+
+
+def _applies(field: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:
+    """Whether a run with ``values`` has the knob."""
+    return all(values.get(chooser) in words for chooser, words in field.metadata["only"].items())
 
 
 @cache

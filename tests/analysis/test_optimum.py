@@ -12,7 +12,7 @@ GRID = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3)
 
 
 def quiet(sd: float = 0.1) -> Noise:
-    return Noise((70.0,), (sd,), 20)
+    return Noise((70.0,), (sd,), 20, (20,))
 
 
 def parabola(peak: float, count: int = 3, curvature: float = 1.0) -> Curve:
@@ -132,3 +132,24 @@ def test_every_cell_enters_the_noise_once(cells: int) -> None:
     assert found.dof == cells
     assert list(found.levels) == sorted(set(found.levels))
     assert found.sds == pytest.approx([0.5**0.5] * len(found.sds))
+
+
+def test_noise_from_few_repetitions_needs_a_larger_gap_before_cells_differ() -> None:
+    """Three cells 2.6 standard errors below the best: different if the noise is known, not if it is from 8 pairs."""
+    step = 2.6 * 0.1 * math.sqrt(2 / 3)
+    curve = Curve(GRID, (70.0, 80 - step, 80.0, 80 - step, 80 - step, 70.0), (3,) * 6)
+    known = Noise((80.0,), (0.1,), 400, (400,))
+    few = Noise((80.0,), (0.1,), 400, (8,))
+    assert locate(curve, known, rng()).status == "interior"
+    assert locate(curve, few, rng()).status == "plateau"
+
+
+def test_levels_that_are_given_one_noise_share_its_degrees_of_freedom() -> None:
+    generator = np.random.default_rng(0)
+    even = [list(level + 0.5 * generator.standard_normal(3)) for level in range(20)]
+    noise = pool(even)
+    assert noise is not None
+    for level, sd in zip(noise.levels, noise.sds, strict=True):
+        alike = [each for each in noise.sds if each == sd]
+        assert noise.freedom(level) >= 8 * len(alike)
+    assert sum(noise.free[noise.sds.index(sd)] for sd in set(noise.sds)) == noise.dof == 40

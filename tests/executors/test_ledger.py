@@ -1,11 +1,10 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
-import pytest
-
-from interplay.executors import ledger as module
-from interplay.executors.ledger import Ledger
+from interplay.executors.ledger import Ledger, Patience
 from interplay.executors.worker import End, Outcome
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
@@ -28,12 +27,9 @@ def test_runs_are_handed_out_in_order_and_once(tmp_path: Path) -> None:
     assert [r.spec for r in ledger.close().committed] == SPECS
 
 
-def test_a_run_of_another_worker_is_waited_for_and_taken_when_it_is_given_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
+def test_a_run_of_another_worker_is_waited_for_and_taken_when_it_is_given_back(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    ledger = Ledger(SPECS[:2], store)
+    ledger = Ledger(SPECS[:2], store, patience=Patience(look_again=0.0))
     for spec in SPECS[:2]:
         assert ledger.next() == spec
         ledger.ended(spec, Outcome(End.TAKEN))
@@ -43,6 +39,31 @@ def test_a_run_of_another_worker_is_waited_for_and_taken_when_it_is_given_back(
     ledger.ended(SPECS[1], committed(SPECS[1]))
     assert ledger.finished
     assert ledger.close().elsewhere == 1
+
+
+def test_what_others_finish_is_known_from_the_table_without_a_look_at_its_folder(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    ledger = Ledger(SPECS, store, patience=Patience(look_again=0.0))
+    store.commit(RunRecord(SPECS[1], Status.DIVERGED, reason="x"))
+    store.fail(RunRecord(SPECS[2], Status.FAILED, reason="x"))  # not over: the one who has it may yet finish it
+    store.is_done = None  # type: ignore[method-assign, assignment]
+    assert [ledger.next(), ledger.next(), ledger.next()] == [SPECS[0], SPECS[2], None]
+    assert ledger.report.elsewhere == 1
+
+
+def test_a_sitting_with_nothing_to_do_leaves_living_workers_their_runs(tmp_path: Path) -> None:
+    ledger = Ledger(SPECS[:1], Store(tmp_path), patience=Patience(look_again=0.01, linger=0.2))
+    began = time.monotonic()
+    tries = 0
+    while not ledger.finished:
+        if (spec := ledger.next()) is not None:
+            tries += 1
+            ledger.ended(spec, Outcome(End.TAKEN))
+        time.sleep(0.005)
+    assert 0.2 <= time.monotonic() - began < 2
+    assert tries > 3
+    report = ledger.close()
+    assert (report.left, report.problem) == (SPECS[:1], None)
 
 
 def test_a_run_that_kills_its_worker_is_tried_three_times_and_then_named(tmp_path: Path) -> None:
@@ -81,3 +102,63 @@ def test_one_worker_asked_to_go_gives_its_run_back(tmp_path: Path) -> None:
     ledger.stop()
     ledger.ended(SPECS[0], Outcome(End.INTERRUPTED))
     assert ledger.close().left == [SPECS[0]]
+
+
+def stacks_of(limit: int, count: int, folder: Path, **knobs: Any) -> Ledger:
+    specs = [RunSpec(dataset="digits", model="mlp", seed=seed, **knobs) for seed in range(count)]
+    return Ledger(specs, Store(folder), stacking=lambda spec: limit)
+
+
+def sizes(ledger: Ledger, idle: list[int]) -> list[int]:
+    return [len(given.specs) for workers in idle if (given := ledger.take(workers)) is not None]
+
+
+def test_stacks_are_spread_over_idle_workers_before_they_grow(tmp_path: Path) -> None:
+    assert sizes(stacks_of(8, 10, tmp_path), [2, 1, 1]) == [5, 5]
+    assert sizes(stacks_of(3, 10, tmp_path), [2, 1, 2, 1, 1]) == [3, 3, 2, 2]
+    assert sizes(stacks_of(8, 1, tmp_path), [2, 1]) == [1]
+    plain = Ledger(SPECS, Store(tmp_path)).take()
+    assert plain is not None
+    assert (plain.specs, plain.stacked) == ((SPECS[0],), False)
+
+
+def test_only_runs_of_one_kind_share_a_stack(tmp_path: Path) -> None:
+    base = RunSpec(dataset="digits", model="mlp")
+    other, dampened = base.replace(batch_size=32), base.replace(dampening=0.5)
+    specs = [base, other, base.replace(lr=0.3), dampened, other.replace(seed=1)]
+    ledger = Ledger(specs, Store(tmp_path), stacking=lambda spec: 8)
+    taken = [ledger.take() for _ in range(4)]
+    assert [(t.specs, t.stacked) for t in taken if t is not None] == [
+        ((specs[0], specs[2]), True),
+        ((specs[1], specs[4]), True),
+        ((dampened,), False),
+    ]
+
+
+def test_runs_of_a_stack_that_went_wrong_are_tried_by_themselves(tmp_path: Path) -> None:
+    for accident in ("error", "death"):
+        ledger = stacks_of(4, 3, tmp_path)
+        first = ledger.take()
+        assert first is not None
+        for spec in first.specs:
+            if accident == "error":
+                ledger.ended(spec, Outcome(End.APART, reason="ValueError: one of them"))
+            else:
+                assert ledger.died(spec, "worker cpu0 died (SIGKILL)")
+        again = [ledger.take() for _ in range(3)]
+        assert sorted(t.specs[0].seed for t in again if t is not None) == [0, 1, 2]
+        assert all(t is not None and t.stacked and len(t.specs) == 1 for t in again)
+        assert ledger.take() is None
+
+
+def test_a_stack_too_large_for_the_memory_is_halved(tmp_path: Path) -> None:
+    ledger = stacks_of(8, 8, tmp_path)
+    for expected in (8, 4, 2, 1):
+        given = ledger.take()
+        assert given is not None
+        assert len(given.specs) == expected
+        for spec in given.specs:
+            ledger.ended(spec, Outcome(End.OUT_OF_MEMORY, reason="OutOfMemoryError: CUDA out of memory"))
+    report = ledger.close()  # alone and still too large: that one has failed
+    assert [spec for spec, _ in report.failed] == list(given.specs)
+    assert len(report.left) == 7

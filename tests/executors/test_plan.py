@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from interplay.executors import probe as module
-from interplay.executors.plan import estimate, makespan, plan, readable
+from interplay.executors.plan import alike, estimate, makespan, plan, readable, schedule
 from interplay.executors.probe import probe
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
@@ -75,3 +76,36 @@ def test_each_kind_of_run_is_probed_once(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_readable_times(seconds: float, text: str) -> None:
     assert readable(seconds) == text
+
+
+def test_the_queue_is_simulated_with_its_tail() -> None:
+    found = schedule([4, 3, 3, 2], 3)  # 4 | 3+2 | 3: the first is idle after 3, the last ends after 5
+    assert (found.wall_seconds, found.busy_seconds, found.tail_seconds) == (5, 12, 2)
+    alone = schedule([7], 4)
+    assert (alone.wall_seconds, alone.busy_seconds, alone.tail_seconds) == (7, 7, 7)
+    even = schedule([2] * 8, 4)
+    assert (even.wall_seconds, even.tail_seconds) == (4, 0)
+
+
+def test_a_prediction_for_a_gpu_rests_on_measurements_on_that_gpu(tmp_path: Path) -> None:
+    from interplay.lab import Settings, forecast
+    from interplay.study.study import Study
+
+    store = Store(tmp_path)
+    base = RunSpec(dataset="digits", model="mlp", epochs=36)
+    for seed, name, seconds in ((1, "NVIDIA H100 80GB", 100.0), (2, "NVIDIA A100", 300.0)):
+        record = dataclasses.replace(finished(base.replace(seed=seed), seconds), environment={"device_name": name})
+        store.commit(record)
+    study = Study("s", "q", (), "", "", tuple(base.replace(seed=seed) for seed in range(10, 18)))
+    assert len(alike(store, study.specs, gpu="h100")) == 1
+    settings = Settings(output_dir=tmp_path)
+    text = forecast(study, settings, 4, "h100")
+    assert "8 h 0 min of work, the longest run 60 min; from 1 finished run" in text
+    rows = [line.split() for line in text.splitlines()[-4:-1]]
+    assert rows == [
+        ["2", "4", "h", "0", "min", "8.00", "none"],
+        ["4", "2", "h", "0", "min", "8.00", "none"],
+        ["8", "60", "min", "8.00", "none"],
+    ]
+    assert "24 h 0 min of work" in forecast(study, settings, 4, "A100")
+    assert "no estimate: nothing like" in forecast(study, settings, 4, "V100")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,15 @@ from PIL import Image
 
 from interplay.analysis.analyze import tabulate
 from interplay.analysis.claims import Table
-from interplay.analysis.observations import from_rows
+from interplay.analysis.collapse import collapse_picture
+from interplay.analysis.histories import training_picture
+from interplay.analysis.observations import from_records, from_rows
 from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
+from interplay.analysis.predict import checked
 from interplay.documented import plot_results
-from interplay.figures import curves, heatmap, scaling
+from interplay.figures import collapse, curves, further, heatmap, scaling, training
+from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.spec import RunSpec
 
 NAMES = ("method", "batch_size", "lr", "wd", "momentum", "final_test_acc", "final_train_loss", "best_test_acc")
 LRS, DECAYS, BATCHES = (0.01, 0.05, 0.1, 0.2), (1e-4, 5e-4, 1e-3, 5e-3, 1e-2), (64, 128, 256)
@@ -20,8 +26,6 @@ LRS, DECAYS, BATCHES = (0.01, 0.05, 0.1, 0.2), (1e-4, 5e-4, 1e-3, 5e-3, 1e-2), (
 
 def results(seed: int) -> list[dict[str, str]]:
     """A small programme whose best cells are known: λ* = 1e-4/η up to the grid, one cell diverged, one missing."""
-    import math
-
     rows = []
 
     def add(momentum: float, wd: float, lr: float, batch: int, best: float) -> None:
@@ -120,3 +124,52 @@ def test_results_without_a_grid_are_said_to_have_none(tmp_path: Path, capsys: py
         writer.writerows(results(0)[:2])
     assert plot_results(["--input", str(tmp_path / "few.csv"), "--output_dir", str(tmp_path)]) == 1
     assert capsys.readouterr().out.count("its grid is not among these results") == 3
+
+
+def test_collapse_has_a_panel_for_each_variable_and_names_the_best(table: Table) -> None:
+    picture = collapse_picture(table)
+    assert picture is not None
+    assert [fall.variable for fall in picture.falls] == ["weight_decay", "product", "tau_epochs", "e_folds"]
+    # Runs without decay belong to no panel.
+    assert min(x for fall in picture.falls for x, _, _ in fall.points) > 0
+    panels = collapse.draw(picture).axes
+    assert [axis.get_xlabel() for axis in panels] == [fall.label for fall in picture.falls]
+    assert sum("(least)" in axis.get_title() for axis in panels) >= 1
+
+
+def trained(lr: float, weight_decay: float, seed: int, accuracy: float) -> RunRecord:
+    spec = RunSpec(dataset="digits", model="mlp", lr=lr, weight_decay=weight_decay, seed=seed, epochs=3)
+    history = tuple(EpochMetrics(e, lr, 1.0 / e, 90.0, 0.5, accuracy - 3 + e + 0.1 * seed) for e in range(1, 4))
+    return RunRecord(spec, Status.FINISHED, history)
+
+
+def test_training_curves_are_those_of_the_best_decay_at_each_rate() -> None:
+    records = [
+        trained(lr, wd, seed, 90 - 2 * abs(math.log10(lr * wd / 1e-4)))
+        for lr in (0.05, 0.1)
+        for wd in (1e-4, 1e-3, 2e-3, 1e-2)
+        for seed in (0, 1)
+    ]
+    records.append(RunRecord(records[0].spec.replace(seed=9), Status.DIVERGED, reason="loss is not finite"))
+    picture = training_picture(records, tabulate([from_records(records)])[0])
+    assert picture is not None
+    assert [(h.setting.lr, h.setting.weight_decay, h.runs) for h in picture.histories] == [
+        (0.05, 2e-3, 2),
+        (0.1, 1e-3, 2),
+    ]
+    one = picture.histories[1]
+    assert one.epochs == (1, 2, 3)
+    assert one.train_loss == (1.0, 0.5, pytest.approx(1 / 3))
+    assert one.test_acc[-1] == pytest.approx(90.05)
+    assert (one.low[-1], one.high[-1]) == (pytest.approx(90.0), pytest.approx(90.1))
+    left, right = training.draw(picture).axes
+    assert left.get_yscale() == "linear"  # from 1 to a third: a log axis would have no decade to label
+    assert len(right.get_legend().get_texts()) == 2
+
+
+def test_tables_have_no_training_curves(table: Table, tmp_path: Path) -> None:
+    assert training_picture([], table) is None
+    assert {path.name for path in further.draw(table, [], checked(table), tmp_path)} == {
+        "collapse.png",
+        "predicted_vs_measured.png",
+    }

@@ -42,7 +42,7 @@ def test_depths_outside_the_family_are_refused() -> None:
         cifar_resnet(18)
 
 
-@pytest.mark.parametrize("model", ["resnet18", "resnet8", "resnet20", "cnn", "mlp"])
+@pytest.mark.parametrize("model", ["resnet18", "resnet8", "resnet20", "wide_resnet", "hyper_resnet", "cnn", "mlp"])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
 def test_every_model_takes_any_image_and_learns_in_every_parameter(model: str, shape: tuple[int, int, int]) -> None:
     net = build(RunSpec(model=model), shape, 7)  # type: ignore[arg-type]

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from interplay.record import RunRecord, Status
+from interplay.spec import RunSpec
 from interplay.store.claims import Claims, Heartbeat, Lease, LeaseLostError, claim_of
+from interplay.store.store import Store
 
 FAST = Lease(beat=0.05, lapse=0.4, hang=0.5)
 
@@ -171,3 +174,86 @@ def test_an_impatient_watcher_waits_as_long_as_the_owner_asks(runs: Path) -> Non
     assert claims.take("r") is None
     time.sleep(FAST.lapse * 2)
     assert claims.take("r") is None
+
+
+HOST = """
+import sys, time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+offset = float(sys.argv[2])
+real = time.time
+time.time = lambda: real() + offset
+from interplay.store import store as module
+class Clock(datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.fromtimestamp(real() + offset, tz)
+module.datetime = Clock
+from interplay.record import RunRecord, Status
+from interplay.spec import RunSpec
+from interplay.store import claims as claiming
+from interplay.record import RunRecord, Status
+from interplay.spec import RunSpec
+from interplay.store.claims import Claims, Heartbeat, Lease, LeaseLostError
+from interplay.store.store import Store
+claiming._machine = lambda: f"host {offset}"   # of the other host nothing but its beats can be known
+lease = Lease(beat=0.1, lapse=1.0, hang=60.0)
+store = Store(Path(sys.argv[1]))
+claims = Claims(store.runs, f"worker {offset}", lease)
+for seed in range(8):
+    spec = RunSpec(dataset="digits", seed=seed)
+    store.open(spec)
+    while not store.is_done(spec.run_id):
+        claim = claims.take(spec.run_id)
+        if claim is None:
+            time.sleep(0.02)
+            continue
+        if store.is_done(spec.run_id):
+            claim.release()
+            break
+        with Heartbeat(claim, lease):
+            time.sleep(0.3)
+            assert store.commit(RunRecord(spec, Status.FINISHED)) is not None, "it had the claim, and yet was second"
+            print(seed, flush=True)
+"""
+
+
+def test_hosts_whose_clocks_differ_by_hours_share_runs_and_take_none_from_the_living(tmp_path: Path) -> None:
+    """Leases rest on what each host sees change by its own monotonic clock; commits stay in one order all the same."""
+    offsets = ["-36000", "0", "86400"]
+    hosts = [
+        subprocess.Popen([sys.executable, "-c", HOST, str(tmp_path), offset], stdout=subprocess.PIPE, text=True)
+        for offset in offsets
+    ]
+    outs = [host.communicate(timeout=60)[0] for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0, 0]
+    assert sorted(int(word) for out in outs for word in out.split()) == list(range(8))
+    store = Store(tmp_path)
+    stamps = [record.committed_at for record in store.records()]
+    assert len(stamps) == 8
+    text = store.results.read_text()
+    assert stamps == sorted(stamps)
+    assert store.rebuild() == []
+    assert store.results.read_text() == text
+
+
+def test_a_worker_that_wakes_up_after_its_lease_was_taken_commits_nothing(tmp_path: Path) -> None:
+    """Fencing: the attempt is named in the claim, and the first record stands."""
+    store, spec = Store(tmp_path), RunSpec(dataset="digits")
+    folder = store.open(spec)
+    slow = Claims(store.runs, "slow", FAST).take(spec.run_id)
+    assert slow is not None
+    owner = json.loads((folder / "claim.json").read_text())
+    (folder / "claim.json").write_text(json.dumps({**owner, "machine": "elsewhere"}))
+    quick = Claims(store.runs, "quick", FAST)
+    while (claim := quick.take(spec.run_id)) is None:
+        time.sleep(0.05)
+    with pytest.raises(LeaseLostError):
+        slow.beat({"epoch": 7})
+    assert store.commit(RunRecord(spec, Status.FINISHED, wall_seconds=1.0)) is not None
+    assert store.commit(RunRecord(spec, Status.FINISHED, wall_seconds=2.0)) is None
+    slow.release()  # must not free what is another's now
+    assert claim_of(folder)["attempt"] == claim.attempt  # type: ignore[index]
+    (record,) = store.records()
+    assert record.wall_seconds == 1.0
+    assert len(store.results.read_text().splitlines()) == 2

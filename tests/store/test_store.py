@@ -60,6 +60,18 @@ def test_the_documented_columns_come_first_under_their_names(tmp_path: Path) -> 
     assert (row["seed"], row["status"], row["run_id"]) == ("42", "finished", record().run_id)
 
 
+def test_knobs_of_a_model_or_an_optimiser_share_a_column(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.commit(record())
+    spec = RunSpec(dataset="digits", model="wide_resnet", widening=2, optimizer="adamw", momentum=0.8)
+    store.commit(dataclasses.replace(record(), spec=spec, run_id=spec.run_id))
+    assert [row["own_knobs"] for row in rows(store)] == ["", "widening=2 blocks_per_stage=6 beta2=0.999 eps=1e-08"]
+    assert [(row["method"], row["momentum"]) for row in rows(store)] == [("SGDM+WD", "0.9"), ("AdamW+WD", "0.8")]
+    found = store.record(spec.run_id)
+    assert found is not None
+    assert found.spec == spec
+
+
 def test_the_first_commit_wins_and_there_is_one_row(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.commit(record(acc=55.5))

@@ -8,7 +8,7 @@ import pytest
 
 from interplay.errors import SpecError
 from interplay.study.files import load
-from interplay.study.presets import DIGITS, PRESETS, documented_sets, preset
+from interplay.study.presets import DIGITS, PRESETS, documented_sets, hypernetwork, preset
 from interplay.study.study import distinct
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
@@ -89,6 +89,19 @@ def test_the_schedule_arm_has_equal_peaks_and_equal_sums() -> None:
     reference = sums["cosine", 0.1]
     equal = {schedule for (schedule, _), total in sums.items() if total == pytest.approx(reference, rel=1e-3)}
     assert equal == {"cosine", "constant", "step", "linear"}
+
+
+def test_the_recipe_of_the_hypernetworks_halves_the_rate_at_30_60_and_80_per_cent() -> None:
+    from interplay.optim.schedules import all_rates
+
+    spec = hypernetwork()
+    assert (spec.model, spec.dataset, spec.method, spec.batch_size) == ("hyper_resnet", "cifar10", "Adam+WD", 128)
+    assert (spec.lr, spec.weight_decay, spec.epochs, spec.momentum, spec.beta2) == (0.002, 5e-4, 200, 0.9, 0.999)
+    assert all_rates(spec, 1) == [0.002] * 60 + [0.001] * 60 + [0.0005] * 40 + [0.00025] * 40
+    twin = hypernetwork(model="wide_resnet", epochs=10)
+    assert {name for name, value in twin.to_dict().items() if spec.to_dict()[name] != value} == {"model", "epochs"}
+    with pytest.raises(SpecError, match="did you mean 'widening'"):
+        hypernetwork(widenin=2)
 
 
 def test_sets_refuse_knobs_that_they_vary() -> None:

@@ -33,6 +33,13 @@ def test_decoupled_decay_is_not_amplified_by_momentum() -> None:
     assert coupled == pytest.approx(10 * decoupled)
 
 
+def test_adam_has_only_what_is_known_of_it() -> None:
+    coupled, decoupled = (collapse_variables(RunSpec(optimizer=o), M) for o in ("adam", "adamw"))  # type: ignore[arg-type]
+    assert set(coupled) == {"steps", "sum_of_rates"}
+    assert decoupled["e_folds"] == pytest.approx(5e-4 * decoupled["sum_of_rates"])
+    assert not {"noise_scale", "rotation_per_step"} & set(decoupled)
+
+
 def test_without_decay_the_window_is_the_whole_schedule_and_tau_is_left_out() -> None:
     constant = collapse_variables(RunSpec(weight_decay=0, schedule="constant", epochs=10), M)
     assert constant["window_epochs"] == pytest.approx(10)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from interplay.data.batches import TrainingBatches, normalise
@@ -160,6 +163,44 @@ def test_batches_are_reported_at_the_last_one_of_each_epoch(digits_spec: RunSpec
     assert seen[1].loss == pytest.approx(record.history[0].train_loss)
     assert seen[3].accuracy == pytest.approx(record.history[1].train_acc)
     assert seen[3].lr == pytest.approx(0.05)
+
+
+def test_a_batch_is_reported_by_itself_besides_the_mean_so_far(digits_spec: RunSpec, digits: Splits) -> None:
+    seen: list[BatchMetrics] = []
+    # One batch an epoch: the batch alone is the epoch.
+    record = train(digits_spec.replace(batch_size=900, epochs=2), digits, on_batch=seen.append)
+    assert [(b.batch_loss, b.batch_accuracy) for b in seen] == [(b.loss, b.accuracy) for b in seen]
+    seen.clear()
+    heard = train(digits_spec.replace(batch_size=10, epochs=2), digits, on_batch=seen.append)
+    assert all(b.batch_loss != b.loss for b in seen)
+    assert {b.batch_accuracy for b in seen} <= {10.0 * n for n in range(11)}
+    assert numbers(heard) == numbers(train(digits_spec.replace(batch_size=10, epochs=2), digits))
+    assert numbers(record) != numbers(heard)
+
+
+def test_the_network_is_shown_once_with_the_epochs_behind_it(
+    digits_spec: RunSpec, digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, later = time.perf_counter, 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + later)
+    shown: list[tuple[str, list[int]]] = []
+
+    def on_model(model: nn.Module, history: Sequence[EpochMetrics]) -> None:
+        shown.append((type(model).__name__, [m.epoch for m in history]))
+        nonlocal later
+        later += 1000.0
+
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(Interrupted):
+        train(digits_spec, digits, on_model=on_model, checkpoints=checkpoints, on_epoch=lambda m: m.epoch == 2)
+    record = train(digits_spec, digits, on_model=on_model, checkpoints=checkpoints)
+    assert shown == [(record.model_class, []), (record.model_class, [1, 2])]
+    assert record.wall_seconds < 1000  # showing it is not the run's time
+
+
+def test_the_best_weights_can_be_kept_alone(digits_spec: RunSpec, digits: Splits, tmp_path: Path) -> None:
+    train(digits_spec, digits, checkpoints=Checkpoints(tmp_path, keep_best=True))
+    assert {p.name for p in tmp_path.iterdir()} == {"best.pt"}
 
 
 def test_checkpoints_hold_what_the_document_promises(digits_spec: RunSpec, digits: Splits, tmp_path: Path) -> None:

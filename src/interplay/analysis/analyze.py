@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from interplay.analysis import ridge
 from interplay.analysis.claims import Table, exponent_claim, ordering
+from interplay.analysis.laws import Joint, joint_fit
 from interplay.analysis.noise import Noise, pool
 from interplay.analysis.observations import Observation, Observations, Setting
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.schedules import compare
 from interplay.analysis.verdict import BAND, Verdict, holm, judge, undecided
 from interplay.record import cleaned
 
@@ -35,6 +37,8 @@ class Analysis:
     """Pairs of repetitions that agree to the last digit, with the number of runs; the second one was left out."""
     optima: tuple[Optimum, ...]
     claims: tuple[Verdict, ...]
+    joint: Joint | None
+    """Exponents of λ* over all axes together, where the runs determine them."""
     notes: tuple[str, ...]
     runs: int
     repetitions: tuple[str, ...]
@@ -62,6 +66,7 @@ class Analysis:
                 }
                 for o in self.optima
             ],
+            "joint": None if self.joint is None else cleaned(self.joint.to_dict()),
             "claims": [cleaned(v.to_dict()) for v in self.claims],
         }
 
@@ -91,15 +96,18 @@ def analyze(observations: Sequence[Observations], seed: int = 0) -> Analysis:
     Raises:
         ValueError: no observations, or of different metrics.
     """
-    table, duplicates = tabulate(observations, seed)
+    return conclude(*tabulate(observations, seed), seed)
+
+
+def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int = 0) -> Analysis:
+    """`analyze` of what `tabulate` gave, for those who need the table, too."""
     runs, noise = table.runs, table.noise
     repetitions = tuple(dict.fromkeys(run.repetition for run in runs))
-    sums = {run.setting: run.sum_of_rates for run in runs if run.sum_of_rates}
     claims = [
         *ordering(table),
         *_inverse(table, np.random.default_rng(seed)),
         *_batch(table),
-        _schedule(table, sums),
+        _schedule(table),
         _duration(table),
     ]
     primary = [c for c in claims if c.id in PRIMARY]
@@ -112,6 +120,7 @@ def analyze(observations: Sequence[Observations], seed: int = 0) -> Analysis:
         duplicates=tuple(duplicates),
         optima=optima,
         claims=tuple(claims),
+        joint=joint_fit(table),
         notes=tuple(_outliers(runs)),
         runs=len(runs),
         repetitions=repetitions,
@@ -193,7 +202,7 @@ def linear_rule(table: Table) -> list[Setting]:
 
 def _inverse(table: Table, rng: np.random.Generator) -> list[Verdict]:
     members = plane(table)
-    profile = exponent_claim("inverse.profile", table, members, lambda s: s.lr, "lr", -1.0, "η")
+    profile = exponent_claim("inverse.profile", table, members, lambda s: s.lr, "lr", -1.0, "η", {"lr": 1})
     cells = [s for s in members if s in table.cells]
     if table.noise is None or table.repetitions < 2 or len(cells) < 8:
         reason = "no repetitions, so no intervals" if cells else "no grid of learning rates and decays"
@@ -239,21 +248,34 @@ def _batch(table: Table) -> list[Verdict]:
     fixed = _largest(table.settings(), lambda s: (s.momentum, s.epochs, s.schedule, s.rest, s.lr), batch)
     matched = _largest(
         [s for s in table.settings() if s.epochs > 1],
-        lambda s: (s.momentum, s.schedule, s.rest, round(20 * math.log(s.epochs / s.batch_size))),
+        lambda s: (s.momentum, s.schedule, s.rest, s.lr, round(20 * math.log(s.epochs / s.batch_size))),
         batch,
     )
-    arms = (("batch.linear_rule", linear), ("batch.fixed_lr", fixed), ("batch.step_matched", matched))
-    return [exponent_claim(name, table, members, batch, "batch_size", 1.0, "B") for name, members in arms]
+    arms: tuple[tuple[str, list[Setting], dict[str, float]], ...] = (
+        ("batch.linear_rule", linear, {"batch_size": 1, "lr": 1}),
+        ("batch.fixed_lr", fixed, {"batch_size": 1}),
+        ("batch.step_matched", matched, {"batch_size": 1, "epochs": 1}),
+    )
+    return [
+        exponent_claim(name, table, members, batch, "batch_size", 1.0, "B", direction)
+        for name, members, direction in arms
+    ]
 
 
-def _schedule(table: Table, sums: dict[Setting, float]) -> Verdict:
+def _schedule(table: Table) -> Verdict:
+    sums = {run.setting: float(f"{run.sum_of_rates:.6g}") for run in table.runs if run.sum_of_rates}
+    windows = {run.setting: run.window_epochs for run in table.runs if run.window_epochs}
     known = [s for s in table.settings() if s in sums]
     members = _largest(known, lambda s: (s.momentum, s.batch_size, s.epochs, s.rest, s.lr), lambda s: s.schedule)
-    return exponent_claim("schedule.sum_of_rates", table, members, lambda s: sums[s], "sum_of_rates", -1.0, "S")
+    verdict = exponent_claim("schedule.sum_of_rates", table, members, lambda s: sums[s], "sum_of_rates", -1.0, "S")
+    comparison = compare(table, members, sums, windows)
+    return verdict if comparison is None else replace(verdict, reason=f"{verdict.reason}; {comparison.words()}")
 
 
 def _duration(table: Table) -> Verdict:
     members = _largest(
         table.settings(), lambda s: (s.momentum, s.batch_size, s.schedule, s.rest, s.lr), lambda s: s.epochs
     )
-    return exponent_claim("duration.horizon", table, members, lambda s: float(s.epochs), "epochs", -1.0, "T")
+    return exponent_claim(
+        "duration.horizon", table, members, lambda s: float(s.epochs), "epochs", -1.0, "T", {"epochs": 1}
+    )

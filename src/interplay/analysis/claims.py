@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from interplay.analysis.exponents import Exponents, fit
 from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observations, Setting
 from interplay.analysis.optimum import Optimum, curve_of, locate
+from interplay.analysis.theories import along as theory_exponents
 from interplay.analysis.verdict import BAND, Verdict, judge, undecided
 
 MIN_OPTIMA = 3
@@ -39,16 +40,23 @@ class Table:
         """All settings, those that diverged included, in one order, so that ties are always broken the same way."""
         return sorted(set(self.cells) | self.diverged)
 
-    def optimum(self, of: str, settings: Iterable[Setting], given: dict[str, Any]) -> Optimum:
-        """The optimum along knob ``of`` over ``settings`` that differ in nothing else."""
+    def optimum(self, of: str, settings: Iterable[Setting], given: dict[str, Any], *, listed: bool = True) -> Optimum:
+        """The optimum along knob ``of`` over ``settings`` that differ in nothing else; ``listed`` among the results.
+
+        Raises:
+            ValueError: they do differ in something else.
+        """
         chosen = list(settings)
+        if len({getattr(s, of) for s in chosen}) < len(set(chosen)):
+            raise ValueError(f"settings with the same {of} differ in something else: their runs are no repetitions")
         values: dict[float, Sequence[float]] = {getattr(s, of): self.cells[s] for s in chosen if s in self.cells}
         lost = [getattr(s, of) for s in chosen if s not in self.cells]
         curve = curve_of(values, lost, self.sign)
         # A stream of its own for each question: one more optimum must not change the draws of the others.
         words = [self._seed, *(zlib.crc32(str(item).encode()) for item in sorted(given.items()))]
         found = locate(curve, self.noise, np.random.default_rng(words), of, given)
-        self.optima.append(found)
+        if listed:
+            self.optima.append(found)
         return found
 
 
@@ -69,6 +77,8 @@ def method_groups(table: Table) -> dict[str, list[Setting]]:
     """The runs of each method that differ in their learning rate only: the longest grid of rates of each."""
     groups: dict[tuple[Any, ...], list[Setting]] = {}
     for s in table.settings():
+        if "optimizer=adam" in s.rest:
+            continue  # the methods of set 1 are all of the SGD family
         groups.setdefault((s.momentum, s.weight_decay, s.batch_size, s.epochs, s.schedule, s.rest), []).append(s)
     found: dict[str, list[Setting]] = {}
     decays = _ordering_decays(groups)
@@ -166,6 +176,7 @@ def exponent_claim(
     name: str,
     predicted: float,
     varies: str,
+    direction: Mapping[str, float] | None = None,
 ) -> Verdict:
     """λ* as a power of one thing: the exponent against the band around its prediction.
 
@@ -177,38 +188,39 @@ def exponent_claim(
         name: the knob that ``along`` stands for, under which optima are reported.
         predicted: the exponent that the claim states.
         varies: for the reason.
+        direction: the axes that change along it, to name the theories whose exponent lies in the 95 % interval.
     """
-    groups: dict[float, list[Setting]] = {}
+    # Two schedules may have the same sum of rates; their runs are no repetitions of each other.
+    groups: dict[tuple[float, str], list[Setting]] = {}
     for s in settings:
-        groups.setdefault(along(s), []).append(s)
-    groups = {value: members for value, members in groups.items() if len({s.weight_decay for s in members}) >= 3}
-    if len(groups) < 2:
+        groups.setdefault((along(s), s.schedule), []).append(s)
+    groups = {key: members for key, members in groups.items() if len({s.weight_decay for s in members}) >= 3}
+    if len({value for value, _ in groups}) < 2:
         return undecided(claim, f"weight decay was not varied at two or more values of {varies}")
     optima = {
-        value: table.optimum("weight_decay", members, {name: value, **_common(members)})
-        for value, members in sorted(groups.items())
+        key: table.optimum("weight_decay", members, {name: key[0], **_common(members)})
+        for key, members in sorted(groups.items())
     }
     if table.noise is None or table.repetitions < 2:
         return undecided(claim, "no repetitions, so no intervals: a second seed is needed")
-    needed = tuple(
-        {"weight_decay": x, **_common(groups[value]), name: value} for value, o in optima.items() for x in o.needed
-    )
+    needed = tuple({"weight_decay": x, **_common(groups[key])} for key, o in optima.items() for x in o.needed)
     interior = [o for o in optima.values() if o.status == "interior"]
     if len(interior) < MIN_OPTIMA:
-        states = ", ".join(f"{o.status} at {value:g}" for value, o in optima.items())
+        states = ", ".join(f"{o.status} at {value:g}" for (value, _), o in optima.items())
         return undecided(claim, f"fewer than {MIN_OPTIMA} interior optima ({states})", needed)
-    found = fit(list(optima.values()), [[math.log(value)] for value in optima])
+    found = fit(list(optima.values()), [[math.log(value)] for value, _ in optima])
     if found is None:
         return undecided(claim, "the optima do not determine an exponent", needed)
     wide = _widest_plateau(optima.values())
-    shift = abs(predicted) * (math.log(max(optima)) - math.log(min(optima)))
+    values = [value for value, _ in optima]
+    shift = abs(predicted) * (math.log(max(values)) - math.log(min(values)))
     verdict = judge(
         claim,
         float(found.estimate[0]),
         found.interval(0.90),
         found.interval(0.95),
         (predicted - BAND, predicted + BAND),
-        _fit_words(found, varies, predicted),
+        _fit_words(found, varies, predicted) + _theory_words(found, direction),
         p=_p_outside(found, (predicted - BAND, predicted + BAND)),
         needed=needed,
     )
@@ -221,6 +233,14 @@ def _fit_words(found: Exponents, varies: str, predicted: float) -> str:
     sen = f", Theil-Sen {found.theil_sen:.2f}" if found.theil_sen is not None else ""
     value = f"exponent of {varies} {found.estimate[0]:.2f}"
     return f"{value} from {found.interior} interior optima{sen}, claimed {predicted:g}"
+
+
+def _theory_words(found: Exponents, direction: Mapping[str, float] | None) -> str:
+    if direction is None:
+        return ""
+    low, high = found.interval(0.95)
+    held = [name for name, exponent in theory_exponents(direction).items() if low <= exponent <= high]
+    return f"; theories within the 95 % interval: {', '.join(held) or 'none'}"
 
 
 def _p_outside(found: Exponents, band: tuple[float, float]) -> float:

@@ -24,10 +24,19 @@ class Noise:
     sds: tuple[float, ...]
     dof: int
     """Degrees of freedom in all: repetitions less cells."""
+    free: tuple[int, ...]
+    """Degrees of freedom that each of ``sds`` rests on."""
 
     def sd(self, level: float) -> float:
         """SD of one run in a cell whose mean is ``level`` (sign-adjusted: larger is better)."""
-        return self.sds[int(np.argmin(np.abs(np.asarray(self.levels) - level)))]
+        return self.sds[self._nearest(level)]
+
+    def freedom(self, level: float) -> int:
+        """Degrees of freedom behind the SD of such a cell."""
+        return self.free[self._nearest(level)]
+
+    def _nearest(self, level: float) -> int:
+        return int(np.argmin(np.abs(np.asarray(self.levels) - level)))
 
 
 def pool(cells: Iterable[Sequence[float]]) -> Noise | None:
@@ -46,7 +55,9 @@ def pool(cells: Iterable[Sequence[float]]) -> Noise | None:
     variances = np.array([variance for _, variance, _ in blocks])
     weights = np.array([each for *_, each in blocks], dtype=float)
     smooth = isotonic_regression(variances, weights=weights, increasing=False).x
-    return Noise(tuple(level for level, *_ in blocks), tuple(float(v) ** 0.5 for v in smooth), dof)
+    # Blocks that the regression has given one variance share their degrees of freedom.
+    free = tuple(int(weights[smooth == variance].sum()) for variance in smooth)
+    return Noise(tuple(level for level, *_ in blocks), tuple(float(v) ** 0.5 for v in smooth), dof, free)
 
 
 def _blocks(groups: list[tuple[float, float, int]]) -> list[tuple[float, float, int]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from interplay.errors import InterplayError, nearest
 from interplay.record import RunRecord, Status
+from interplay.spec import DATASETS, RunSpec
 
 LOWER_IS_BETTER = ("loss",)
 """A metric whose name holds one of these words is to be minimised."""
@@ -46,6 +48,22 @@ class Observation:
     sum_of_rates: float | None = None
     steps: float | None = None
     window_epochs: float | None = None
+    gain: float | None = 1.0
+    """m of `RunSpec.decay_gain`: the decay of one step is η_t λ / m; ``None`` for Adam with coupled decay."""
+
+    @property
+    def e_folds(self) -> float | None:
+        """Λ = λ S / m, how often the run divides its initial weights by e."""
+        if self.sum_of_rates is None or self.gain is None:
+            return None
+        return self.setting.weight_decay * self.sum_of_rates / self.gain
+
+    @property
+    def tau_epochs(self) -> float | None:
+        """τ = m / (η λ M) in epochs; ``None`` without decay."""
+        if not self.steps or not self.setting.weight_decay or self.gain is None:
+            return None
+        return self.gain * self.setting.epochs / (self.setting.lr * self.setting.weight_decay * self.steps)
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,22 @@ class Observations:
         return Observations(self.metric, tuple(runs))
 
 
+def setting_of(spec: RunSpec) -> Setting:
+    """The setting that a run belongs to: everything but its seed."""
+    facts = DATASETS.get(spec.dataset)
+    augment = None if spec.augment == (facts.augment if facts else "none") else spec.augment
+    knobs = {name: getattr(spec, name) for name in (*_SHARED, *_UNLISTED)} | {"augment": augment}
+    return Setting(
+        lr=spec.lr,
+        weight_decay=spec.weight_decay,
+        momentum=spec.momentum,
+        batch_size=spec.batch_size,
+        epochs=spec.epochs,
+        schedule=spec.schedule,
+        rest=" ".join(filter(None, (_rest(knobs), spec.own_words))),
+    )
+
+
 def from_records(records: Iterable[RunRecord], metric: str = "final_test_acc") -> Observations:
     """Observations of finished and diverged runs; failed ones measured nothing.
 
@@ -94,15 +128,7 @@ def from_records(records: Iterable[RunRecord], metric: str = "final_test_acc") -
         if record.status is Status.FAILED:
             continue
         spec = record.spec
-        setting = Setting(
-            lr=spec.lr,
-            weight_decay=spec.weight_decay,
-            momentum=spec.momentum,
-            batch_size=spec.batch_size,
-            epochs=spec.epochs,
-            schedule=spec.schedule,
-            rest=f"{spec.model} {spec.dataset} {spec.train_limit or 'all'} {spec.label_noise:g} {spec.optimizer}",
-        )
+        setting = setting_of(spec)
         value: float | None = getattr(record, metric) if record.status is Status.FINISHED else None
         runs.append(
             Observation(
@@ -113,14 +139,13 @@ def from_records(records: Iterable[RunRecord], metric: str = "final_test_acc") -
                 record.collapse.get("sum_of_rates"),
                 record.collapse.get("steps"),
                 record.collapse.get("window_epochs"),
+                spec.decay_gain,
             )
         )
     return Observations(metric, tuple(runs))
 
 
-def from_rows(
-    rows: Sequence[Mapping[str, str]], source: str, metric: str = "final_test_acc", images: int = 50_000
-) -> Observations:
+def from_rows(rows: Sequence[Mapping[str, str]], source: str, metric: str = "final_test_acc") -> Observations:
     """Observations of a table with at least the eight documented columns, as `csv.DictReader` reads it.
 
     The method column is not used: its labels are ambiguous, momentum and decay are not. Of columns that are absent the
@@ -145,19 +170,69 @@ def from_rows(
                 batch_size=int(float(row["batch_size"])),
                 epochs=int(float(row.get("epochs") or 100)),
                 schedule=row.get("schedule") or "cosine",
-                rest=" ".join(filter(None, (row.get("model"), row.get("dataset"), row.get("optimizer")))),
+                rest=" ".join(filter(None, (_rest({name: row.get(name) for name in _SHARED}), row.get("own_knobs")))),
             )
             value = _optional(row[metric])
-            steps = setting.epochs * math.ceil(images / setting.batch_size)
+            steps = setting.epochs * math.ceil(_images(row) / setting.batch_size)
             # Cosine and linear, stepped once an epoch, average (E+1)/(2E) of the peak.
             share = {"cosine": 1, "linear": 1}.get(setting.schedule, 0) * (setting.epochs + 1) / (2 * setting.epochs)
             total = _optional(row.get("sum_of_rates")) or (setting.lr * steps * share if share else None)
             repetition = f"{source} {row['seed']}" if row.get("seed") else source
             loss = _optional(row.get("final_train_loss"))
+            window = _optional(row.get("window_epochs"))
+            gain = {"adam": None, "sgdw": 1.0, "adamw": 1.0}.get(row.get("optimizer") or "sgd", 1 - setting.momentum)
         except ValueError as error:
             raise InputError(f"{source}, line {number}: {error}") from error
-        runs.append(Observation(setting, repetition, value, loss, total, float(steps)))
+        runs.append(Observation(setting, repetition, value, loss, total, float(steps), window, gain))
     return Observations(metric, tuple(runs))
+
+
+_SHARED = (
+    "model",
+    "dataset",
+    "optimizer",
+    "train_limit",
+    "label_noise",
+    "val_split",
+    "nesterov",
+    "decay_on",
+    "warmup_epochs",
+    "precision",
+)
+"""Knobs besides those of a setting that results.csv has columns for."""
+
+_UNLISTED = ("augment", "dampening", "schedule_every", "milestones", "gamma")
+
+
+def _rest(knobs: Mapping[str, Any]) -> str:
+    """Every knob that is not as in the documented programme, as one word; runs that differ in it are never pooled."""
+    words = []
+    for name, value in knobs.items():
+        text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        if name in ("model", "dataset"):
+            words.append(text)
+        elif text not in _DOCUMENTED.get(name, ("", "0", "0.0", "False")):
+            words.append(f"{name}={text}")
+    return " ".join(filter(None, words))
+
+
+_DOCUMENTED = {
+    "optimizer": ("", "sgd"),
+    "decay_on": ("", "all"),
+    "precision": ("", "bf16"),
+    "schedule_every": ("epoch",),
+    "milestones": ("(0.5, 0.75)",),
+    "gamma": ("0.1",),
+}
+"""What a knob says where nothing is to be remarked; of the others, zero and no."""
+
+
+def _images(row: Mapping[str, str]) -> int:
+    """Training images of a row: as many as its columns say, or those of CIFAR."""
+    if row.get("train_limit"):
+        return int(float(row["train_limit"]))
+    facts = DATASETS.get(row.get("dataset") or "cifar100")
+    return (facts.n_train if facts else 50_000) - int(float(row.get("val_split") or 0))
 
 
 def _rounded(text: str) -> float:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from interplay.analysis.noise import Noise
 
@@ -17,8 +18,9 @@ Status = Literal["interior", "censored", "plateau", "unknown"]
 
 DRAWS = 2000
 WITHIN = 2.3
-"""Standard errors of a difference within which a cell counts as equal to the best: Dunnett's one-sided 95 % point for
-about seven comparisons, since the best cell is the luckiest of several."""
+"""Standard errors of a difference within which a cell counts as equal to the best, if the noise were known: Dunnett's
+one-sided 95 % point for about seven comparisons, since the best cell is the luckiest of several. Noise that is pooled
+from few repetitions is known no better than that, and the point is the quantile of Student's t instead."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,12 @@ def locate(
     errors = np.array(
         [noise.sd(m) / math.sqrt(n) if math.isfinite(m) else 0.0 for m, n in zip(mean, curve.count, strict=True)]
     )
-    equal = _equal_cells(mean, errors, best)
+    within = float(stats.t.ppf(stats.norm.cdf(WITHIN), noise.freedom(float(mean[best]))))
+    equal = _equal_cells(mean, errors, best, within)
     low, high = equal[0], equal[-1]
     draws = _draws(curve, errors, rng)
     at_edge = best in (0, len(mean) - 1)
-    edges = [e for e in (0, len(mean) - 1) if _same(mean, errors, best, e)]
+    edges = [e for e in (0, len(mean) - 1) if _same(mean, errors, best, e, within)]
     if at_edge or edges or len(equal) > 3:
         status: Status = "censored" if at_edge else "plateau"
         interval = _open_interval(curve, draws, open_low=0 in edges, open_high=len(mean) - 1 in edges)
@@ -114,16 +117,16 @@ def _without_noise(curve: Curve, best: int, of: str, given: dict[str, Any]) -> O
     return Optimum(of, given, estimate, (None, None), "interior")
 
 
-def _same(mean: NDArray[np.float64], errors: NDArray[np.float64], best: int, index: int) -> bool:
+def _same(mean: NDArray[np.float64], errors: NDArray[np.float64], best: int, index: int, within: float) -> bool:
     """Whether a cell cannot be told from the best one."""
     if not math.isfinite(mean[index]):
         return False
-    return bool(mean[best] - mean[index] <= WITHIN * math.hypot(errors[best], errors[index]))
+    return bool(mean[best] - mean[index] <= within * math.hypot(errors[best], errors[index]))
 
 
-def _equal_cells(mean: NDArray[np.float64], errors: NDArray[np.float64], best: int) -> list[int]:
+def _equal_cells(mean: NDArray[np.float64], errors: NDArray[np.float64], best: int, within: float) -> list[int]:
     """The best cell and those that cannot be told from it. Noise may lower one between them, so gaps do not count."""
-    return [index for index in range(len(mean)) if _same(mean, errors, best, index)]
+    return [index for index in range(len(mean)) if _same(mean, errors, best, index, within)]
 
 
 def _draws(curve: Curve, errors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

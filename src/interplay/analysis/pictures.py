@@ -23,6 +23,8 @@ class Point:
     """``None`` where the runs diverged."""
     error: float | None
     runs: int
+    setting: Setting | None = None
+    """The knobs of the cell."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Heatmap:
     diverged: frozenset[tuple[int, int]]
     ridge: tuple[Optimum, ...]
     batch_size: int
+    cells: tuple[tuple[Point | None, ...], ...] = ()
+    """As ``values``, with standard error and number of runs; x is the learning rate, ``None`` is a missing cell."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def heatmap_picture(table: Table) -> Heatmap | None:
     lrs = tuple(sorted({s.lr for s in members}))
     decays = tuple(sorted({s.weight_decay for s in members}))
     cells = {(s.weight_decay, s.lr): s for s in members}
-    values, diverged = [], set()
+    values, diverged, points = [], set(), []
     for i, wd in enumerate(decays):
         row: list[float | None] = []
         for j, lr in enumerate(lrs):
@@ -99,10 +103,12 @@ def heatmap_picture(table: Table) -> Heatmap | None:
             if setting in table.diverged:
                 diverged.add((i, j))
         values.append(tuple(row))
+        points.append(tuple(_point(table, cells[wd, lr], "lr") if (wd, lr) in cells else None for lr in lrs))
     ridge = tuple(
         table.optimum("weight_decay", [s for s in members if s.lr == lr], {"lr": lr, "of": "heatmap"}) for lr in lrs
     )
-    return Heatmap(table.metric, lrs, decays, tuple(values), frozenset(diverged), ridge, members[0].batch_size)
+    batch = members[0].batch_size
+    return Heatmap(table.metric, lrs, decays, tuple(values), frozenset(diverged), ridge, batch, tuple(points))
 
 
 def scaling_picture(table: Table) -> Scaling | None:
@@ -120,12 +126,13 @@ def scaling_picture(table: Table) -> Scaling | None:
 
 
 def _points(table: Table, members: Sequence[Setting], of: str) -> tuple[Point, ...]:
-    points = []
-    for s in sorted(members, key=lambda s: float(getattr(s, of))):
-        values = table.cells.get(s, [])
-        mean = float(np.mean(values)) if values else None
-        error = None
-        if mean is not None and table.noise is not None:
-            error = table.noise.sd(table.sign * mean) / math.sqrt(len(values))
-        points.append(Point(getattr(s, of), mean, error, len(values)))
-    return tuple(points)
+    return tuple(_point(table, s, of) for s in sorted(members, key=lambda s: float(getattr(s, of))))
+
+
+def _point(table: Table, setting: Setting, of: str) -> Point:
+    values = table.cells.get(setting, [])
+    mean = float(np.mean(values)) if values else None
+    error = None
+    if mean is not None and table.noise is not None:
+        error = table.noise.sd(table.sign * mean) / math.sqrt(len(values))
+    return Point(getattr(setting, of), mean, error, len(values), setting)

@@ -16,7 +16,8 @@ WITHIN_POINTS = 5.0
 """Cells within so much of the best one enter: beyond it the surface is a cliff that no smooth curve describes."""
 
 DEGREE = 3
-KS = np.linspace(-1.0, 3.0, 401)
+ANGLES = np.linspace(-math.pi / 4, 3 * math.pi / 4, 721)
+"""Directions (cos θ, sin θ) in (log η, log λ), half a turn about k = tan θ = 1; λ alone is 90°, not infinity."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ def chosen(plane: Plane, within: float = WITHIN_POINTS) -> Plane:
 
 @dataclass(frozen=True)
 class Direction:
-    """k of f(log η + k log λ), with profile-likelihood intervals, and the scatter about the curve."""
+    """k of f(log η + k log λ), with profile-likelihood intervals, and the scatter about the curve.
+
+    Infinite where the metric depends on λ only; an interval that goes through infinity is open above.
+    """
 
     estimate: float
     interval90: tuple[float, float]
@@ -47,31 +51,34 @@ class Direction:
 
 
 def direction(plane: Plane) -> Direction | None:
-    """The direction along which the surface is constant, by profile likelihood over k.
+    """The direction along which the surface is constant, by profile likelihood over the angle θ with k = tan θ.
 
-    For each k a cubic in u = log η + k log λ is fitted by weighted least squares; the residual sum of squares, as a
-    function of k, is compared with its minimum by the F distribution (which allows for scatter that the curve leaves
-    unexplained). ``None`` with too few cells.
+    For each θ a cubic in u = cos θ log η + sin θ log λ is fitted by weighted least squares; the residual sum of
+    squares, as a function of θ, is compared with its minimum by the F distribution (which allows for scatter that the
+    curve leaves unexplained). ``None`` with too few cells.
     """
     count, free = len(plane.mean), len(plane.mean) - DEGREE - 2
     if free < 3 or len(set(plane.log_lr)) < 2 or len(set(plane.log_wd)) < 2:
         return None
-    losses = np.array([_loss(plane, k) for k in KS])
+    losses = np.array([_loss(plane, angle) for angle in ANGLES])
     best = int(losses.argmin())
     # Scatter below what was measured between repetitions would be luck.
     unit = max(losses[best] / free, 1.0)
     bounds = []
     for level in (0.90, 0.95):
-        inside = KS[losses <= losses[best] + unit * float(stats.f.ppf(level, 1, free))]
-        low = -math.inf if inside[0] == KS[0] else float(inside[0])
-        high = math.inf if inside[-1] == KS[-1] else float(inside[-1])
-        bounds.append((low, high))
+        inside = ANGLES[losses <= losses[best] + unit * float(stats.f.ppf(level, 1, free))]
+        round_trip = inside[0] == ANGLES[0] or inside[-1] == ANGLES[-1]
+        bounds.append((-math.inf, math.inf) if round_trip else (_k(inside[0]), _k(inside[-1])))
     scatter = math.sqrt(losses[best] / free)
-    return Direction(float(KS[best]), bounds[0], bounds[1], scatter, count)
+    return Direction(_k(ANGLES[best]), bounds[0], bounds[1], scatter, count)
 
 
-def _loss(plane: Plane, k: float) -> float:
-    u = plane.log_lr + k * plane.log_wd
+def _k(angle: float) -> float:
+    return math.tan(angle) if angle < math.pi / 2 - 1e-9 else math.inf
+
+
+def _loss(plane: Plane, angle: float) -> float:
+    u = math.cos(angle) * plane.log_lr + math.sin(angle) * plane.log_wd
     return float(((plane.mean - _fitted(_powers(u), plane)) ** 2 / plane.error**2).sum())
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from interplay.analysis.analyze import Analysis
+from interplay.analysis.laws import Joint
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.predict import Prediction, Score
+from interplay.analysis.theories import SYMBOLS
 from interplay.analysis.verdict import Verdict
 from interplay.analysis.verify import Line
 
@@ -23,12 +28,56 @@ def report(analysis: Analysis) -> str:
         best, worst = noise.sds[-1], noise.sds[0]
         lines.append(f"noise: SD of one run {best:.3g} at the best level, {worst:.3g} at the worst ({noise.dof} dof)")
     lines += ["", *table(("claim", "verdict", "estimate", "90 % interval", "reason"), map(_claim, analysis.claims))]
-    lines += ["", *table(("optimum of", "at", "estimate", "90 % interval", "status"), map(_optimum, analysis.optima))]
+    heads = ("optimum of", "at", "estimate", "90 % interval", "status")
+    varied = _varied([o.given for o in analysis.optima])
+    lines += ["", *table(heads, (_optimum(o, varied) for o in analysis.optima))]
+    lines += ["", *joint_lines(analysis.joint)] if analysis.joint is not None else []
     needed = [(c.id, c.needed) for c in analysis.claims if c.needed]
     if needed:
         lines += ["", "cells that would settle what is inconclusive:"]
-        lines += [f"  {name}: {_cell(cell)}" for name, cells in needed for cell in cells]
+        lines += [f"  {name}: {_cell(cell, varied)}" for name, cells in needed for cell in cells]
     return "\n".join(lines)
+
+
+def prediction(found: Prediction) -> str:
+    """What to use, from which rule, how well such rules did on settings they had not seen, and what is extrapolated."""
+    low, high = found.interval
+    at = ", ".join(f"{SYMBOLS.get(name, 'μ')} {value:g}" for name, value in found.at.items())
+    lines = [
+        f"{SYMBOLS[found.of]}* = {found.estimate:.3g}, 90 % interval {low:.3g} to {high:.3g}, at {at}",
+        f"rule: {found.rule}, {found.formula}; from {found.source}",
+    ]
+    lines += [f"EXTRAPOLATED: {words}" for words in found.outside]
+    unit = "points" if "acc" in found.metric else "nats"
+    lines += ["", f"leave-one-setting-out error ({found.metric})"]
+    header = ("rule", "", "says", "off by a factor", f"mean loss, {unit}", "worst")
+    lines += table(header, [_score(found.chosen), *map(_score, found.scores)])
+    if any(score.at_least for score in found.scores):
+        lines.append("zero was not measured at every setting: its loss is at least what the least decay loses")
+    return "\n".join(lines)
+
+
+def _score(score: Score) -> tuple[str, ...]:
+    factor = "" if score.factor is None else f"{score.factor:.2f}"
+    least = "≥ " if score.at_least else ""
+    kind = "baseline" if score.baseline else ""
+    says = "" if score.says is None else f"{score.says:.3g}"
+    return score.rule, kind, says, factor, f"{least}{score.loss:.2f}", f"{least}{score.worst:.2f}"
+
+
+def joint_lines(joint: Joint) -> list[str]:
+    """The exponents over all axes together, and the theories inside and outside the region."""
+    axes = " ".join(SYMBOLS[name] for name in joint.axes)
+    lines = [f"λ* over {axes} together ({joint.interior} interior optima of {joint.settings} settings)"]
+    for name in joint.axes:
+        if name in joint.exponents:
+            value, interval = joint.exponents[name]
+            lines.append(f"  exponent of {SYMBOLS[name]} {value:.2f}, 90 % interval {_interval(interval, '.2f')}")
+        else:
+            lines.append(f"  exponent of {SYMBOLS[name]} not determined: it was never varied by itself")
+    lines.append(f"  theories inside the 95 % confidence region: {', '.join(joint.inside) or 'none'}")
+    lines.append(f"  theories outside: {', '.join(joint.outside) or 'none'}")
+    return lines
 
 
 def table(header: Sequence[str], rows: object) -> list[str]:
@@ -55,13 +104,19 @@ def _line(line: Line) -> tuple[str, ...]:
 
 
 def _claim(verdict: Verdict) -> tuple[str, ...]:
-    estimate = "" if verdict.estimate is None else f"{verdict.estimate:.2f}"
+    value = verdict.estimate
+    estimate = "" if value is None else f"{value:.2f}" if math.isfinite(value) else "∞"
     return verdict.id, verdict.verdict, estimate, _interval(verdict.interval, ".2f"), verdict.reason
 
 
-def _optimum(optimum: Optimum) -> tuple[str, ...]:
+def _varied(given: Sequence[dict[str, Any]]) -> set[str]:
+    """Those of the knobs that are mostly the same which are not the same everywhere."""
+    return {name for name in ("epochs", "schedule") if len({str(each[name]) for each in given if name in each}) > 1}
+
+
+def _optimum(optimum: Optimum, varied: Collection[str]) -> tuple[str, ...]:
     estimate = "" if optimum.estimate is None else f"{optimum.estimate:.3g}"
-    return optimum.of, _cell(optimum.given), estimate, _interval(optimum.interval, ".3g"), optimum.status
+    return optimum.of, _cell(optimum.given, varied), estimate, _interval(optimum.interval, ".3g"), optimum.status
 
 
 def _interval(interval: tuple[float | None, float | None], form: str) -> str:
@@ -71,8 +126,8 @@ def _interval(interval: tuple[float | None, float | None], form: str) -> str:
     return f"{'...' if low is None else format(low, form)} to {'...' if high is None else format(high, form)}"
 
 
-def _cell(values: dict[str, object]) -> str:
-    shown = {k: v for k, v in values.items() if k not in ("epochs", "schedule")}
+def _cell(values: dict[str, Any], varied: Collection[str] = ("epochs", "schedule")) -> str:
+    shown = {k: v for k, v in values.items() if k not in ("epochs", "schedule") or k in varied}
     return " ".join(
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
     )

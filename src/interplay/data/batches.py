@@ -91,16 +91,20 @@ class TrainingBatches:
         """Steps per epoch, M = ceil(N / B)."""
         return -(-len(self.train) // self.spec.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of ``epoch`` (from 1): normalised float32 [b, C, H, W], labels int64 [b]; the short last one too."""
+    def epoch(self, epoch: int, share: slice = slice(None)) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of ``epoch`` (from 1): normalised float32 [b, C, H, W], labels int64 [b]; the short last one too.
+
+        ``share`` is what to take of each batch, for a process that trains with others.
+        """
         plan = plan_epoch(self.spec, epoch, len(self.train), self.padding, self.train.images.device)
         for start in range(0, len(self.train), self.spec.batch_size):
             part = slice(start, start + self.spec.batch_size)
-            index = plan.order[part]
+            index = plan.order[part][share]
             if self.spec.augment == "none":
                 images = self.padded[index]
             else:
-                images = crop_flip(self.padded, index, plan.offsets[part], plan.flips[part], (self.height, self.width))
+                offsets, flips = plan.offsets[part][share], plan.flips[part][share]
+                images = crop_flip(self.padded, index, offsets, flips, (self.height, self.width))
             yield normalise(images, self.mean, self.std), self.train.labels[index]
 
 

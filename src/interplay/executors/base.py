@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from interplay.executors.ledger import Report
+from interplay.executors.ledger import Ledger, Report
 from interplay.executors.stopping import StopRequest
 from interplay.executors.worker import Job, Outcome
 from interplay.record import EpochMetrics
@@ -31,6 +31,42 @@ class Listener:
 
     def note(self, text: str) -> None:
         """Something that people should know, such as a worker that died."""
+
+
+class Sitting(ABC):
+    """One call of ``run`` of an executor that supervises workers: its parts, and the order in which they are used."""
+
+    ledger: Ledger
+
+    def to_the_end(self, count: int, stop: StopRequest) -> Report:
+        """Start workers for ``count`` runs and supervise them until the ledger is finished; they are gone after it."""
+        stop.armed = True
+        try:
+            self.start(count)
+            while not self.ledger.finished:
+                if stop.requested:
+                    self.stop()
+                self.turn()
+            return self.ledger.close()
+        finally:
+            stop.armed = False
+            self.end()
+
+    @abstractmethod
+    def start(self, count: int) -> None:
+        """Start workers, as many as ``count`` runs can use."""
+
+    @abstractmethod
+    def turn(self) -> None:
+        """Give out work, hear what workers say, replace those that died; returns within a fraction of a second."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ask all workers to stop at the next epoch; may be called again."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Leave no worker behind, whatever has happened."""
 
 
 class Executor(ABC):

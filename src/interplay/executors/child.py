@@ -1,8 +1,8 @@
 """The worker process of the local executor: ``python -m interplay.executors.child``.
 
-The supervisor writes one JSON object a line to its standard input - first the job, then runs, one at a time - and reads
-events from the file descriptor named by ``--events``. When the supervisor is gone, the input ends, and the worker stops
-at the next epoch with a checkpoint.
+The supervisor writes one JSON object a line to its standard input - first the job, then runs, one or a stack of them at
+a time - and reads events from the file descriptor named by ``--events``. When the supervisor is gone, the input ends,
+and the worker stops at the next epoch with a checkpoint.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from typing import Any
 
 import torch
 
-from interplay.executors.worker import End, Hooks, Job, attempt
+from interplay.executors.stack import attempt_stack
+from interplay.executors.worker import End, Hooks, Job, Outcome, attempt
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.store.claims import Claims
 from interplay.store.store import Store
+from interplay.trackers.choose import open_tracker
 from interplay.train.single import BatchMetrics
 
 
@@ -32,9 +34,11 @@ class Child:
     """Reads orders, runs them, reports."""
 
     def __init__(self, events: int) -> None:
+        os.set_inheritable(events, False)  # no process that this one starts may keep the supervisor waiting for its end
         self._events = os.fdopen(events, "w", encoding="utf-8", buffering=1)
         self._orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.stopping = False
+        self._broken = False
         threading.Thread(target=self._read, name="orders", daemon=True).start()
 
     def _read(self) -> None:
@@ -65,18 +69,29 @@ class Child:
             torch.set_num_threads(threads)
         store = Store(Path(job.output_dir))
         claims = Claims(store.runs, first["worker"], job.lease)
-        hooks = Hooks(self._started, self._epoch, self._batch)
+        hooks = Hooks(self._started, self._epoch, self._batch, self._note)
+        tracker = open_tracker(job.tracker, self._note)
         self.tell("ready")
         while not self.stopping:
             order = self._orders.get()
             if order is None:
                 break
-            spec = RunSpec.from_dict(order["spec"])
-            outcome = attempt(spec, store, claims, job, hooks)
-            record = outcome.record.to_dict() if outcome.record is not None else None
-            self.tell("ended", run_id=spec.run_id, end=str(outcome.end), reason=outcome.reason, record=record)
-            if outcome.end is End.DEVICE:
+            specs = [RunSpec.from_dict(values) for values in order["specs"]]
+            if order["stacked"]:
+                attempt_stack(specs, store, claims, job, hooks, self._ended, order["facts"])
+            else:
+                for spec in specs:
+                    self._ended(spec, attempt(spec, store, claims, job, hooks, tracker))
+            if self._broken:
                 break  # after a CUDA error nothing works in this process any more
+
+    def _ended(self, spec: RunSpec, outcome: Outcome) -> None:
+        record = outcome.record.to_dict() if outcome.record is not None else None
+        self.tell("ended", run_id=spec.run_id, end=str(outcome.end), reason=outcome.reason, record=record)
+        self._broken |= outcome.end is End.DEVICE
+
+    def _note(self, text: str) -> None:
+        self.tell("note", text=text)
 
     def _started(self, spec: RunSpec) -> None:
         self.tell("started", run_id=spec.run_id)
@@ -98,6 +113,8 @@ def main() -> None:
 
     # Ctrl-C goes to the whole terminal; the supervisor hears it and says what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # So does what Slurm sends before the time limit, which goes to every process of a job.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, terminate)
     child.serve()
 

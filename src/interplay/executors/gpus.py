@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import psutil
 
 from interplay.errors import SpecError
 from interplay.spec import RunSpec
@@ -120,6 +123,18 @@ def cpu_slots(workers: int) -> list[Slot]:
     """One slot a core by default: two one-thread workers are faster than one with two threads."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return [Slot(f"cpu{index}", "cpu") for index in range(workers or cores)]
+
+
+def free_memory(slots: Sequence[Slot]) -> int:
+    """Bytes that a worker on any of ``slots`` may take: its share of what is free now, on the fullest device.
+
+    A GPU that does not tell counts as one with room for a single slot.
+    """
+    if slots[0].device == "cpu":
+        return int(psutil.virtual_memory().available) // len(slots)
+    free = {gpu.name: gpu.free for gpu in visible_gpus()}
+    sharing = Counter(slot.visible for slot in slots)
+    return min((free.get(name) or SLOT_BYTES) // count for name, count in sharing.items())
 
 
 def choose_device(wish: str) -> str:

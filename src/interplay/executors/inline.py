@@ -9,25 +9,35 @@ import torch
 
 from interplay.executors.base import Executor, Listener
 from interplay.executors.ledger import Ledger, Report
+from interplay.executors.paths import Stacking
+from interplay.executors.stack import attempt_stack
 from interplay.executors.stopping import StopRequest
-from interplay.executors.worker import Hooks, Job, attempt
+from interplay.executors.worker import Hooks, Job, Outcome, attempt
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.store.claims import Claims
 from interplay.store.store import Store
+from interplay.trackers.choose import open_tracker
 from interplay.train.single import BatchMetrics
 
 _NAME = "inline"
 
 
 class InlineExecutor(Executor):
-    """The contract of all executors without processes. A run that kills its process kills this one."""
+    """The contract of all executors without processes. A run that kills its process kills this one.
+
+    Args:
+        stacking: which runs are trained in stacks, see `paths.Stacking`; by default none.
+    """
+
+    def __init__(self, stacking: Stacking | None = None) -> None:
+        self.stacking = stacking or Stacking()
 
     def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
         """See `Executor.run`."""
         if job.device == "cpu":
             torch.set_num_threads(1)  # as every other worker, so that a run may go on elsewhere with the same bits
-        ledger = Ledger(specs, store)
+        ledger = Ledger(specs, store, stacking=self.stacking.limit)
         claims = Claims(store.runs, _NAME, job.lease)
 
         def on_start(spec: RunSpec) -> None:
@@ -41,18 +51,26 @@ class InlineExecutor(Executor):
         def on_batch(spec: RunSpec, progress: BatchMetrics) -> None:
             listener.batch(_NAME, spec, progress)
 
-        hooks = Hooks(on_start, on_epoch, on_batch)
-        while not ledger.finished:
-            if stop.requested:
-                ledger.stop()
-            spec = ledger.next()
-            if spec is None:
-                time.sleep(0.05)
-                continue
-            outcome = attempt(spec, store, claims, job, hooks)
-            stop.armed = False
+        def on_end(spec: RunSpec, outcome: Outcome) -> None:
             if stop.requested:
                 ledger.stop()
             ledger.ended(spec, outcome)
             listener.ended(_NAME, spec, outcome)
+
+        hooks = Hooks(on_start, on_epoch, on_batch, listener.note)
+        tracker = open_tracker(job.tracker, listener.note)
+        while not ledger.finished:
+            if stop.requested:
+                ledger.stop()
+            given = ledger.take()
+            if given is None:
+                time.sleep(0.05)
+                continue
+            if given.stacked:
+                facts = self.stacking.facts(given.specs[0])
+                attempt_stack(given.specs, store, claims, job, hooks, on_end, facts)
+            else:
+                for spec in given.specs:
+                    on_end(spec, attempt(spec, store, claims, job, hooks, tracker))
+            stop.armed = False
         return ledger.close()

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from interplay.executors.base import Executor, Listener
+from interplay.executors.base import Executor, Listener, Sitting
 from interplay.executors.gpus import Slot
-from interplay.executors.ledger import Ledger, Report
+from interplay.executors.ledger import Ledger, Patience, Report
+from interplay.executors.paths import Stacking
 from interplay.executors.stopping import StopRequest
 from interplay.executors.worker import End, Job, Outcome
 from interplay.record import EpochMetrics, RunRecord
@@ -41,12 +42,13 @@ class Worker:
     process: subprocess.Popen[str]
     events: io.FileIO
     errors: IO[bytes]
-    spec: RunSpec | None = None
+    runs: dict[str, RunSpec] = field(default_factory=dict)
+    """What it has been given and has not ended yet, by run_id: one run, or those of a stack."""
     ready: bool = False
     leaving: bool = False
     """It has said that it will take no more runs."""
     sharing: int = 1
-    """Workers on its GPU when it was given its run."""
+    """Workers on its GPU when it was given its runs."""
     heard: float = field(default_factory=time.monotonic)
     partial: bytes = b""
 
@@ -75,30 +77,30 @@ class LocalExecutor(Executor):
         slots: where workers go.
         threads: CPU threads of each worker (0: torch's choice).
         max_attempts: how often a run may kill its worker.
+        patience: with runs that workers of other supervisors have.
+        stacking: which runs are trained in stacks, see `paths.Stacking`; by default none.
     """
 
-    def __init__(self, slots: Sequence[Slot], threads: int = 1, max_attempts: int = 3) -> None:
-        self.slots, self.threads, self.max_attempts = list(slots), threads, max_attempts
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        threads: int = 1,
+        max_attempts: int = 3,
+        patience: Patience | None = None,
+        stacking: Stacking | None = None,
+    ) -> None:
+        self.slots, self.threads, self.max_attempts, self.patience = list(slots), threads, max_attempts, patience
+        self.stacking = stacking or Stacking()
 
     def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
         """See `Executor.run`."""
         if not specs:
             return Report()
-        sitting = _Sitting(self, Ledger(specs, store, self.max_attempts), job, listener)
-        stop.armed = True
-        try:
-            sitting.start(min(len(self.slots), len(specs)))
-            while not sitting.ledger.finished:
-                if stop.requested:
-                    sitting.stop()
-                sitting.turn()
-            return sitting.ledger.close()
-        finally:
-            stop.armed = False
-            sitting.end()
+        ledger = Ledger(specs, store, self.max_attempts, self.patience, self.stacking.limit)
+        return _Sitting(self, ledger, job, listener).to_the_end(len(specs), stop)
 
 
-class _Sitting:
+class _Sitting(Sitting):
     """The state of one call of ``run``."""
 
     def __init__(self, executor: LocalExecutor, ledger: Ledger, job: Job, listener: Listener) -> None:
@@ -153,7 +155,7 @@ class _Sitting:
     def end(self) -> None:
         """Let idle workers go and kill those that still run: the sitting is over or was cut short."""
         for worker in self.workers.values():
-            if worker.spec is not None:
+            if worker.runs:
                 worker.process.kill()
             elif worker.process.stdin is not None:
                 with contextlib.suppress(OSError):
@@ -182,11 +184,16 @@ class _Sitting:
 
     def _hand_out(self) -> None:
         for worker in self.workers.values():
-            free = worker.ready and not worker.leaving and worker.spec is None
-            if free and (spec := self.ledger.next()) is not None:
-                worker.spec, worker.heard = spec, time.monotonic()
+            if not worker.ready or worker.leaving or worker.runs:
+                continue
+            idle = sum(not other.runs and not other.leaving for other in self.workers.values())
+            if (given := self.ledger.take(idle)) is not None:
+                worker.runs = {spec.run_id: spec for spec in given.specs}
+                worker.heard = time.monotonic()
                 worker.sharing = 1 + len(self._beside(worker))
-                worker.send({"spec": spec.to_dict()})
+                facts = self.executor.stacking.facts(given.specs[0]) if given.stacked else {}
+                order = {"specs": [spec.to_dict() for spec in given.specs], "stacked": given.stacked, "facts": facts}
+                worker.send(order)
 
     def _hear(self, worker: Worker) -> None:
         data = worker.events.read(1 << 20)
@@ -208,8 +215,11 @@ class _Sitting:
             worker.ready = True
             self._start_failures[name] = 0
             return
-        spec = worker.spec
-        if spec is None or event["run_id"] != spec.run_id:
+        if event["kind"] == "note":
+            self.listener.note(event["text"])
+            return
+        spec = worker.runs.get(event["run_id"])
+        if spec is None:
             raise RuntimeError(f"worker {name} reports run {event['run_id']}, which it was not given")
         match event["kind"]:
             case "started":
@@ -223,8 +233,8 @@ class _Sitting:
                 self._ended(worker, spec, Outcome(End(event["end"]), record, event["reason"]))
 
     def _ended(self, worker: Worker, spec: RunSpec, outcome: Outcome) -> None:
-        worker.spec = None
-        if outcome.end is End.OUT_OF_MEMORY and worker.sharing > 1:
+        worker.runs.pop(spec.run_id, None)
+        if outcome.end is End.OUT_OF_MEMORY and worker.sharing > 1 and not self.ledger.shared(spec):
             # It never had the GPU to itself: once more, with less beside it.
             self._give_up_slot(worker)
             self.ledger.again(spec)
@@ -259,15 +269,15 @@ class _Sitting:
         """The worker's pipe has ended: find out why, look after its run, and start another process for the slot."""
         code = _wait(worker.process)
         words = worker.last_words()
-        spec, slot, ready, leaving = worker.spec, worker.slot, worker.ready, worker.leaving
+        runs, slot, ready, leaving = list(worker.runs.values()), worker.slot, worker.ready, worker.leaving
         self._remove(worker)
         reason = f"worker {slot.name} died ({_cause(code)})" + (f": {words}" if words else "")
-        if spec is not None:
+        for spec in reversed(runs):  # each is put back at the front
             again = self.ledger.died(spec, reason)
             self.listener.note(f"{reason}; run {spec.run_id} {'is tried again' if again else 'is marked failed'}")
             if not again:
                 self.listener.ended(slot.name, spec, Outcome(End.FAILED, reason=reason))
-        elif not (self._stopping or leaving):
+        if not (runs or self._stopping or leaving):
             self.listener.note(reason)
         if not ready:
             self._start_failures[slot.name] = self._start_failures.get(slot.name, 0) + 1
@@ -280,8 +290,8 @@ class _Sitting:
 
     def _look_for_hangs(self) -> None:
         for worker in list(self.workers.values()):
-            limit = self.job.lease.hang if worker.spec is not None else START_SECONDS
-            if (worker.spec is not None or not worker.ready) and time.monotonic() - worker.heard > limit:
+            limit = self.job.lease.hang if worker.runs else START_SECONDS
+            if (worker.runs or not worker.ready) and time.monotonic() - worker.heard > limit:
                 self.listener.note(f"worker {worker.slot.name} shows no progress for {limit:g} s: killed")
                 worker.heard = time.monotonic()
                 worker.process.kill()  # its pipe ends, and the next turn buries it

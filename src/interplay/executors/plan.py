@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,15 @@ from interplay.store.store import Store
 
 # Work of one training image relative to resnet8 (multiply-adds: 12.5 M for resnet8, 41 M for resnet20, 556 M for
 # resnet18 at 32x32; small networks at 8x8). Only the order of starts depends on it, never a number that is reported.
-_WORK = {"resnet18": 45.0, "resnet20": 3.3, "resnet8": 1.0, "cnn": 0.05, "mlp": 0.005}
+_WORK = {
+    "resnet18": 45.0,
+    "resnet20": 3.3,
+    "resnet8": 1.0,
+    "wide_resnet": 1.0,
+    "hyper_resnet": 1.0,
+    "cnn": 0.05,
+    "mlp": 0.005,
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,8 @@ def training_images(spec: RunSpec) -> int | None:
 
 def work(spec: RunSpec) -> tuple[float, int]:
     """A measure of how long a run takes, to start long ones first; small batches take longer for the same images."""
-    return (_WORK[spec.model] * spec.epochs * (training_images(spec) or 50_000), -spec.batch_size)
+    size = _WORK[spec.model] * spec.own_knobs.get("widening", 1) ** 2 * spec.own_knobs.get("blocks_per_stage", 1)
+    return (size * spec.epochs * (training_images(spec) or 50_000), -spec.batch_size)
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,8 @@ class Estimate:
     workers: int
     source: str
     """What the estimate rests on."""
+    times: tuple[float, ...] = ()
+    """Seconds of each run."""
 
 
 def estimate(missing: Sequence[RunSpec], records: Iterable[RunRecord], workers: int) -> Estimate | None:
@@ -99,32 +111,55 @@ def estimate(missing: Sequence[RunSpec], records: Iterable[RunRecord], workers: 
         if not known:
             return None
         times.append(spec.epochs * statistics.median(known))
-    return Estimate(sum(times), makespan(times, workers), workers, f"{used} finished run{'' if used == 1 else 's'}")
+    source = f"{used} finished run{'' if used == 1 else 's'}"
+    return Estimate(sum(times), makespan(times, workers), workers, source, tuple(times))
 
 
-def alike(store: Store, missing: Sequence[RunSpec], most: int = 50) -> list[RunRecord]:
-    """Some finished runs of the same networks from other studies of the store, to estimate from."""
+def alike(store: Store, missing: Sequence[RunSpec], most: int = 50, gpu: str | None = None) -> list[RunRecord]:
+    """Some finished runs of the same networks from other studies of the store, to estimate from; see `measured_on`."""
     models = {spec.model for spec in missing}
     found: list[RunRecord] = []
     for run_id in store.run_ids():
         if len(found) == most:
             break
         record = store.record(run_id) if store.is_done(run_id) else None
-        if record is not None and record.spec.model in models:
+        if record is not None and record.spec.model in models and measured_on(record, gpu):
             found.append(record)
     return found
 
 
+def measured_on(record: RunRecord, gpu: str | None) -> bool:
+    """Whether the run was on a device whose name has ``gpu`` in it, in capitals or not; any device for ``None``."""
+    return gpu is None or gpu.lower() in str(record.environment.get("device_name", "")).lower()
+
+
 def _kind(spec: RunSpec) -> tuple[object, ...]:
-    return (spec.model, spec.dataset, training_images(spec), spec.precision)
+    return (spec.model, *spec.own_knobs.values(), spec.dataset, training_images(spec), spec.precision)
 
 
 def makespan(times: Iterable[float], workers: int) -> float:
     """Wall time when each worker takes the next run as it becomes free, longest first (Graham's LPT rule)."""
+    return schedule(times, workers).wall_seconds
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A queue of runs as some workers go through it. Seconds."""
+
+    workers: int
+    wall_seconds: float
+    busy_seconds: float
+    """Summed over workers, while they train; a worker that finds nothing more to do goes."""
+    tail_seconds: float
+    """From the moment at which the first worker finds nothing more to do to the end."""
+
+
+def schedule(times: Iterable[float], workers: int) -> Schedule:
+    """Simulate the queue: each worker takes the next run as it becomes free, longest first."""
     loads = [0.0] * max(1, workers)
     for seconds in sorted(times, reverse=True):
-        loads[loads.index(min(loads))] += seconds
-    return max(loads)
+        heapq.heapreplace(loads, loads[0] + seconds)
+    return Schedule(len(loads), max(loads), sum(loads), max(loads) - loads[0])
 
 
 def readable(seconds: float) -> str:

@@ -20,19 +20,18 @@ def probe(missing: Sequence[RunSpec], device: str, workers: int) -> Estimate | N
 
     One network trains alone here: several on one GPU are slower each, and the estimate says what it rests on.
     """
-    seconds: dict[tuple[str, str, int, int], float] = {}
+    seconds: dict[tuple[object, ...], float] = {}
     times = []
     for spec in missing:
         images = training_images(spec)
         if spec.dataset not in DATASETS or images is None:
             return None
-        kind = (spec.model, spec.dataset, spec.batch_size, images)
+        kind = (spec.model, *spec.own_knobs.values(), spec.dataset, spec.batch_size, images)
         if kind not in seconds:
             seconds[kind] = epoch_seconds(spec, images, device)
         times.append(spec.epochs * seconds[kind])
-    return Estimate(
-        sum(times), makespan(times, workers), workers, f"a probe of {len(seconds)} kinds of run on {device}"
-    )
+    source = f"a probe of {len(seconds)} kinds of run on {device}"
+    return Estimate(sum(times), makespan(times, workers), workers, source, tuple(times))
 
 
 def epoch_seconds(spec: RunSpec, images: int, device: str) -> float:
@@ -50,6 +49,16 @@ def epoch_seconds(spec: RunSpec, images: int, device: str) -> float:
 
 def _measure(spec: RunSpec, count: int, tested: int, device: str) -> tuple[float, float, float]:
     """Seconds in all, training images a second, and seconds of evaluating ``tested`` images, of a warm epoch."""
+    splits = random_splits(spec, count, tested, device)
+    # A tiny rate keeps random labels from making the run diverge; two epochs, of which the first one warms up.
+    quick = spec.replace(epochs=2, warmup_epochs=0, lr=1e-6, weight_decay=0.0, train_limit=count, val_split=0)
+    began = time.perf_counter()
+    last = train(quick, splits).history[-1]
+    return time.perf_counter() - began, last.images_per_second, last.seconds - count / last.images_per_second
+
+
+def random_splits(spec: RunSpec, count: int, tested: int, device: str) -> Splits:
+    """``count`` random training images in the shape of the data of ``spec``, and ``tested`` random test images."""
     facts = DATASETS[spec.dataset]
     generator = torch.Generator().manual_seed(0)
 
@@ -60,9 +69,4 @@ def _measure(spec: RunSpec, count: int, tested: int, device: str) -> tuple[float
 
     channels = facts.shape[0]
     mean, std = torch.full((channels,), 0.5, device=device), torch.full((channels,), 0.25, device=device)
-    splits = Splits(split(count), split(tested), None, mean, std, facts.classes)
-    # A tiny rate keeps random labels from making the run diverge; two epochs, of which the first one warms up.
-    quick = spec.replace(epochs=2, warmup_epochs=0, lr=1e-6, weight_decay=0.0, train_limit=count, val_split=0)
-    began = time.perf_counter()
-    last = train(quick, splits).history[-1]
-    return time.perf_counter() - began, last.images_per_second, last.seconds - count / last.images_per_second
+    return Splits(split(count), split(tested), None, mean, std, facts.classes)

@@ -9,6 +9,7 @@ from typing import Any
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.store.claims import claim_of
+from interplay.store.ends import Ends
 from interplay.store.store import Store
 
 
@@ -16,7 +17,7 @@ from interplay.store.store import Store
 class StudyStatus:
     """Runs by state. ``running`` has worker, host, epoch, epochs and eta as far as they are known."""
 
-    finished: list[RunRecord] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
     diverged: list[RunRecord] = field(default_factory=list)
     failed: list[RunRecord] = field(default_factory=list)
     running: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -26,21 +27,34 @@ class StudyStatus:
 
 
 def status(store: Store, specs: Sequence[RunSpec] | None = None) -> StudyStatus:
-    """The state of ``specs``, or of every run that has a folder."""
-    there = set(store.run_ids())
-    found = StudyStatus()
+    """The state of ``specs``, or of every run that has a folder.
+
+    One listing and one reading of the table say what has finished; only what is not in it, and what has a message to
+    show, is looked up in its folder. So a study of 100,000 runs is not 100,000 files to open.
+    """
+    there, found = set(store.run_ids()), StudyStatus()
+    ends = Ends(store.results)
+    ends.look()
     for run_id in [spec.run_id for spec in specs] if specs is not None else sorted(there):
         if run_id not in there:
             found.missing.append(run_id)
-            continue
-        record = store.record(run_id)
-        claim = claim_of(store.folder(run_id))
-        if record is not None and record.status is not Status.FAILED:
-            (found.finished if record.status is Status.FINISHED else found.diverged).append(record)
-        elif claim is not None and not claim["dead"]:
-            found.running.append((run_id, claim))
-        elif record is not None:
-            found.failed.append(record)
+        elif ends.status.get(run_id) == Status.FINISHED:
+            found.finished.append(run_id)
         else:
-            found.interrupted.append(run_id)
+            _look(run_id, store, found)
     return found
+
+
+def _look(run_id: str, store: Store, found: StudyStatus) -> None:
+    record = store.record(run_id)
+    claim = claim_of(store.folder(run_id))
+    if record is not None and record.status is Status.FINISHED:
+        found.finished.append(run_id)
+    elif record is not None and record.status is Status.DIVERGED:
+        found.diverged.append(record)
+    elif claim is not None and not claim["dead"]:
+        found.running.append((run_id, claim))
+    elif record is not None:
+        found.failed.append(record)
+    else:
+        found.interrupted.append(run_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from interplay.data import splits
 from interplay.errors import DataError
 from interplay.record import EpochMetrics, RunRecord, Status
-from interplay.spec import RunSpec
+from interplay.spec import RunSpec, knob_names
 from interplay.store.claims import Claims, Heartbeat, Lease, LeaseLostError
 from interplay.store.store import Store
-from interplay.train.checkpoint import Checkpoints
+from interplay.summary import setting
+from interplay.trackers.base import TrackedRun, Tracker, TrackerSettings, batch_row, best_epoch, epoch_row
+from interplay.trackers.choose import open_tracker
+from interplay.trackers.guard import mark_of
+from interplay.train import checkpoint
+from interplay.train.checkpoint import CheckpointError, Checkpoints
 from interplay.train.environment import environment
 from interplay.train.single import BatchMetrics, Interrupted, train
 
@@ -38,6 +44,7 @@ class Job:
     instruments: tuple[str, ...] = ()
     checkpoint_seconds: float = 300.0
     lease: Lease = field(default_factory=Lease)
+    tracker: TrackerSettings = field(default_factory=TrackerSettings)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -47,7 +54,8 @@ class Job:
     def from_dict(cls, values: Mapping[str, Any]) -> Job:
         """The inverse of ``to_dict``."""
         instruments = tuple(values["instruments"])
-        return cls(**{**values, "instruments": instruments, "lease": Lease(**values["lease"])})
+        lease, tracker = Lease(**values["lease"]), TrackerSettings(**values["tracker"])
+        return cls(**{**values, "instruments": instruments, "lease": lease, "tracker": tracker})
 
 
 class End(StrEnum):
@@ -67,6 +75,8 @@ class End(StrEnum):
     """The GPU's memory did not suffice."""
     DEVICE = "device"
     """The GPU or its context is broken; this process can use it no more."""
+    APART = "apart"
+    """Something went wrong in the stack that the run was part of; it is to be tried by itself."""
     UNABLE = "unable"
     """Nothing is wrong with the run: the data are absent or the store cannot be written."""
 
@@ -87,15 +97,22 @@ class Hooks:
     on_start: Callable[[RunSpec], None] = lambda spec: None
     on_epoch: Callable[[RunSpec, EpochMetrics], bool | None] = lambda spec, metrics: None
     on_batch: Callable[[RunSpec, BatchMetrics], None] = lambda spec, progress: None
+    on_note: Callable[[str], None] = lambda text: None
 
 
-def attempt(spec: RunSpec, store: Store, claims: Claims, job: Job, hooks: Hooks | None = None) -> Outcome:
+def attempt(
+    spec: RunSpec, store: Store, claims: Claims, job: Job, hooks: Hooks | None = None, tracker: Tracker | None = None
+) -> Outcome:
     """Claim ``spec``, train it, commit its record.
 
     Nothing that goes wrong with the run is raised; the outcome says it, and the store has the traceback. Only
     ``KeyboardInterrupt`` and the like pass.
+
+    ``tracker`` is one opened for all runs of a sitting, so that a broken one is given up once; by default the job's is
+    opened for this run.
     """
     hooks = hooks or Hooks()
+    tracker = tracker or open_tracker(job.tracker, hooks.on_note)
     try:
         folder = store.open(spec)
         claim = None if store.is_done(spec.run_id) else claims.take(spec.run_id)
@@ -104,23 +121,34 @@ def attempt(spec: RunSpec, store: Store, claims: Claims, job: Job, hooks: Hooks 
         with Heartbeat(claim, claims.lease) as heartbeat:
             if store.is_done(spec.run_id):  # committed between the look and the claim
                 return Outcome(End.DONE)
-            return _claimed(spec, store, folder, job, hooks, heartbeat)
+            try:
+                return _claimed(spec, store, folder, job, hooks, heartbeat, tracker)
+            finally:
+                tracker.close()
     except LeaseLostError as error:
         return Outcome(End.TAKEN, reason=str(error))
     except OSError as error:
         return Outcome(End.UNABLE, reason=f"cannot write or read: {error}")
 
 
-def _claimed(spec: RunSpec, store: Store, folder: Path, job: Job, hooks: Hooks, heartbeat: Heartbeat) -> Outcome:
+def _claimed(
+    spec: RunSpec, store: Store, folder: Path, job: Job, hooks: Hooks, heartbeat: Heartbeat, tracker: Tracker
+) -> Outcome:
     device = torch.device(job.device)
     began: list[int] = []
     pace: list[float] = []
+
+    def on_model(model: nn.Module, history: Sequence[EpochMetrics]) -> None:
+        name = job.tracker.run_name or setting(spec)
+        tracker.start(TrackedRun(spec, name, model, Path(job.output_dir), folder, tuple(history)))
 
     def on_batch(progress: BatchMetrics) -> None:
         facts = {"epoch": progress.epoch, "epochs": spec.epochs, "loss": progress.loss, "accuracy": progress.accuracy}
         if pace:
             facts["eta"] = pace[-1] * (spec.epochs - progress.epoch + 1 - progress.batch / progress.batches)
         heartbeat.progress(**facts)
+        if progress.is_logged:
+            tracker.batch(tracked(progress))
         hooks.on_batch(spec, progress)
 
     def on_epoch(metrics: EpochMetrics) -> bool | None:
@@ -132,14 +160,22 @@ def _claimed(spec: RunSpec, store: Store, folder: Path, job: Job, hooks: Hooks, 
         heartbeat.progress(
             epoch=metrics.epoch, epochs=spec.epochs, loss=metrics.train_loss, accuracy=metrics.test_acc, eta=left
         )
+        tracker.epoch(epoch_row(metrics))
         return hooks.on_epoch(spec, metrics)
 
     try:
         data = load(spec, job.data_dir, job.device)
         hooks.on_start(spec)
-        checkpoints = Checkpoints(folder, keep=job.save_checkpoints, every_seconds=job.checkpoint_seconds)
+        wanted = tracker.wants_weights
+        checkpoints = Checkpoints(folder, job.save_checkpoints, wanted, job.checkpoint_seconds)
         record = train(
-            spec, data, on_epoch=on_epoch, on_batch=on_batch, checkpoints=checkpoints, instruments=job.instruments
+            spec,
+            data,
+            on_epoch=on_epoch,
+            on_batch=on_batch,
+            on_model=on_model,
+            checkpoints=checkpoints,
+            instruments=job.instruments,
         )
     except Interrupted as error:
         return Outcome(End.INTERRUPTED, reason=str(error))
@@ -149,17 +185,54 @@ def _claimed(spec: RunSpec, store: Store, folder: Path, job: Job, hooks: Hooks, 
         return Outcome(End.UNABLE, reason=str(error))
     except Exception as error:
         if (end := device_trouble(error)) is not None:
-            return Outcome(end, reason=_line(error))
-        failed = failure(spec, _line(error), traceback.format_exc(), _where(device))
+            return Outcome(end, reason=first_line(error))
+        failed = failure(spec, first_line(error), traceback.format_exc(), where(device, "single"))
         store.fail(failed)
         return Outcome(End.FAILED, failed, failed.reason)
+    outcome = safe(record, store, checkpoints)
+    if outcome.record is None:
+        return outcome
+    with contextlib.suppress(OSError):
+        mark_of(folder).unlink(missing_ok=True)
+    committed = outcome.record
+    tracker.finish(committed, _best_weights(committed, checkpoints) if wanted else None)
+    if wanted and not job.save_checkpoints:
+        with contextlib.suppress(OSError):
+            checkpoints.best.unlink(missing_ok=True)
+    return outcome
+
+
+def safe(record: RunRecord, store: Store, checkpoints: Checkpoints) -> Outcome:
+    """Commit ``record``; once it is safe, remove what was there to go on from."""
     committed = store.commit(record)
     if committed is None:
         return Outcome(End.DONE)
     with contextlib.suppress(OSError):  # the result is safe, whatever becomes of the file to resume from
         checkpoints.discard_last()
-        store.sweep(spec.run_id)
+        store.sweep(record.run_id)
     return Outcome(End.COMMITTED, committed)
+
+
+def tracked(progress: BatchMetrics) -> dict[str, float]:
+    """What trackers log of one batch."""
+    return batch_row(
+        epoch=progress.epoch,
+        batch=progress.batch,
+        batches=progress.batches,
+        loss=progress.batch_loss,
+        accuracy=progress.batch_accuracy,
+        lr=progress.lr,
+    )
+
+
+def _best_weights(record: RunRecord, checkpoints: Checkpoints) -> Path | None:
+    """The file of the best weights, if it holds those: an earlier sitting may have had no reason to keep them."""
+    best = best_epoch(record.history)
+    try:
+        found = checkpoint.read(checkpoints.best)["epoch"]
+    except CheckpointError:
+        return None
+    return checkpoints.best if best is not None and found == best.epoch else None
 
 
 def device_trouble(error: Exception) -> End | None:
@@ -170,9 +243,10 @@ def device_trouble(error: Exception) -> End | None:
     return End.DEVICE if isinstance(error, RuntimeError) and "CUDA error" in text else None
 
 
-def _where(device: torch.device) -> dict[str, Any]:
+def where(device: torch.device, path: str) -> dict[str, Any]:
+    """The environment of an attempt that failed."""
     try:
-        return environment(device, "single")
+        return environment(device, path)
     except Exception:  # a GPU that cannot even be asked its name must not hide why the run failed
         return {"device": str(device)}
 
@@ -201,9 +275,10 @@ def _load(spec: RunSpec, data_dir: str, device: str) -> splits.Splits:
 
 _PLAIN = RunSpec(batch_size=1)
 _OF_THE_DATA = {"dataset", "fingerprint", "train_limit", "val_split", "label_noise", "seed"}
-_NOT_OF_THE_DATA = [name for name in _PLAIN.to_dict() if name not in _OF_THE_DATA]
+_NOT_OF_THE_DATA = [name for name in knob_names() if name not in _OF_THE_DATA]
 
 
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Kind and first line of an error."""
     text = next((line for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -50,19 +50,25 @@ def draw(picture: Heatmap) -> Figure:
     return figure
 
 
-def _place(value: float, grid: tuple[float, ...]) -> float:
+def place(value: float, grid: tuple[float, ...]) -> float:
     """Where a value belongs on an axis of categories: between their centres, by its logarithm."""
     logs = np.log(np.asarray(grid))
     return float(np.interp(math.log(value), logs, np.arange(len(grid)) + 0.5))
 
 
-def _constant_product(axis: Axes, picture: Heatmap) -> None:
+def constant_products(picture: Heatmap) -> list[list[tuple[float, float]]]:
+    """Five lines of constant ηλ, evenly spaced over the grid, each as its points (η, λ) inside it."""
     products = sorted({lr * wd for lr in picture.lrs for wd in picture.decays})
-    chosen = np.geomspace(products[0], products[-1], 7)[1:-1]
-    for number, product in enumerate(chosen):
-        ends = [(lr, product / lr) for lr in np.geomspace(picture.lrs[0], picture.lrs[-1], 60)]
-        inside = [(lr, wd) for lr, wd in ends if picture.decays[0] <= wd <= picture.decays[-1]]
-        xs, ys = [_place(lr, picture.lrs) for lr, _ in inside], [_place(wd, picture.decays) for _, wd in inside]
+    lines = []
+    for product in np.geomspace(products[0], products[-1], 7)[1:-1]:
+        points = [(float(lr), float(product / lr)) for lr in np.geomspace(picture.lrs[0], picture.lrs[-1], 60)]
+        lines.append([(lr, wd) for lr, wd in points if picture.decays[0] <= wd <= picture.decays[-1]])
+    return lines
+
+
+def _constant_product(axis: Axes, picture: Heatmap) -> None:
+    for number, inside in enumerate(constant_products(picture)):
+        xs, ys = [place(lr, picture.lrs) for lr, _ in inside], [place(wd, picture.decays) for _, wd in inside]
         label = "ηλ = const" if number == 0 else None
         axis.plot(xs, ys, color="0.75", lw=1.2, ls=":", label=label)
 
@@ -70,6 +76,6 @@ def _constant_product(axis: Axes, picture: Heatmap) -> None:
 def _ridge(axis: Axes, picture: Heatmap) -> None:
     points = [(lr, o.estimate) for lr, o in zip(picture.lrs, picture.ridge, strict=True) if o.estimate is not None]
     if points:
-        xs = [_place(lr, picture.lrs) for lr, _ in points]
-        ys = [_place(wd, picture.decays) for _, wd in points]
+        xs = [place(lr, picture.lrs) for lr, _ in points]
+        ys = [place(wd, picture.decays) for _, wd in points]
         axis.plot(xs, ys, color="#D55E00", marker="o", lw=2, label="best λ at each η (interior)")

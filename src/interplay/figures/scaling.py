@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from interplay.analysis.optimum import Optimum
 from interplay.analysis.pictures import Scaling
 from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label
 
@@ -19,15 +21,11 @@ def draw(picture: Scaling) -> Figure:
     with look():
         figure = Figure(figsize=(9.6, 4.4))
         left, right = figure.subplots(1, 2)
-        batches = np.asarray(picture.batches, dtype=float)
         decays = sorted({p.x for curve in picture.curves for p in curve if p.x > 0})
         _optima(left, picture, decays)
-        known = [(b, o.estimate) for b, o in zip(batches, picture.optima, strict=True) if o.estimate is not None]
-        if known:
-            centre = math.exp(float(np.mean([math.log(wd) for _, wd in known])))
-            middle = math.exp(float(np.mean([math.log(b) for b, _ in known])))
-            for (name, slope), style in zip(THEORIES.items(), ("-", "--", ":"), strict=True):
-                left.plot(batches, centre * (batches / middle) ** slope, color="0.55", ls=style, lw=1, label=name)
+        lines = theory_lines(picture.batches, picture.optima)
+        for (name, line), style in zip(lines.items(), ("-", "--", ":"), strict=False):
+            left.plot(picture.batches, line, color="0.55", ls=style, lw=1, label=name)
         log_axis(left, "x", list(picture.batches), "batch size B")
         log_axis(left, "y", decays, "optimal weight decay λ*")
         left.set_title("Is λ* ∝ B under the linear rule?")
@@ -39,6 +37,15 @@ def draw(picture: Scaling) -> Figure:
         right.legend(loc="best")
         right.grid(axis="y", alpha=0.25)
     return figure
+
+
+def theory_lines(batches: Sequence[int], optima: Sequence[Optimum]) -> dict[str, list[float]]:
+    """λ at each batch size by each theory, through the geometric mean of the interior optima; empty without any."""
+    known = [(batch, o.estimate) for batch, o in zip(batches, optima, strict=True) if o.estimate is not None]
+    if not known:
+        return {}
+    middle, centre = np.exp(np.mean(np.log(known), axis=0))
+    return {name: [float(centre * (batch / middle) ** slope) for batch in batches] for name, slope in THEORIES.items()}
 
 
 def _optima(axis: Axes, picture: Scaling, decays: list[float]) -> None:

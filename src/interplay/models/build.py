@@ -8,16 +8,35 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from interplay.models.resnet import cifar_resnet, resnet18
+from interplay.models.hypernet import HyperNetwork, hypernetize
+from interplay.models.resnet import ResNet, cifar_resnet, is_block_kernel, resnet18, wide_resnet
 from interplay.models.small import MLP, SmallCNN
 from interplay.spec import RunSpec
 
-_BUILDERS: dict[str, Callable[[int, tuple[int, int, int]], nn.Module]] = {
-    "resnet18": lambda classes, shape: resnet18(classes, shape[0]),
-    "resnet8": lambda classes, shape: cifar_resnet(8, classes, shape[0]),
-    "resnet20": lambda classes, shape: cifar_resnet(20, classes, shape[0]),
-    "cnn": lambda classes, shape: SmallCNN(classes, shape[0]),
-    "mlp": lambda classes, shape: MLP(classes, math.prod(shape)),
+
+def _wide(spec: RunSpec, classes: int, channels: int) -> ResNet:
+    return wide_resnet(classes, channels, spec.widening, spec.blocks_per_stage)
+
+
+def _hyper(spec: RunSpec, classes: int, channels: int) -> HyperNetwork:
+    """The wide network of the same spec with all 3x3 kernels of its blocks generated."""
+    return hypernetize(
+        _wide(spec, classes, channels),
+        is_block_kernel,
+        init=spec.hyper_init,
+        kernel_decay=spec.kernel_decay,
+        normalize_embeddings=spec.normalize_embeddings,
+    )
+
+
+_BUILDERS: dict[str, Callable[[RunSpec, int, tuple[int, int, int]], nn.Module]] = {
+    "resnet18": lambda spec, classes, shape: resnet18(classes, shape[0]),
+    "resnet8": lambda spec, classes, shape: cifar_resnet(8, classes, shape[0]),
+    "resnet20": lambda spec, classes, shape: cifar_resnet(20, classes, shape[0]),
+    "wide_resnet": lambda spec, classes, shape: _wide(spec, classes, shape[0]),
+    "hyper_resnet": lambda spec, classes, shape: _hyper(spec, classes, shape[0]),
+    "cnn": lambda spec, classes, shape: SmallCNN(classes, shape[0]),
+    "mlp": lambda spec, classes, shape: MLP(classes, math.prod(shape)),
 }
 
 
@@ -29,7 +48,7 @@ def build(spec: RunSpec, shape: tuple[int, int, int], classes: int) -> nn.Module
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(spec.stream("init"))
-        return _BUILDERS[spec.model](classes, shape)
+        return _BUILDERS[spec.model](spec, classes, shape)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -1,13 +1,15 @@
-"""Residual networks for 32x32 images: ResNet-18 with a CIFAR stem, and the 6n+2 family of the original paper.
+"""Residual networks for 32x32 images: ResNet-18 with a CIFAR stem, the 6n+2 family of the original paper, wide ones.
 
 Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", arXiv 1512.03385 (section 4.2 for the CIFAR
-family). Initialisation is PyTorch's default for each layer.
+family). Initialisation is PyTorch's default for each layer, except where a function says otherwise.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,14 +35,16 @@ class PadShortcut(nn.Module):
 class BasicBlock(nn.Module):
     """relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, *, projection: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, *, projection: bool, shortcut_norm: bool = True) -> None:
         super().__init__()
         self.conv1, self.bn1 = _conv(inputs, outputs, stride), nn.BatchNorm2d(outputs)
         self.conv2, self.bn2 = _conv(outputs, outputs), nn.BatchNorm2d(outputs)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             if projection:
-                self.shortcut = nn.Sequential(_conv(inputs, outputs, stride, kernel=1), nn.BatchNorm2d(outputs))
+                self.shortcut = _conv(inputs, outputs, stride, kernel=1)
+                if shortcut_norm:
+                    self.shortcut = nn.Sequential(self.shortcut, nn.BatchNorm2d(outputs))
             else:
                 self.shortcut = PadShortcut(inputs, outputs, stride)
 
@@ -56,24 +60,34 @@ class ResNet(nn.Module):
 
     Args:
         classes: outputs of the linear layer.
-        widths: channels of each stage; the stem has the first.
+        widths: channels of each stage.
         blocks: basic blocks of each stage. Every stage after the first begins with stride 2.
         channels: channels of the images.
-        projection: 1x1 convolutions with batch norm where a block changes its shape (ResNet-18), else zero padding.
+        projection: 1x1 convolutions where a block changes its shape, else zero padding.
+        shortcut_norm: batch norm behind those convolutions (ResNet-18).
+        stem: channels of the stem; by default those of the first stage.
     """
 
     def __init__(
-        self, classes: int, widths: Sequence[int], blocks: Sequence[int], channels: int = 3, *, projection: bool
+        self,
+        classes: int,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        channels: int = 3,
+        *,
+        projection: bool,
+        shortcut_norm: bool = True,
+        stem: int | None = None,
     ) -> None:
         super().__init__()
-        self.conv1, self.bn1 = _conv(channels, widths[0]), nn.BatchNorm2d(widths[0])
+        inputs = widths[0] if stem is None else stem
+        self.conv1, self.bn1 = _conv(channels, inputs), nn.BatchNorm2d(inputs)
         stages: list[nn.Module] = []
-        inputs = widths[0]
         for stage, (width, depth) in enumerate(zip(widths, blocks, strict=True)):
             layers: list[nn.Module] = []
             for block in range(depth):
                 stride = 2 if stage > 0 and block == 0 else 1
-                layers.append(BasicBlock(inputs, width, stride, projection=projection))
+                layers.append(BasicBlock(inputs, width, stride, projection=projection, shortcut_norm=shortcut_norm))
                 inputs = width
             stages.append(nn.Sequential(*layers))
         self.stages = nn.Sequential(*stages)
@@ -101,3 +115,29 @@ def cifar_resnet(depth: int, num_classes: int = 10, channels: int = 3) -> ResNet
     if rest or n < 1:
         raise ValueError(f"a CIFAR ResNet has depth 6n+2 (8, 14, 20, ...), not {depth}")
     return ResNet(num_classes, (16, 32, 64), (n, n, n), channels, projection=False)
+
+
+def wide_resnet(num_classes: int = 10, channels: int = 3, widening: int = 1, blocks_per_stage: int = 6) -> ResNet:
+    """The primary network of the hypernetworks, with weights of its own: 563,930 parameters at widening 1, 10 classes.
+
+    A stem of 16 channels, three stages of 16, 32 and 64 channels times ``widening``, 1x1 convolutions without batch
+    norm where a block changes its shape: depth 6 ``blocks_per_stage`` + 4 if those count, 40 by default. Sizes of
+    Zagoruyko, Komodakis, arXiv 1605.07146, with batch norm behind the convolutions.
+
+    The 3x3 kernels of the blocks start normal with standard deviation sqrt(2/fan_in) (He et al., arXiv 1502.01852), as
+    the generated ones do; everything else has PyTorch's default.
+    """
+    widths = tuple(widening * width for width in (16, 32, 64))
+    model = ResNet(
+        num_classes, widths, (blocks_per_stage,) * 3, channels, projection=True, shortcut_norm=False, stem=16
+    )
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if is_block_kernel(name, weight):
+                weight.normal_(0.0, math.sqrt(2 / weight[0].numel()))
+    return model
+
+
+def is_block_kernel(name: str, weight: Tensor) -> bool:
+    """Whether a parameter of a `ResNet` is a 3x3 kernel of one of its blocks."""
+    return name.startswith("stages.") and weight.dim() == 4 and weight.shape[-1] == 3

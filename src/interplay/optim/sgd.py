@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from interplay.optim.hyperparameters import Hyperparameter, TensorOptimizer, shaped
 from interplay.spec import RunSpec
 
 Decay = Literal["coupled", "decoupled", "stable"]
-Hyperparameter = float | Tensor
 
 
-class SGD(Optimizer):
+class SGD(TensorOptimizer):
     """SGD whose hyperparameters are tensors, with the choice of how weight decay enters.
 
     With gradient g, weights w, buffer v (v = g at the first step), d = dampening:
@@ -58,30 +58,10 @@ class SGD(Optimizer):
         if nesterov and bool(torch.as_tensor(dampening).any()):
             raise ValueError("nesterov needs dampening = 0")
         numbers = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        defaults = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in numbers.items()}
-        super().__init__(params, {**defaults, "nesterov": nesterov, "decay": decay})
-        for group in self.param_groups:
-            # Groups must not share the tensors: a rate written in place for one would change the others.
-            for name in numbers:
-                group[name] = torch.as_tensor(
-                    group[name], dtype=torch.float32, device=group["params"][0].device
-                ).clone()
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update of every parameter that has a gradient; returns the loss of ``closure`` if there is one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, weight.grad, group)
-        return loss
+        super().__init__(params, numbers, nesterov=nesterov, decay=decay)
 
     def _update(self, w: Tensor, g: Tensor, group: dict[str, Any]) -> None:
-        lr, mu, damp, decay = (_shaped(group[name], w) for name in ("lr", "momentum", "dampening", "weight_decay"))
+        lr, mu, damp, decay = (shaped(group[name], w) for name in ("lr", "momentum", "dampening", "weight_decay"))
         if group["decay"] == "coupled":
             g = g + decay * w
         state = self.state[w]
@@ -98,17 +78,15 @@ class SGD(Optimizer):
         w.sub_(lr * direction)
 
 
-def _shaped(value: Tensor, like: Tensor) -> Tensor:
-    """A hyperparameter of shape [] or [K] so that it broadcasts over a parameter of shape [...] or [K, ...]."""
-    return value if value.dim() == 0 else value.view(-1, *[1] * (like.dim() - 1))
-
-
-_DECAYS: dict[str, Decay] = {"sgd": "coupled", "sgdw": "decoupled", "sgds": "stable"}
+DECAYS: dict[str, Decay] = {"sgd": "coupled", "sgdw": "decoupled", "sgds": "stable"}
 
 
 def build(spec: RunSpec, model: nn.Module) -> Optimizer:
-    """The reference optimiser of ``spec``: torch's own SGD for coupled decay, the lab's where torch has none."""
+    """The reference optimiser of ``spec``: torch's own SGD, Adam and AdamW, the lab's where torch has none."""
     groups = decay_groups(spec, model)
+    if spec.optimizer in ("adam", "adamw"):
+        kind = torch.optim.Adam if spec.optimizer == "adam" else torch.optim.AdamW
+        return kind(groups, spec.lr, (spec.momentum, spec.beta2), spec.eps, spec.weight_decay)
     if spec.optimizer == "sgd":
         return torch.optim.SGD(groups, spec.lr, spec.momentum, spec.dampening, spec.weight_decay, spec.nesterov)
     return SGD(
@@ -118,24 +96,31 @@ def build(spec: RunSpec, model: nn.Module) -> Optimizer:
         spec.dampening,
         spec.weight_decay,
         nesterov=spec.nesterov,
-        decay=_DECAYS[spec.optimizer],
+        decay=DECAYS[spec.optimizer],
     )
 
 
-def decay_groups(spec: RunSpec, model: nn.Module) -> list[dict[str, Any]]:
-    """Parameter groups: one with everything, or biases and normalisation (fewer than two axes) apart, without decay."""
+def decay_groups(spec: RunSpec, model: nn.Module, *, stacked: bool = False) -> list[dict[str, Any]]:
+    """Parameter groups: one with everything, or biases and normalisation (fewer than two axes) apart, without decay.
+
+    In a ``stacked`` network the axis of the networks does not count.
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if spec.decay_on == "all":
         return [{"params": parameters}]
-    spared = [p for p in parameters if p.dim() < 2]
-    decayed = [p for p in parameters if p.dim() >= 2]
+    matrix = 3 if stacked else 2
+    spared = [p for p in parameters if p.dim() < matrix]
+    decayed = [p for p in parameters if p.dim() >= matrix]
     return [{"params": decayed}, *([{"params": spared, "weight_decay": 0.0}] if spared else [])]
 
 
-def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """Write the learning rate of every group; in place where it is a tensor, so that a captured step sees it."""
+def set_lr(optimizer: Optimizer, lr: float | Tensor) -> None:
+    """Write the learning rate of every group; in place where it is a tensor, so that a captured step sees it.
+
+    ``lr`` is a number, or a tensor of shape [K] for an optimiser of a stack.
+    """
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
+            group["lr"].copy_(lr) if isinstance(lr, Tensor) else group["lr"].fill_(lr)
         else:
             group["lr"] = lr

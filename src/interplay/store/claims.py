@@ -75,7 +75,7 @@ class Claim:
 
     def release(self) -> None:
         """Give the run back, if it is still ours."""
-        with _takeover(self.folder.parent):
+        with _takeover(self.folder):
             owner = _read(self.folder / "claim.json")
             if owner is not None and owner.get("attempt") == self.attempt:
                 (self.folder / "claim.json").unlink(missing_ok=True)
@@ -100,7 +100,7 @@ class Claims:
         owner = _read(folder / "claim.json")
         if owner is None or not self.lapsed(run_id, owner):
             return None
-        with _takeover(self.runs):
+        with _takeover(folder):
             # Claims end under this lock only: what was seen to lapse must still be what is there.
             found = _read(folder / "claim.json")
             if found is not None:
@@ -184,8 +184,9 @@ class Heartbeat:
         return True
 
 
-def _takeover(runs: Path) -> FileLock:
-    return FileLock(runs / ".takeover.lock")
+def _takeover(folder: Path) -> FileLock:
+    """One lock for every 256th of the runs: with a single one, a thousand workers would wait for each other."""
+    return FileLock(folder.parent / f".takeover.{folder.name[:2]}.lock")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

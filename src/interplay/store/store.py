@@ -103,6 +103,16 @@ class Store:
         found = [record for run_id in self.run_ids() if (record := self.record(run_id)) is not None]
         yield from sorted(found, key=lambda record: (record.committed_at, record.run_id))
 
+    def history(self, run_id: str) -> tuple[EpochMetrics, ...]:
+        """Epochs so far of a run that goes on; empty if there is none. A line cut by a kill ends it."""
+        found: list[EpochMetrics] = []
+        try:
+            for line in (self.folder(run_id) / "history.jsonl").read_text(encoding="utf-8").splitlines():
+                found.append(EpochMetrics.from_dict(json.loads(line)))
+        except (OSError, json.JSONDecodeError, SchemaError):
+            pass
+        return tuple(found)
+
     # -- writing --------------------------------------------------------------------------------------------------
 
     def add_epoch(self, run_id: str, metrics: EpochMetrics, *, first: bool) -> None:
@@ -125,9 +135,10 @@ class Store:
             record = dataclasses.replace(record, committed_at=self._next_moment())
             if not write_once(folder / "record.json", record.to_json()):
                 return None
-            lines = "".join(json.dumps(m.to_dict()) + "\n" for m in record.history)
-            write_whole(folder / "history.jsonl", lines, durable=False)
             self._append(record, replacing=self._set_failure_aside(folder))
+        # Whose record it is alone writes here now, so others need not wait for it; after a kill `reconcile` does it.
+        lines = "".join(json.dumps(m.to_dict()) + "\n" for m in record.history)
+        write_whole(folder / "history.jsonl", lines, durable=False)
         return record
 
     def fail(self, record: RunRecord) -> bool:

@@ -16,6 +16,9 @@ weight_decay = [1e-4, 1e-3]
 weight_decay = [1e-4, 1e-3]
 zip = [{ batch_size = [64, 128], epochs = [50, 100] }]    # lists that move together
 derived = { lr = "0.1 * batch_size / 128" }               # computed from the others
+
+[slurm]                     # how to ask Slurm for machines; part of no run's identity
+partition = "gpu"
 """
 
 from __future__ import annotations
@@ -25,13 +28,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from interplay.clusters import SlurmOptions
 from interplay.errors import SpecError, nearest
 from interplay.spec import RunSpec
 from interplay.study.grid import expand
 from interplay.study.presets import PRESETS, preset
 from interplay.study.study import Study
 
-_KEYS = {"name", "question", "claims", "cost", "command", "experiment", "seeds", "base", "grid"}
+_KEYS = {"name", "question", "claims", "cost", "command", "experiment", "seeds", "base", "grid", "slurm"}
 
 
 def load(source: str | Path) -> Study:
@@ -81,6 +85,7 @@ def parse(content: Mapping[str, Any], path: Path) -> Study:
         command=str(content.get("command", f"interplay study {path}")),
         specs=tuple(specs),
         experiment=content.get("experiment"),
+        slurm=SlurmOptions.from_table(_table(content.get("slurm", {}), f"{path}: slurm"), f"{path}: slurm"),
     )
     seeds = content.get("seeds")
     if seeds is None:

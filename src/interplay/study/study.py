@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from interplay.clusters import SlurmOptions
 from interplay.errors import SpecError
 from interplay.spec import RunSpec, knob_names
 
@@ -23,6 +24,7 @@ class Study:
         command: how to run it.
         specs: every run, each once, in the order of definition.
         experiment: number of the documented set (1, 2, 3) or ``None``; it enters names of logs and checkpoints.
+        slurm: what Slurm is asked for to run it; of no run's identity.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Study:
     command: str
     specs: tuple[RunSpec, ...]
     experiment: int | None = None
+    slurm: SlurmOptions = SlurmOptions()
 
     def __post_init__(self) -> None:
         if not self.specs:

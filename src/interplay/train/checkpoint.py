@@ -34,27 +34,29 @@ class Checkpoints:
 
     ``last.pt`` is for resuming: written when the run is asked to stop and every ``every_seconds``. Whoever keeps the
     record removes it, with ``discard_last``, once the record is safe.
-    ``best.pt`` and ``final.pt`` are written where ``keep`` asks for them.
+    ``best.pt`` and ``final.pt`` are written where ``keep`` asks for them; ``keep_best`` asks for the first alone.
     """
 
     folder: Path
     keep: bool = False
+    keep_best: bool = False
     every_seconds: float = 300.0
+    names: tuple[str, str, str] = ("last.pt", "best.pt", "final.pt")
 
     @property
     def last(self) -> Path:
         """Where the run stands."""
-        return self.folder / "last.pt"
+        return self.folder / self.names[0]
 
     @property
     def best(self) -> Path:
         """Weights of the epoch with the best test accuracy."""
-        return self.folder / "best.pt"
+        return self.folder / self.names[1]
 
     @property
     def final(self) -> Path:
         """Weights after the last epoch."""
-        return self.folder / "final.pt"
+        return self.folder / self.names[2]
 
     def discard_last(self) -> None:
         """Remove the checkpoint to resume from, and halves of checkpoints that killed attempts left behind."""

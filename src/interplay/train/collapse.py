@@ -30,20 +30,21 @@ def collapse_variables(spec: RunSpec, steps_per_epoch: int) -> dict[str, float]:
         decay_per_example: η λ / (B m).
 
         tau_epochs is left out without decay, where it is infinite; window_epochs where one step's decay exceeds the
-        weights themselves, so that they are no average of updates.
+        weights themselves, so that they are no average of updates. noise_scale and rotation_per_step are those of SGD
+        and left out for Adam; whatever decay enters is left out for Adam with coupled decay, which has no m.
     """
     rates = np.asarray(all_rates(spec, steps_per_epoch))
     m, lam = spec.decay_gain, spec.weight_decay
     total = float(rates.sum())
-    found = {
-        "steps": float(len(rates)),
-        "sum_of_rates": total,
-        "decay_per_step": spec.lr * lam / m,
-        "e_folds": lam * total / m,
-        "noise_scale": spec.lr / (spec.batch_size * (1 - spec.momentum)),
-        "rotation_per_step": math.sqrt(2 * spec.lr * lam / (1 + spec.momentum)),
-        "decay_per_example": spec.lr * lam / (spec.batch_size * m),
-    }
+    found = {"steps": float(len(rates)), "sum_of_rates": total}
+    if spec.optimizer not in ("adam", "adamw"):
+        found["noise_scale"] = spec.lr / (spec.batch_size * (1 - spec.momentum))
+        found["rotation_per_step"] = math.sqrt(2 * spec.lr * lam / (1 + spec.momentum))
+    if m is None:
+        return found
+    found["decay_per_step"] = spec.lr * lam / m
+    found["e_folds"] = lam * total / m
+    found["decay_per_example"] = spec.lr * lam / (spec.batch_size * m)
     factors = 1 - rates * lam / m
     if factors.min() > 0:
         # Suffix products: what later steps leave of the update made at t.

@@ -21,7 +21,8 @@ class DivergenceRule:
       three epochs in a row with training accuracy within three standard deviations of chance, a loss no better than
       that of even guessing, ln C, and no fall of the loss by a thousandth from one to the next, in a run that was
       damaged: by its rate (an epoch's loss rose to 1.05 times that of the first batch) or by its decay (weights divided
-      by e³ or more so far, Λ = Σ η_t λ/m >= 3). A run whose rate is merely small also stays at chance, but undamaged.
+      by e³ or more so far, Λ = Σ η_t λ/m >= 3, where m is known). A run whose rate is merely small also stays at
+      chance, but undamaged.
     """
 
     def __init__(self, spec: RunSpec, classes: int, images: int, steps_per_epoch: int) -> None:
@@ -30,7 +31,7 @@ class DivergenceRule:
         self._chance = 100 * (chance + 3 * math.sqrt(chance * (1 - chance) / images))
         self._guessing = math.log(classes)
         self._first_loss: float | None = None
-        self._decay_per_rate = spec.weight_decay / spec.decay_gain * steps_per_epoch
+        self._decay_per_rate = 0.0 if spec.decay_gain is None else spec.weight_decay / spec.decay_gain * steps_per_epoch
 
     def first_batch(self, loss: float) -> None:
         """Tell the loss before the first update."""

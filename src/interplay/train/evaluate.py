@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from interplay.data.batches import evaluation_batches
 from interplay.data.splits import Split, Splits
+from interplay.models.hypernet import frozen_kernels
 
 Measured = tuple[float, float] | tuple[None, None]
 """Mean cross-entropy (nats) and accuracy (%), or neither."""
@@ -19,18 +20,20 @@ Measured = tuple[float, float] | tuple[None, None]
 def evaluate(model: nn.Module, split: Split, splits: Splits, autocast: torch.autocast) -> Measured:
     """Mean cross-entropy (nats) and accuracy (%) over ``split``.
 
-    Sums stay on the device; the host waits once, at the end. The network is returned to the mode it was in.
+    Sums stay on the device; the host waits once, at the end. The network is returned to the mode it was in. Generated
+    weights are made once, not for every batch.
     Both are ``None`` where the loss is not finite: the accuracy of such a network is that of always guessing class 0.
     """
     training = model.training
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=splits.device)
     correct = torch.zeros((), dtype=torch.int64, device=splits.device)
-    for images, labels in evaluation_batches(split, splits.mean, splits.std, batch_size_for(splits)):
-        with autocast:
-            logits = model(channels_last(images))
-        loss += functional.cross_entropy(logits.float(), labels, reduction="sum")
-        correct += (logits.argmax(1) == labels).sum()
+    with frozen_kernels(model):
+        for images, labels in evaluation_batches(split, splits.mean, splits.std, batch_size_for(splits)):
+            with autocast:
+                logits = model(channels_last(images))
+            loss += functional.cross_entropy(logits.float(), labels, reduction="sum")
+            correct += (logits.argmax(1) == labels).sum()
     model.train(training)
     return measured(loss.item(), int(correct.item()), len(split))
 

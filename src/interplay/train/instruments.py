@@ -7,6 +7,11 @@ angle          mean over the epoch's steps and over weight tensors of the angle 
                after the step; at equilibrium √(2ηλ/(1+μ)) for scale-invariant weights (Kosson et al. 2305.17212)
 hessian        eigenvalue of the loss' Hessian that is largest in magnitude, by power iteration on one fixed batch
                in evaluation mode, at the end of each epoch
+kernel_norm    ‖K‖ of every convolution of the plain network, generated or stored, by the name of its layer, at the end
+               of each epoch
+
+In a network with generated weights the first three are about what is stored: embeddings and generator count as linear
+weights, and the gradient holds the decay of generated kernels where there is one.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from torch.nn import functional
 from interplay.data.batches import normalise
 from interplay.data.splits import Splits
 from interplay.errors import SpecError, nearest
+from interplay.models.hypernet import HyperNetwork
 from interplay.spec import RunSpec
 from interplay.train.names import InstrumentName
 
@@ -92,6 +98,8 @@ class Instruments:
                 for group, total in self._angle_sum.items():
                     if any(group_of(w) == group for w in self._weights):
                         found[f"angle/{group}"] = total.item() / self._steps
+        if "kernel_norm" in self.names:
+            found |= kernel_norms(self.model)
         if "hessian" in self.names:
             found["hessian"] = self._hessian()
         self._reset()
@@ -107,6 +115,21 @@ class Instruments:
         value = top_hessian_eigenvalue(self.model, images, labels, seed)
         self.model.train(training)
         return value
+
+
+@torch.no_grad()
+def kernel_norms(model: nn.Module) -> dict[str, float]:
+    """``kernel_norm/LAYER`` of each convolution, generated or stored; names are those of the plain network."""
+    kernels: dict[str, Tensor] = {}
+    plain = model.net if isinstance(model, HyperNetwork) else model
+    if isinstance(model, HyperNetwork):
+        kernels |= model.kernels()
+    kernels |= dict(plain.named_parameters())
+    return {
+        f"kernel_norm/{name.removesuffix('.weight')}": norm([kernel]).item()
+        for name, kernel in sorted(kernels.items())
+        if kernel.dim() == 4
+    }
 
 
 def angle(before: Tensor, after: Tensor) -> Tensor:

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-InstrumentName = Literal["weight_norm", "gradient_norm", "angle", "hessian"]
+InstrumentName = Literal["weight_norm", "gradient_norm", "angle", "hessian", "kernel_norm"]
+
+PathName = Literal["auto", "single", "fused"]

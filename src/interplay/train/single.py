@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
-from torch.optim import Optimizer
 
 from interplay.data.batches import TrainingBatches
-from interplay.data.splits import Splits
+from interplay.data.splits import Split, Splits
 from interplay.errors import InterplayError
 from interplay.models.build import build, parameter_count
 from interplay.optim import sgd
@@ -28,6 +28,8 @@ from interplay.train.divergence import DivergenceRule
 from interplay.train.environment import environment
 from interplay.train.evaluate import Measured, channels_last, evaluate, measured
 from interplay.train.instruments import Instruments
+from interplay.train.parallel import ALONE, Group, share_statistics
+from interplay.train.standing import best_epoch, sittings, snapshot
 
 LOOK_EVERY = 50
 LOOK_SECONDS = 1.0
@@ -44,6 +46,14 @@ class BatchMetrics:
     loss: float
     accuracy: float
     lr: float
+    batch_loss: float | None = None
+    batch_accuracy: float | None = None
+    """Of this one batch alone; ``None`` where the way through the code that trains does not tell batches apart."""
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether it is one of every `LOOK_EVERY` or the last: reported whatever the clock says."""
+        return self.batch % LOOK_EVERY == 0 or self.batch == self.batches
 
 
 class Interrupted(InterplayError):
@@ -62,8 +72,11 @@ def train(
     *,
     on_epoch: Callable[[EpochMetrics], bool | None] | None = None,
     on_batch: Callable[[BatchMetrics], None] | None = None,
+    on_model: Callable[[nn.Module, Sequence[EpochMetrics]], None] | None = None,
     checkpoints: Checkpoints | None = None,
     instruments: Sequence[str] = (),
+    group: Group = ALONE,
+    state: Mapping[str, Any] | None = None,
 ) -> RunRecord:
     """Train ``spec`` on ``splits`` and return its record.
 
@@ -72,9 +85,13 @@ def train(
         splits: its data; training happens on the device where they lie.
         on_epoch: called with the metrics of each epoch as it ends; returns True to stop the run there.
         on_batch: called every `LOOK_EVERY` batches, at the last one of each epoch, and at least about once a second.
+        on_model: called once before training, with the network and the epochs that lie behind it if the run goes on.
         checkpoints: where to leave checkpoints. If there is one of this run to go on from, the run goes on from it; on
             a CPU with the same number of threads it then ends with the very same bits as if it had never stopped.
         instruments: names of optional measurements, see `instruments`.
+        group: the processes that train this run together, each calling this with the same spec and data; callbacks are
+            called in all of them, checkpoints written by the first.
+        state: a checkpoint's content to go on from, instead of what ``checkpoints`` may hold.
 
     Returns:
         A record with status finished, or diverged with the history up to that point.
@@ -84,14 +101,16 @@ def train(
         CheckpointError: the checkpoint to go on from is damaged or of another run.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    run = _Run(spec, splits, checkpoints, instruments)
+    run = _Run(spec, splits, checkpoints, instruments, group, state)
+    if on_model is not None:
+        run.introduce(on_model)
     reason: str | None = None
     while reason is None and run.epoch < spec.epochs:
         run.epoch += 1
         metrics, reason = run.train_epoch(on_batch)
         run.history.append(metrics)
         reason = reason or run.rule.epoch(run.history)
-        asked_to_stop = on_epoch is not None and on_epoch(metrics) is True
+        asked_to_stop = group.any(on_epoch is not None and on_epoch(metrics) is True, splits.device)
         run.save(stopping=asked_to_stop and reason is None and run.epoch < spec.epochs)
         if asked_to_stop and reason is None and run.epoch < spec.epochs:
             raise Interrupted(run.epoch)
@@ -114,33 +133,50 @@ class _Run:
     """The moving parts of one run: network, optimiser, data, history, and where it stands."""
 
     def __init__(
-        self, spec: RunSpec, splits: Splits, checkpoints: Checkpoints | None, instruments: Sequence[str]
+        self,
+        spec: RunSpec,
+        splits: Splits,
+        checkpoints: Checkpoints | None,
+        instruments: Sequence[str],
+        group: Group,
+        state: Mapping[str, Any] | None,
     ) -> None:
         device = splits.device
+        group.check(len(splits.train), spec.batch_size)
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             # fp32 means fp32: TF32 keeps 10 bits of the mantissa, the same as the half precision it would replace.
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        self.spec, self.splits, self.checkpoints = spec, splits, checkpoints
+        self.spec, self.splits, self.checkpoints, self.group = spec, splits, checkpoints, group
         self.model = build(spec, splits.shape, splits.classes).to(device)
         self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = share_statistics(self.model, group)
+        self.trained = group.wrap(self.model)
         self.optimizer = sgd.build(spec, self.model)
         self.batches = TrainingBatches(spec, splits)
         self.instruments = Instruments(instruments, self.model, spec, splits)
         self.autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bf16")
         self.rule = DivergenceRule(spec, splits.classes, len(splits.train), self.batches.steps)
         # Read at the start: files may change while a long run goes on.
-        self.environment = environment(device, "single")
+        self.environment = environment(device, "single" if group.world == 1 else f"{group.world} processes")
         self.history: list[EpochMetrics] = []
         self.epoch = 0
         self._began = self._saved = time.perf_counter()
         self._seconds_before = 0.0
-        if checkpoints is not None and checkpoints.last.exists():
+        if state is not None:
+            self._restore(state)
+        elif checkpoints is not None and checkpoints.last.exists():
             self._resume(checkpoints)
 
     def seconds(self) -> float:
         """Wall time spent on this run, over all its sittings."""
         return self._seconds_before + time.perf_counter() - self._began
+
+    def introduce(self, on_model: Callable[[nn.Module, Sequence[EpochMetrics]], None]) -> None:
+        """Show the network to whoever follows the run; the time that this takes is not the run's."""
+        began = time.perf_counter()
+        on_model(self.model, tuple(self.history))
+        self._began += time.perf_counter() - began
 
     def train_epoch(self, on_batch: Callable[[BatchMetrics], None] | None) -> tuple[EpochMetrics, str | None]:
         """One pass over the training images and one evaluation; with the reason if the loss stopped being finite."""
@@ -150,34 +186,42 @@ class _Run:
         correct = torch.zeros((), dtype=torch.int64, device=device)
         rates = epoch_rates(self.spec, self.epoch, self.batches.steps)
         seen, reason = 0, None
+        group, size, images_in_all = self.group, self.spec.batch_size, len(self.splits.train)
         self.model.train()
-        for batch, (images, labels) in enumerate(self.batches.epoch(self.epoch), start=1):
+        for batch, (images, labels) in enumerate(self.batches.epoch(self.epoch, group.share(size)), start=1):
+            whole = min(size, images_in_all - seen)
             sgd.set_lr(self.optimizer, rates[batch - 1])
             with self.autocast:
-                logits = self.model(channels_last(images))
+                logits = self.trained(channels_last(images))
                 loss = functional.cross_entropy(logits, labels)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            group.weighted(loss, len(labels), whole).backward()  # type: ignore[no-untyped-call]
             self.instruments.before_step()
             self.optimizer.step()
             self.instruments.after_step()
 
             loss_sum += loss.detach().double() * len(labels)
-            correct += (logits.detach().argmax(1) == labels).sum()
-            seen += len(labels)
+            hits = (logits.detach().argmax(1) == labels).sum()
+            correct += hits
+            seen += whole
             if self.epoch == 1 and batch == 1:
-                self.rule.first_batch(loss.item())
-            due = batch == self.batches.steps or batch % LOOK_EVERY == 0 or time.perf_counter() - looked > LOOK_SECONDS
+                self.rule.first_batch(group.total(loss.detach().double() * len(labels))[0] / whole)
+            due = batch == self.batches.steps or batch % LOOK_EVERY == 0
+            # Several processes must look at the same batches, which their clocks cannot settle.
+            due = due or (group.world == 1 and time.perf_counter() - looked > LOOK_SECONDS)
             if due or device.type == "cpu":
-                reason = self.rule.batch(loss_sum.item())
+                reason = self.rule.batch(group.total(loss_sum)[0])
             if due and on_batch is not None:
                 looked = time.perf_counter()
-                mean, accuracy = loss_sum.item() / seen, 100 * correct.item() / seen
-                on_batch(BatchMetrics(self.epoch, batch, self.batches.steps, mean, accuracy, rates[batch - 1]))
+                sums = group.total(loss_sum, correct, loss.detach().double() * len(labels), hits)
+                mean, accuracy = sums[0] / seen, 100 * sums[1] / seen
+                alone = sums[2] / whole, 100 * sums[3] / whole
+                on_batch(BatchMetrics(self.epoch, batch, self.batches.steps, mean, accuracy, rates[batch - 1], *alone))
             if reason:
                 break
         trained = time.perf_counter() - began
-        training = measured(loss_sum.item(), int(correct.item()), seen)
+        total, right = group.total(loss_sum, correct)
+        training = measured(total, int(right), seen)
         return self._end_epoch(rates[0], training, seen, trained, began), reason
 
     def _end_epoch(self, lr: float, training: Measured, seen: int, trained: float, began: float) -> EpochMetrics:
@@ -185,9 +229,9 @@ class _Run:
         val: Measured = (None, None)
         instruments: dict[str, float] = {}
         if training[0] is not None:  # a network that is not finite has nothing to measure
-            test = evaluate(self.model, self.splits.test, self.splits, self.autocast)
+            test = self._evaluate(self.splits.test)
             if self.splits.val is not None:
-                val = evaluate(self.model, self.splits.val, self.splits, self.autocast)
+                val = self._evaluate(self.splits.val)
             instruments = self.instruments.end_epoch()
         return EpochMetrics(
             epoch=self.epoch,
@@ -203,14 +247,24 @@ class _Run:
             instruments={name: _finite(value) for name, value in instruments.items()},
         )
 
+    def _evaluate(self, split: Split) -> Measured:
+        """Each process measures its share."""
+        if self.group.world == 1:
+            return evaluate(self.model, split, self.splits, self.autocast)
+        own = self.group.split(split)
+        loss, accuracy = evaluate(self.model, own, self.splits, self.autocast)
+        sums = [math.nan, 0.0] if loss is None or accuracy is None else [loss * len(own), accuracy / 100 * len(own)]
+        loss_sum, right = self.group.total(*torch.tensor(sums, dtype=torch.float64, device=self.splits.device))
+        return measured(loss_sum, round(right), len(split))
+
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
     def save(self, *, stopping: bool) -> None:
         """Leave the checkpoints that are due after an epoch."""
-        if self.checkpoints is None:
+        if self.checkpoints is None or not self.group.leads:
             return
         due = time.perf_counter() - self._saved > self.checkpoints.every_seconds
-        if self.checkpoints.keep and _best(self.history) is self.history[-1]:
+        if (self.checkpoints.keep or self.checkpoints.keep_best) and best_epoch(self.history) is self.history[-1]:
             checkpoint.save(self.checkpoints.best, self.state())
         if stopping or (due and self.epoch < self.spec.epochs):
             checkpoint.save(self.checkpoints.last, self.state())
@@ -218,63 +272,40 @@ class _Run:
 
     def finish(self, *, diverged: bool) -> None:
         """Leave the final weights where they are wanted."""
-        if self.checkpoints is not None and self.checkpoints.keep and not diverged:
+        if self.checkpoints is not None and self.checkpoints.keep and self.group.leads and not diverged:
             checkpoint.save(self.checkpoints.final, self.state())
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on, and the metrics so far."""
-        last = self.history[-1]
-        best = _best(self.history)
-        return {
-            "run_id": self.spec.run_id,
-            "spec": self.spec.to_dict(),
-            "epoch": self.epoch,
-            "model_state_dict": self.model.state_dict(),
-            "optimizer_state_dict": self.optimizer.state_dict(),
-            "scheduler_state_dict": scheduler_state(self.spec, self.epoch, self.optimizer),
-            "metrics": {
-                "epoch": self.epoch,
-                "final_test_acc": last.test_acc,
-                "final_test_loss": last.test_loss,
-                "final_train_loss": last.train_loss,
-                "best_test_acc": best.test_acc if best else None,
-                "best_epoch": best.epoch if best else None,
-            },
-            "history": [m.to_dict() for m in self.history],
-            "first_batch_loss": self.rule.state(),
-            "seconds": self.seconds(),
-            "environment": self.environment,
-        }
+        return snapshot(
+            self.spec,
+            self.history,
+            model_state=self.model.state_dict(),
+            optimizer=self.optimizer,
+            first_loss=self.rule.state(),
+            seconds=self.seconds(),
+            environment=self.environment,
+        )
 
     def _resume(self, checkpoints: Checkpoints) -> None:
-        state = checkpoint.read_for(self.spec, checkpoints.last, self.splits.device)
+        self._restore(checkpoint.read_for(self.spec, checkpoints.last, self.splits.device))
+        if checkpoints.best.exists() and checkpoint.read(checkpoints.best)["epoch"] > self.epoch:
+            checkpoints.best.unlink()  # of epochs that a kill undid and that this sitting trains again
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model_state_dict"])
         self.optimizer.load_state_dict(state["optimizer_state_dict"])
         self.history = [EpochMetrics.from_dict(m) for m in state["history"]]
         self.epoch = state["epoch"]
         self._seconds_before = state["seconds"]
-        earlier = dict(state["environment"])
-        self.environment["earlier_sittings"] = [*earlier.pop("earlier_sittings", []), earlier]
-        if checkpoints.best.exists() and checkpoint.read(checkpoints.best)["epoch"] > self.epoch:
-            checkpoints.best.unlink()  # of epochs that a kill undid and that this sitting trains again
+        replanned = list(state["environment"].get("replanned", []))
+        if state["spec"]["epochs"] != self.spec.epochs:
+            replanned.append({"after_epoch": self.epoch, "planned_epochs": state["spec"]["epochs"]})
+        if replanned:
+            self.environment["replanned"] = replanned
+        self.environment["earlier_sittings"] = sittings(state["environment"])
         if state["first_batch_loss"] is not None:
             self.rule.first_batch(state["first_batch_loss"])
-
-
-def _best(history: Sequence[EpochMetrics]) -> EpochMetrics | None:
-    """The epoch with the highest test accuracy, the first of equals; ``None`` if none was measured."""
-    return max((m for m in history if m.test_acc is not None), key=lambda m: m.test_acc or 0.0, default=None)
-
-
-def scheduler_state(spec: RunSpec, epoch: int, optimizer: Optimizer) -> dict[str, Any]:
-    """Where the schedule stands, under the names that ``torch.optim.lr_scheduler`` gives its state."""
-    return {
-        "schedule": spec.schedule,
-        "T_max": spec.epochs,
-        "last_epoch": epoch,
-        "base_lrs": [spec.lr for _ in optimizer.param_groups],
-        "_last_lr": [float(group["lr"]) for group in optimizer.param_groups],
-    }
 
 
 def _finite(value: float) -> float | None:

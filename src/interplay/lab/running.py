@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from interplay.data.identity import resolve
 from interplay.errors import SpecError
+from interplay.lab.clusters import executor_for, seats, submit
 from interplay.progress import RunProgress
 from interplay.record import EpochMetrics, RunRecord
 from interplay.settings import InterruptedRunError, RunFailedError, Settings
@@ -20,13 +21,14 @@ from interplay.spec import RunSpec
 from interplay.store.checkpoints import publish
 from interplay.store.results import ForeignRow
 from interplay.store.store import Store
-from interplay.study.study import Study, distinct
+from interplay.study.study import Study
 from interplay.summary import best_settings, describe, outcome, setting
+from interplay.trackers.choose import announcement, open_tracker
 
 if TYPE_CHECKING:
-    from interplay.analysis.analyze import Analysis
     from interplay.executors.gpus import Slot
     from interplay.executors.ledger import Report
+    from interplay.executors.paths import Stacking
 
 __all__ = ["InterruptedRunError", "RunFailedError", "Settings"]
 
@@ -67,6 +69,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         print(summary(done, store))
         return done
     print(f"run {spec.run_id}: {describe(spec)}")
+    _announce(settings)
     claims = Claims(store.runs, "interplay run", settings.lease())
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
 
@@ -78,8 +81,10 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
             return stop.requested
 
         hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch))
+        job = settings.job(device)
+        tracker = open_tracker(job.tracker, lambda text: print(f"note: {text}"))
         waited = False
-        while (ended := attempt(spec, store, claims, settings.job(device), hooks)).end is End.TAKEN:
+        while (ended := attempt(spec, store, claims, job, hooks, tracker)).end is End.TAKEN:
             if not waited:
                 print(
                     f"Another worker has this run; waiting until it is done or silent for {settings.lapse_seconds:g} s."
@@ -116,12 +121,16 @@ def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
     """``study`` with its data and precision settled, and the slots it will run on.
 
     Raises:
-        SpecError: a GPU that is not there, or several for one process.
+        SpecError: a GPU that is not there, several for one process, or one W&B name for all runs.
         DataError: a file of the study is absent.
     """
     from interplay.executors.gpus import cpu_slots, fitted, gpu_slots, inline_slot
 
-    if settings.gpus is None:
+    if settings.wandb_name is not None:
+        raise SpecError("wandb_name is for a single run; the runs of a study are named after their settings")
+    if settings.executor in ("slurm", "ray"):
+        slots = seats(study, settings)
+    elif settings.gpus is None:
         slots = cpu_slots(settings.workers)
     elif settings.executor == "inline":
         slots = [inline_slot(settings.gpus)]
@@ -167,25 +176,33 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
     from interplay.console import StudyProgress, log_path
     from interplay.executors.gpus import visible_gpus
     from interplay.executors.inline import InlineExecutor
+    from interplay.executors.ledger import Report
     from interplay.executors.local import LocalExecutor
     from interplay.executors.plan import plan
     from interplay.executors.stopping import StopRequest
 
     settings = settings or Settings()
     study, slots = prepared(study, settings)
+    executor = executor_for(study, settings, slots)
     store = settings.store()
     _reconcile(store)
     planned = plan(study.specs, store)
     print(study.header())
-    print(_counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
+    print(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
     for spec in planned.failed:
         print(f"  failed before: {setting(spec)} (interplay retry runs it again)")
-    if settings.gpus is None and planned.missing:
+    if slots[0].device == "cpu" and planned.missing and settings.executor in ("local", "inline"):
         gpus = len(visible_gpus())
         print(f"Training on the CPU, in fp32; --gpus all would use the {gpus} GPUs here." if gpus else NO_GPU)
+    job = settings.job(slots[0].device, study.experiment, study.name)
+    if settings.executor == "slurm" and not settings.wait and planned.missing:
+        print(submit(executor, store, job))
+        return Report()
     log = log_path(store.root, study) if settings.log and planned.missing else None
-    executor = InlineExecutor() if settings.executor == "inline" else LocalExecutor(slots)
-    job = settings.job(slots[0].device, study.experiment)
+    if planned.missing:
+        _announce(settings)
+        if isinstance(executor, InlineExecutor | LocalExecutor):
+            executor.stacking = _stacking(planned.missing, settings, slots, store)
     with StopRequest() as stop, StudyProgress(list(planned.missing), len(study.specs), log) as progress:
         if log is not None:
             progress.configuration(study, settings, [slot.name for slot in slots])
@@ -197,6 +214,27 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
     if planned.failed:
         raise RunFailedError(f"{len(planned.failed)} runs failed before; interplay retry runs them again")
     return report
+
+
+def _stacking(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Slot], store: Store) -> Stacking:
+    """Which of the runs are trained in stacks."""
+    from interplay.executors.gpus import free_memory
+    from interplay.executors.paths import choose
+    from interplay.lab.standing import one_thread
+
+    workers = 1 if settings.executor == "inline" else len(slots)
+    one_thread(slots)  # the probe goes the way of the workers
+    return choose(
+        missing,
+        path=settings.path,
+        size=settings.stack,
+        device=slots[0].device,
+        workers=workers,
+        free=free_memory(slots[:workers]),
+        alone=settings.tracker != "none" or bool(settings.instruments),
+        notes=store.root / "pace.json",
+        say=print,
+    )
 
 
 def _publish(study: Study, store: Store, say: Callable[[str], None]) -> None:
@@ -232,7 +270,8 @@ def run_studies(studies: Sequence[Study], settings: Settings | None = None) -> l
     return reports
 
 
-def _counts(total: int, done: int, failed: int, missing: int) -> str:
+def counts(total: int, done: int, failed: int, missing: int) -> str:
+    """How many runs of a study there are, by what is to be done about them, in a line."""
     return f"  {total} runs: {done} done, {missing} missing" + (f", {failed} failed" if failed else "")
 
 
@@ -266,66 +305,6 @@ def overview(studies: Sequence[Study], settings: Settings) -> str:
     return "\n".join([*lines, f"results {store.results}"])
 
 
-def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Study] = ()) -> str:
-    """What running ``study`` would do: runs in all, done, shared with ``others``, missing, and the expected time."""
-    from interplay.executors.plan import alike, estimate, plan, readable
-    from interplay.executors.probe import probe
-
-    settings = settings or Settings()
-    study, slots = prepared(study, settings)
-    store = settings.store()
-    planned = plan(study.specs, store)
-    shared = set(study.specs) & set(distinct([prepared(other, settings)[0] for other in others]))
-    lines = [study.header(), _counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing))]
-    if others:
-        lines.append(f"  {len(shared)} of them shared with {', '.join(other.name for other in others)}")
-    if planned.missing:
-        records = (r for spec in planned.specs if (r := store.record(spec.run_id)) is not None)
-        expected = estimate(planned.missing, [*records, *alike(store, planned.missing)], len(slots))
-        if expected is None:
-            _one_thread(slots)
-            expected = probe(planned.missing, slots[0].device, len(slots))
-        if expected is None:
-            lines.append("  no estimate: nothing like it has finished, and the shape of the data is not known")
-        else:
-            workers = f"{len(slots)} worker{'' if len(slots) == 1 else 's'}"
-            lines.append(
-                f"  about {readable(expected.wall_seconds)} with {workers} "
-                f"({readable(expected.run_seconds)} of work; from {expected.source})"
-            )
-    return "\n".join(lines)
-
-
-def _one_thread(slots: Sequence[Slot]) -> None:
-    import torch
-
-    if slots[0].device == "cpu":
-        torch.set_num_threads(1)
-
-
-def show_status(settings: Settings | None = None, study: Study | None = None) -> str:
-    """Finished, running (worker, epoch, remaining time), diverged, interrupted, failed (first line of the error)."""
-    from interplay.executors.plan import readable
-    from interplay.executors.status import status
-
-    settings = settings or Settings()
-    store = settings.store()
-    found = status(store, in_store(study, settings) if study is not None else None)
-    lines = [
-        f"{len(found.finished)} finished, {len(found.running)} running, {len(found.diverged)} diverged, "
-        f"{len(found.interrupted)} interrupted, {len(found.failed)} failed"
-        + (f", {len(found.missing)} missing" if study is not None else "")
-    ]
-    for run_id, claim in found.running:
-        eta = f", about {readable(claim['eta'])} left" if claim.get("eta") is not None else ""
-        epoch = f"epoch {claim['epoch']}/{claim['epochs']}" if "epoch" in claim else "starting"
-        lines.append(f"running     {run_id}  {epoch}{eta}  on {claim.get('worker')} of {claim.get('host')}")
-    lines += [f"diverged    {record.run_id}  {setting(record.spec)}: {record.reason}" for record in found.diverged]
-    lines += [f"interrupted {run_id}  goes on when it is asked for again" for run_id in found.interrupted]
-    lines += [f"failed      {record.run_id}  {setting(record.spec)}: {record.reason}" for record in found.failed]
-    return "\n".join(lines)
-
-
 def retry(settings: Settings | None = None, study: Study | None = None) -> Report | None:
     """Run failed runs again: those of ``study``, or all of the store; ``None`` if there is none."""
     settings = settings or Settings()
@@ -335,9 +314,11 @@ def retry(settings: Settings | None = None, study: Study | None = None) -> Repor
     if not failed:
         return None
     specs = tuple(store.spec(run_id) for run_id in failed)
-    if settings.gpus is None and any(spec.precision != "fp32" for spec in specs):
+    here = settings.executor in ("local", "inline")
+    if here and settings.gpus is None and any(spec.precision != "fp32" for spec in specs):
         raise SpecError("some of the failed runs are for GPUs, in mixed precision: say which with --gpus")
-    again = Study("retry", "Which of the failed runs work now?", (), "", "interplay retry", specs)
+    asked = study.slurm if study is not None else settings.slurm
+    again = Study("retry", "Which of the failed runs work now?", (), "", "interplay retry", specs, slurm=asked)
     prepared(again, settings)  # everything that can be refused is refused before a failure is forgotten
     for run_id in failed:
         store.forget_failure(run_id)
@@ -349,51 +330,11 @@ def rebuild(settings: Settings | None = None) -> list[ForeignRow]:
     return (settings or Settings()).store().rebuild()
 
 
+def _announce(settings: Settings) -> None:
+    if (line := announcement(settings.tracking(), Path(settings.output_dir))) is not None:
+        print(line)
+
+
 def _reconcile(store: Store) -> None:
     for row in store.reconcile():
         print(f"note: results.csv {row}; kept in {store.aside}")
-
-
-# -- analysis ---------------------------------------------------------------------------------------------------------
-
-
-def analyze(inputs: Sequence[str | Path], metric: str = "final_test_acc") -> Analysis:
-    """Analyse output folders and tables together, as repeated batches; see `interplay.analysis`.
-
-    Raises:
-        InputError: an input cannot be understood; names file and line.
-    """
-    from interplay import inputs as reading
-    from interplay.analysis.analyze import analyze as engine
-
-    return engine(reading.read(inputs, metric))
-
-
-def extended(study: Study, settings: Settings) -> Study:
-    """``study`` with the cells that would settle what its runs so far leave inconclusive; prints each of them."""
-    from interplay import analyze as engine
-
-    store = settings.store()
-    records = [record for spec in in_store(study, settings) if (record := store.record(spec.run_id)) is not None]
-    if not records:
-        print(f"{study.name}: nothing has run yet, so nothing is known to extend it by")
-        return study
-    claims = [claim for claim in engine(records).claims if claim.needed and claim.id in study.claims]
-    for claim in claims:
-        print(f"{claim.id}: {claim.reason}; adding {len(claim.needed)} cells")
-    return study.enlarged(cell for claim in claims for cell in claim.needed)
-
-
-def plot(
-    inputs: Sequence[str | Path],
-    output_dir: Path,
-    experiments: Sequence[int] = (1, 2, 3),
-    metric: str = "final_test_acc",
-) -> dict[int, Path]:
-    """Draw the documented figures that ``inputs`` have the grids for; returns the files by number of experiment."""
-    from interplay import inputs as reading
-    from interplay.analysis.analyze import tabulate
-    from interplay.figures.documented import draw
-
-    table, _ = tabulate(reading.read(inputs, metric))
-    return draw(table, output_dir, experiments)

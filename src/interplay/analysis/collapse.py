@@ -1,0 +1,109 @@
+"""On which variable do the runs fall together: λ, the memory τ, the e-folds of decay, or the window of epochs?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from interplay.analysis.claims import Table
+from interplay.analysis.laws import Measured, measured
+from interplay.analysis.observations import Observation, Setting
+from interplay.analysis.ridge import DEGREE, WITHIN_POINTS
+
+VARIABLES: dict[str, tuple[str, Callable[[Observation], float | None]]] = {
+    "weight_decay": ("weight decay λ", lambda run: run.setting.weight_decay),
+    "product": ("ηλ", lambda run: run.setting.lr * run.setting.weight_decay),
+    "tau_epochs": ("memory τ = m/(ηλM), epochs", lambda run: run.tau_epochs),
+    "e_folds": ("e-folds of decay Λ = λS/m", lambda run: run.e_folds),
+}
+"""By name: words for an axis, and the value for one run."""
+
+
+@dataclass(frozen=True)
+class Fall:
+    """All cells against one variable.
+
+    ``points`` are (value, mean of the metric, setting); ``scatter`` is the root mean square distance from one cubic in
+    the logarithm, over the cells within 5 points of the best, in units of the noise of a cell: 1 is a perfect collapse
+    of the whole curve. ``spread`` is the factor by which the optima of the settings scatter on this variable (one
+    standard deviation): 1 is a perfect collapse of the optima. ``None`` where that cannot be said.
+    """
+
+    variable: str
+    label: str
+    points: tuple[tuple[float, float, Setting], ...]
+    scatter: float | None
+    spread: float | None
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """The largest set of runs that differ in η, λ, B and E only, where a setting has three decays or more."""
+
+    metric: str
+    falls: tuple[Fall, ...]
+
+
+def collapse_picture(table: Table) -> Collapse | None:
+    """All variables, or ``None`` where fewer than two learning rates or batch sizes were run with decay."""
+    groups: dict[tuple[str, str, float], list[Measured]] = {}
+    for (schedule, rest), found in measured(table).items():
+        for one in found:
+            groups.setdefault((schedule, rest, one.at["1-momentum"]), []).append(one)
+    settings = max(groups.values(), key=len, default=[])
+    if len(settings) < 2:
+        return None
+    members = [s for one in settings for s in one.members if s in table.cells and s.weight_decay > 0]
+    runs = {run.setting: run for run in table.runs}
+    falls = []
+    for name, (label, value) in VARIABLES.items():
+        known = [(x, float(np.mean(table.cells[s])), s) for s in members if (x := value(runs[s])) is not None]
+        if known:
+            falls.append(
+                Fall(
+                    name,
+                    label,
+                    tuple(sorted(known, key=lambda p: p[0])),
+                    _scatter(table, known),
+                    _spread(settings, runs, value),
+                )
+            )
+    return Collapse(table.metric, tuple(falls))
+
+
+def _spread(
+    settings: Sequence[Measured], runs: Mapping[Setting, Observation], value: Callable[[Observation], float | None]
+) -> float | None:
+    """Every variable is λ or 1/λ times something that the setting fixes, so one run tells its value at λ*."""
+    logs = []
+    for one in settings:
+        if one.optimum.estimate is None:
+            continue
+        near, far = sorted((s for s in one.members if s.weight_decay > 0), key=lambda s: s.weight_decay)[:2]
+        x, y = value(runs[near]), value(runs[far])
+        if x is None or y is None:
+            return None
+        step = math.log(far.weight_decay / near.weight_decay)
+        power = math.log(y / x) / step
+        logs.append(math.log(x) + power * math.log(one.optimum.estimate / near.weight_decay))
+    return math.exp(float(np.std(logs, ddof=1))) if len(logs) > 1 else None
+
+
+def _scatter(table: Table, points: list[tuple[float, float, Setting]]) -> float | None:
+    if table.noise is None:
+        return None
+    level = np.array([table.sign * mean for _, mean, _ in points])
+    near = level >= level.max() - WITHIN_POINTS
+    logs = np.log([x for x, _, _ in points])[near]
+    free = int(near.sum()) - DEGREE - 1
+    if free < 3 or np.ptp(logs) == 0:
+        return None
+    counts = [len(table.cells[s]) for (_, _, s), kept in zip(points, near, strict=True) if kept]
+    error = np.array([table.noise.sd(mean) for mean in level[near]]) / np.sqrt(counts)
+    design = np.vander((logs - logs.mean()) / np.ptp(logs), DEGREE + 1) / error[:, None]
+    target = level[near] / error
+    residual = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
+    return math.sqrt(float((residual**2).sum()) / free)

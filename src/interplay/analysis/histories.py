@@ -1,0 +1,76 @@
+"""Training curves: the mean over repetitions of each epoch, for the best decay at each learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from interplay.analysis.analyze import plane
+from interplay.analysis.claims import Table
+from interplay.analysis.observations import Setting, setting_of
+from interplay.record import RunRecord
+
+
+@dataclass(frozen=True)
+class History:
+    """One setting. Each series has one value an epoch: the mean over runs; ``low`` and ``high`` are their range."""
+
+    setting: Setting
+    runs: int
+    epochs: tuple[int, ...]
+    train_loss: tuple[float, ...]
+    test_acc: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Histories of the settings chosen, by rising learning rate."""
+
+    histories: tuple[History, ...]
+
+
+def training_picture(records: Iterable[RunRecord], table: Table) -> Training | None:
+    """The best decay at each learning rate of set 2, or else of all settings; ``None`` without records."""
+    by_setting: dict[Setting, list[RunRecord]] = {}
+    for record in records:
+        if record.final_test_acc is not None:
+            by_setting.setdefault(setting_of(record.spec), []).append(record)
+    chosen = _chosen(table, by_setting)
+    found = [_history(s, by_setting[s]) for s in chosen]
+    return Training(tuple(found)) if found else None
+
+
+def _chosen(table: Table, there: Iterable[Setting]) -> list[Setting]:
+    level = {s: table.sign * float(np.mean(table.cells[s])) for s in there if s in table.cells}
+    members = [s for s in plane(table) if s in level] or sorted(level)
+    best: dict[float, Setting] = {}
+    for s in members:
+        if s.lr not in best or level[s] > level[best[s.lr]]:
+            best[s.lr] = s
+    # More lines than colours that can be told apart would show nothing.
+    kept = sorted(best.values(), key=lambda s: -level[s])[:6]
+    return sorted(kept)
+
+
+def _history(setting: Setting, records: Sequence[RunRecord]) -> History:
+    length = min(len(r.history) for r in records)
+    epochs = [[r.history[i] for r in records] for i in range(length)]
+    whole = [(i, group) for i, group in enumerate(epochs) if all(_complete(m.train_loss, m.test_acc) for m in group)]
+    accuracy = [[m.test_acc or 0.0 for m in group] for _, group in whole]
+    return History(
+        setting,
+        len(records),
+        tuple(group[0].epoch for _, group in whole),
+        tuple(float(np.mean([m.train_loss or 0.0 for m in group])) for _, group in whole),
+        tuple(float(np.mean(values)) for values in accuracy),
+        tuple(min(values) for values in accuracy),
+        tuple(max(values) for values in accuracy),
+    )
+
+
+def _complete(*values: float | None) -> bool:
+    return all(value is not None for value in values)

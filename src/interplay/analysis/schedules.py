@@ -1,0 +1,84 @@
+"""Across schedules: does λ* keep the sum of learning rates to a constant, or the window of epochs?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interplay.analysis.claims import Table
+from interplay.analysis.observations import Setting
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Root mean square distance of log λ* from each law, whose one constant is fitted, and how sure the order is."""
+
+    by_sum: float
+    by_window: float
+    share: float
+    """Share of the bootstrap draws of the optima in which the window does better."""
+    schedules: int
+
+    def words(self) -> str:
+        """One line."""
+        laws = f"λ* ∝ 1/S by a factor of {math.exp(self.by_sum):.2f}, from W = const by {math.exp(self.by_window):.2f}"
+        better = "the window W does better" if self.by_window < self.by_sum else "the window W does no better"
+        return f"over {self.schedules} schedules λ* is off {laws}: {better} ({100 * self.share:.0f} % of draws)"
+
+
+def compare(
+    table: Table,
+    members: Sequence[Setting],
+    sums: Mapping[Setting, float],
+    windows: Mapping[Setting, float],
+) -> Comparison | None:
+    """Both laws on the schedules that have an interior optimum; ``None`` with fewer than two, or without windows.
+
+    Both have one free constant and are judged in the same unit, log λ. The λ that keeps W to a constant is found by
+    interpolation between the runs of each schedule, whose W is known from their specifications.
+    """
+    groups: dict[str, list[Setting]] = {}
+    for s in members:
+        groups.setdefault(s.schedule, []).append(s)
+    best, draws, logs, paths = [], [], [], []
+    for group in groups.values():
+        one = group[0]
+        given = {"lr": one.lr, "momentum": one.momentum, "batch_size": one.batch_size, "schedule": one.schedule}
+        optimum = table.optimum("weight_decay", group, given, listed=False)
+        path = sorted((math.log(windows[s]), math.log(s.weight_decay)) for s in group if s in windows)
+        if optimum.estimate is None or len(path) < 2:
+            continue
+        best.append(math.log(optimum.estimate))
+        draws.append(optimum.draws)
+        logs.append(math.log(sums[one]))
+        paths.append(np.array(path))
+    if len(best) < 2:
+        return None
+    total = np.array(logs)
+    by_sum, by_window = _by_sum(np.array(best), total), _by_window(np.array(best), paths)
+    wins = []
+    for row in np.array(draws).T[:200] if table.noise is not None else []:
+        if np.isfinite(row).all():
+            wins.append(_by_window(row, paths) < _by_sum(row, total))
+    share = float(np.mean(wins)) if wins else float(by_window < by_sum)
+    return Comparison(by_sum, by_window, share, len(best))
+
+
+def _by_sum(best: Array, total: Array) -> float:
+    return float(np.std(best + total))
+
+
+def _by_window(best: Array, paths: Sequence[Array]) -> float:
+    """Least distance over the constant, tried on a fine grid of windows that all schedules reach."""
+    low, high = max(p[0, 0] for p in paths), min(p[-1, 0] for p in paths)
+    if low >= high:
+        return math.inf
+    trial = np.linspace(low, high, 400)
+    implied = np.array([np.interp(trial, p[:, 0], p[:, 1]) for p in paths])
+    return float(np.sqrt(((implied - best[:, None]) ** 2).mean(axis=0)).min())

@@ -1,0 +1,1 @@
+"""Flags of each command, as dataclasses; each calls the lab."""

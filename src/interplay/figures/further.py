@@ -1,0 +1,33 @@
+"""The figures beyond the documented three, under their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from interplay.analysis.claims import Table
+from interplay.analysis.collapse import collapse_picture
+from interplay.analysis.histories import training_picture
+from interplay.analysis.predict import Prediction
+from interplay.figures import agreement, collapse, training
+from interplay.figures.style import save
+from interplay.record import RunRecord
+
+NAMES = ("training_curves.png", "collapse.png", "predicted_vs_measured.png")
+
+
+def draw(table: Table, records: Iterable[RunRecord], prediction: Prediction | None, folder: Path) -> list[Path]:
+    """Write those that the runs allow into ``folder`` at 300 DPI; returns the files.
+
+    ``prediction`` is that of `predict.checked`, ``None`` where the optima are too few for one.
+    """
+    files = []
+    curves = training_picture(records, table)
+    if curves is not None:
+        files.append(save(training.draw(curves), folder / NAMES[0]))
+    fallen = collapse_picture(table)
+    if fallen is not None:
+        files.append(save(collapse.draw(fallen), folder / NAMES[1]))
+    if prediction is not None:
+        files.append(save(agreement.draw(prediction), folder / NAMES[2]))
+    return files

@@ -1,0 +1,30 @@
+"""Training curves of the best decay at each learning rate."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from interplay.analysis.histories import Training
+from interplay.figures.style import COLOURS, look
+
+
+def draw(picture: Training) -> Figure:
+    """Left: training loss, on a log axis where it falls far. Right: test accuracy; bands are ranges over seeds."""
+    with look():
+        figure = Figure(figsize=(9.6, 4.0))
+        left, right = figure.subplots(1, 2)
+        for history, colour in zip(picture.histories, COLOURS, strict=False):
+            s = history.setting
+            label = f"η {s.lr:g}, λ {s.weight_decay:g} ({history.runs} run{'s' if history.runs > 1 else ''})"
+            left.plot(history.epochs, history.train_loss, color=colour, label=label)
+            right.plot(history.epochs, history.test_acc, color=colour, label=label)
+            right.fill_between(history.epochs, history.low, history.high, color=colour, alpha=0.2, lw=0)
+        losses = [loss for history in picture.histories for loss in history.train_loss]
+        if min(losses) > 0 and max(losses) > 5 * min(losses):
+            left.set_yscale("log")
+        left.set(xlabel="epoch", ylabel="training loss (nats)", title="Best decay at each learning rate")
+        right.set(xlabel="epoch", ylabel="test accuracy (%)", title="Mean over seeds, band: their range")
+        for axis in (left, right):
+            axis.grid(alpha=0.25)
+        right.legend(loc="lower right", fontsize=8)
+    return figure

@@ -1,0 +1,43 @@
+"""The only composer: what the command line, the documented scripts and Python users call.
+
+Importing it is cheap; torch is imported by the call that needs it.
+"""
+
+from interplay.lab.clusters import cancel
+from interplay.lab.reading import analyze, extended, plot, predict
+from interplay.lab.reporting import report
+from interplay.lab.running import (
+    overview,
+    rebuild,
+    retry,
+    run,
+    run_studies,
+    run_study,
+    summary,
+    with_data,
+)
+from interplay.lab.standing import dry_run, forecast, show_status
+from interplay.settings import InterruptedRunError, RunFailedError, Settings
+
+__all__ = [
+    "InterruptedRunError",
+    "RunFailedError",
+    "Settings",
+    "analyze",
+    "cancel",
+    "dry_run",
+    "extended",
+    "forecast",
+    "overview",
+    "plot",
+    "predict",
+    "rebuild",
+    "report",
+    "retry",
+    "run",
+    "run_studies",
+    "run_study",
+    "show_status",
+    "summary",
+    "with_data",
+]

@@ -1,0 +1,93 @@
+"""What is read from runs: the analysis, its figures and its page, and the cells that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interplay.errors import SpecError
+from interplay.lab.running import in_store
+from interplay.settings import Settings
+from interplay.spec import RunSpec
+from interplay.study.study import Study
+
+if TYPE_CHECKING:
+    from interplay.analysis.analyze import Analysis
+    from interplay.analysis.predict import Prediction
+
+
+def analyze(inputs: Sequence[str | Path], metric: str = "final_test_acc") -> Analysis:
+    """Analyse output folders and tables together, as repeated batches; see `interplay.analysis`.
+
+    Raises:
+        InputError: an input cannot be understood; names file and line.
+    """
+    from interplay import inputs as reading
+    from interplay.analysis.analyze import analyze as engine
+
+    return engine(reading.read(inputs, metric))
+
+
+def predict(
+    inputs: Sequence[str | Path],
+    *,
+    batch_size: int,
+    epochs: int,
+    lr: float | None = None,
+    weight_decay: float | None = None,
+    momentum: float = 0.9,
+    metric: str = "final_test_acc",
+) -> Prediction:
+    """The best weight decay for ``lr``, or the best learning rate for ``weight_decay``, from what was measured.
+
+    Raises:
+        SpecError: both or neither of the two given, or a value out of range.
+        InputError: an input cannot be understood.
+        PredictionError: too few optima.
+    """
+    from interplay import inputs as reading
+    from interplay.analysis.analyze import tabulate
+    from interplay.analysis.predict import predict as engine
+    from interplay.analysis.rules import Of
+
+    if (lr is None) == (weight_decay is None):
+        raise SpecError("give either lr (to predict weight_decay) or weight_decay (to predict lr)")
+    of: Of = "weight_decay" if lr is not None else "lr"
+    known, value = ("lr", lr) if lr is not None else ("weight_decay", weight_decay)
+    if value is None or not value > 0:
+        raise SpecError(f"{known} must be greater than 0, not {value!r}")
+    # The limits of all other knobs are those of a run.
+    RunSpec(batch_size=batch_size, epochs=epochs, momentum=momentum)
+    table, _ = tabulate(reading.read(inputs, metric))
+    return engine(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
+
+
+def extended(study: Study, settings: Settings) -> Study:
+    """``study`` with the cells that would settle what its runs so far leave inconclusive; prints each of them."""
+    from interplay import analyze as engine
+
+    store = settings.store()
+    records = [record for spec in in_store(study, settings) if (record := store.record(spec.run_id)) is not None]
+    if not records:
+        print(f"{study.name}: nothing has run yet, so nothing is known to extend it by")
+        return study
+    claims = [claim for claim in engine(records).claims if claim.needed and claim.id in study.claims]
+    for claim in claims:
+        print(f"{claim.id}: {claim.reason}; adding {len(claim.needed)} cells")
+    return study.enlarged(cell for claim in claims for cell in claim.needed)
+
+
+def plot(
+    inputs: Sequence[str | Path],
+    output_dir: Path,
+    experiments: Sequence[int] = (1, 2, 3),
+    metric: str = "final_test_acc",
+) -> dict[int, Path]:
+    """Draw the documented figures that ``inputs`` have the grids for; returns the files by number of experiment."""
+    from interplay import inputs as reading
+    from interplay.analysis.analyze import tabulate
+    from interplay.figures.documented import draw
+
+    table, _ = tabulate(reading.read(inputs, metric))
+    return draw(table, output_dir, experiments)

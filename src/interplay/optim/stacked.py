@@ -1,0 +1,65 @@
+"""The optimiser of a stack of networks: the equations of `sgd.SGD` and `adam.Adam` with a number for each network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from interplay.optim.adam import Adam
+from interplay.optim.hyperparameters import shaped
+from interplay.optim.sgd import DECAYS, SGD, decay_groups
+from interplay.spec import RunSpec
+
+
+class StackedSGD(SGD):
+    """`SGD` without dampening in fewer passes over memory, which is what the update of many small networks costs.
+
+        coupled     v ← μ v + λ w + g,   w ← w - η v
+        decoupled   v ← μ v + g,         w ← w - η (v + λ w)
+        stable      v ← μ v + g,         w ← w - η (v + λ/(1-μ) w)
+
+    With Nesterov momentum μ v + g (and λ w, if coupled) takes the place of v in the second equation. The sums are those
+    of `SGD` in another order, so the two agree up to rounding.
+    """
+
+    def _update(self, w: Tensor, g: Tensor, group: dict[str, Any]) -> None:
+        lr, mu, decay = (shaped(group[name], w) for name in ("lr", "momentum", "weight_decay"))
+        state = self.state[w]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(w)
+        v = state["momentum_buffer"]
+        v.mul_(mu)
+        if group["decay"] == "coupled":
+            v.addcmul_(w, decay)
+        v.add_(g)
+        direction = v
+        if group["nesterov"]:
+            direction = torch.addcmul(g, v, mu)
+            if group["decay"] == "coupled":
+                direction.addcmul_(w, decay)
+        if group["decay"] == "decoupled":
+            direction = torch.addcmul(direction, w, decay)
+        elif group["decay"] == "stable":
+            direction = torch.addcmul(direction, w, decay / (1 - mu))
+        w.addcmul_(direction, lr, value=-1)
+
+
+def build_stack(specs: Sequence[RunSpec], model: nn.Module) -> Optimizer:
+    """The optimiser of a stack of networks, one of ``specs`` each, with hyperparameters of shape [K].
+
+    ``specs`` agree in everything but learning rate, weight decay, momentum and seed, and have no dampening; ``model``
+    has K as the first axis of every parameter.
+    """
+    spec = specs[0]
+    groups = decay_groups(spec, model, stacked=True)
+    lr = torch.tensor([each.lr for each in specs])
+    momentum = torch.tensor([each.momentum for each in specs])
+    decay = torch.tensor([each.weight_decay for each in specs])
+    if spec.optimizer in ("adam", "adamw"):
+        kind: Literal["coupled", "decoupled"] = "coupled" if spec.optimizer == "adam" else "decoupled"
+        return Adam(groups, lr, momentum, spec.beta2, spec.eps, decay, decay=kind)
+    return StackedSGD(groups, lr, momentum, 0.0, decay, nesterov=spec.nesterov, decay=DECAYS[spec.optimizer])

@@ -1,0 +1,79 @@
+"""Which runs may be trained as one stack, and how many fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from interplay.models.build import build
+from interplay.spec import RunSpec
+
+OWN = ("lr", "weight_decay", "momentum", "seed")
+"""Knobs that each network of a stack has for itself."""
+
+_NOT_STACKED = ("hyper_resnet",)
+
+
+def stackable(spec: RunSpec) -> bool:
+    """Whether a run can be one of a stack.
+
+    Not where weights are generated; and not with dampening: it spares the first step alone, so that runs that are at
+    different steps would need different equations.
+    """
+    return spec.model not in _NOT_STACKED and spec.dampening == 0
+
+
+@lru_cache(maxsize=100_000)
+def stack_key(spec: RunSpec) -> str | None:
+    """What runs of one stack have in common: everything but `OWN`; ``None`` for a run that goes alone."""
+    if not stackable(spec):
+        return None
+    return json.dumps({name: value for name, value in spec.to_dict().items() if name not in OWN}, sort_keys=True)
+
+
+def stacks(specs: Iterable[RunSpec], largest: int) -> list[list[RunSpec]]:
+    """``specs`` in stacks of at most ``largest``, in the order in which their first run comes.
+
+    Stacks of one kind differ by one run at most, so that none is left to train few networks at the price of many.
+    """
+    kinds: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        kinds.setdefault(stack_key(spec) or spec.run_id, []).append(spec)
+    found = []
+    for members in kinds.values():
+        count = -(-len(members) // max(1, largest))
+        bounds = [round(part * len(members) / count) for part in range(count + 1)]
+        found += [members[start:end] for start, end in pairwise(bounds)]
+    return found
+
+
+@torch.no_grad()
+def bytes_per_network(spec: RunSpec, shape: tuple[int, int, int], classes: int) -> int:
+    """Memory that one more network of a stack takes while it trains, without what libraries take besides.
+
+    Weights, gradient and two optimiser states in float32, and of every activation the output of each layer, once
+    forward, once as gradient and once for what is between layers (ReLU, sums), in float32.
+    """
+    network = build(spec, shape, classes).eval()
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    outputs = 0
+
+    def count(module: nn.Module, inputs: object, output: Tensor) -> None:
+        nonlocal outputs
+        outputs += output.numel()
+
+    for module in network.modules():
+        if next(module.children(), None) is None:
+            module.register_forward_hook(count)
+    network(torch.zeros(1, *shape))
+    return 4 * (4 * weights + 3 * outputs * spec.batch_size)
+
+
+def fitting(spec: RunSpec, shape: tuple[int, int, int], classes: int, free: int) -> int:
+    """How many networks of a stack fit into half of ``free`` bytes, at least one."""
+    return max(1, free // 2 // bytes_per_network(spec, shape, classes))

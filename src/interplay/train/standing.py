@@ -1,0 +1,78 @@
+"""Where a run stands at the end of an epoch: what its checkpoints hold, whichever way it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from interplay.record import EpochMetrics
+from interplay.spec import RunSpec
+
+
+def snapshot(
+    spec: RunSpec,
+    history: Sequence[EpochMetrics],
+    *,
+    model_state: Mapping[str, Tensor],
+    optimizer: Optimizer,
+    first_loss: float | None,
+    seconds: float,
+    environment: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything that the rest of the run depends on, and the metrics so far.
+
+    Args:
+        spec: what is computed.
+        history: its epochs so far, at least one.
+        model_state: weights and buffers under the names of `models.build`.
+        optimizer: the optimiser of `optim.sgd.build`, or one with its state and groups.
+        first_loss: what the divergence rule keeps.
+        seconds: wall time spent so far.
+        environment: of this sitting.
+    """
+    last, best = history[-1], best_epoch(history)
+    return {
+        "run_id": spec.run_id,
+        "spec": spec.to_dict(),
+        "epoch": last.epoch,
+        "model_state_dict": model_state,
+        "optimizer_state_dict": optimizer.state_dict(),
+        "scheduler_state_dict": scheduler_state(spec, last.epoch, optimizer),
+        "metrics": {
+            "epoch": last.epoch,
+            "final_test_acc": last.test_acc,
+            "final_test_loss": last.test_loss,
+            "final_train_loss": last.train_loss,
+            "best_test_acc": best.test_acc if best else None,
+            "best_epoch": best.epoch if best else None,
+        },
+        "history": [m.to_dict() for m in history],
+        "first_batch_loss": first_loss,
+        "seconds": seconds,
+        "environment": environment,
+    }
+
+
+def sittings(earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The environments of all sittings before this one, from that of the last."""
+    last = dict(earlier)
+    return [*last.pop("earlier_sittings", []), last]
+
+
+def best_epoch(history: Sequence[EpochMetrics]) -> EpochMetrics | None:
+    """The epoch with the highest test accuracy, the first of equals; ``None`` if none was measured."""
+    return max((m for m in history if m.test_acc is not None), key=lambda m: m.test_acc or 0.0, default=None)
+
+
+def scheduler_state(spec: RunSpec, epoch: int, optimizer: Optimizer) -> dict[str, Any]:
+    """Where the schedule stands, under the names that ``torch.optim.lr_scheduler`` gives its state."""
+    return {
+        "schedule": spec.schedule,
+        "T_max": spec.epochs,
+        "last_epoch": epoch,
+        "base_lrs": [spec.lr for _ in optimizer.param_groups],
+        "_last_lr": [float(group["lr"]) for group in optimizer.param_groups],
+    }

@@ -1,0 +1,212 @@
+"""Joint fits, the comparison of schedules, and collapse, on simulated studies whose law is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from interplay.analysis.analyze import analyze, tabulate
+from interplay.analysis.claims import Table
+from interplay.analysis.collapse import collapse_picture
+from interplay.analysis.known import NoisyQuadratic
+from interplay.analysis.laws import joint_fit, measured
+from interplay.analysis.observations import Observations, Setting, from_records
+from interplay.analysis.theories import along, theories
+from interplay.analysis.verify import study
+from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.spec import RunSpec
+from interplay.train.collapse import collapse_variables
+
+DECAYS = tuple(1e-5 * 2**i for i in range(12))
+
+
+def law(lr: float, batch: float, epochs: float, momentum: float) -> Callable[[Setting], float]:
+    """A risk whose least decay is a power of each axis, a parabola about it in log λ."""
+
+    def risk(s: Setting) -> float:
+        best = (
+            5e-4
+            * (s.lr / 0.1) ** lr
+            * (s.batch_size / 128) ** batch
+            * (s.epochs / 100) ** epochs
+            * ((1 - s.momentum) / 0.1) ** momentum
+        )
+        return 1 + 0.05 * math.log(s.weight_decay / best) ** 2
+
+    return risk
+
+
+def simulated(settings: Sequence[Setting], risk: Callable[[Setting], float], seed: int = 0) -> Table:
+    observations = study(list(dict.fromkeys(settings)), risk, np.random.default_rng(seed), 0.003)
+    return tabulate([observations])[0]
+
+
+def all_axes() -> list[Setting]:
+    """Each axis varied by itself, and each pair of neighbours once."""
+    places = [(0.1, 0.9, 128, 100)]
+    places += [(lr, 0.9, 128, 100) for lr in (0.05, 0.2)] + [(0.1, 0.9, b, 100) for b in (64, 256)]
+    places += [(0.1, 0.9, 128, e) for e in (50, 200)] + [(0.1, mu, 128, 100) for mu in (0.8, 0.95)]
+    return [Setting(lr, wd, mu, b, e) for (lr, mu, b, e), wd in itertools.product(places, DECAYS)]
+
+
+@pytest.mark.parametrize("theory", theories(coupled=True), ids=lambda t: t.name)
+def test_the_theory_that_holds_is_inside_and_those_far_from_it_are_outside(theory: object) -> None:
+    exponents = dict(theory.exponents)  # type: ignore[attr-defined]
+    truth = [exponents[name] or 0.0 for name in ("lr", "batch_size", "epochs", "1-momentum")]
+    joint = joint_fit(simulated(all_axes(), law(*truth)))
+    assert joint is not None
+    assert joint.axes == ("lr", "batch_size", "epochs", "1-momentum")
+    assert theory.name in joint.inside  # type: ignore[attr-defined]
+    assert "noisy quadratic" in joint.outside or exponents["lr"] == 1
+    for name, value in zip(joint.axes, truth, strict=True):
+        estimate, (low, high) = joint.exponents[name]
+        assert estimate == pytest.approx(value, abs=0.12)
+        assert low - 0.1 < value < high + 0.1
+
+
+def test_every_theory_but_rotation_is_refused_by_a_law_of_no_theory() -> None:
+    joint = joint_fit(simulated(all_axes(), law(-0.4, 0.4, 0.5, 0.5)))
+    assert joint is not None
+    assert joint.inside == ()
+
+
+def test_axes_varied_together_are_told_apart_no_further_than_they_were_varied() -> None:
+    settings = [Setting(0.1 * b / 128, wd, 0.9, b) for b, wd in itertools.product((64, 128, 256, 512), DECAYS)]
+    joint = joint_fit(simulated(settings, law(-1, 1, 0, 1)))
+    assert joint is not None
+    assert joint.axes == ("lr", "batch_size")
+    assert joint.exponents == {}
+    # η ∝ B: both theories say that λ* stays where it is, and this study cannot tell them apart.
+    assert {"EMA timescale in epochs", "horizon C/S", "converged ridge"} <= set(joint.inside)
+    assert {"constant rotation", "Loshchilov-Hutter"} <= set(joint.outside)
+
+
+def test_the_exponents_of_theories_add_up_along_a_rule() -> None:
+    found = along({"lr": 1, "batch_size": 1})
+    assert found["EMA timescale in epochs"] == 0
+    assert found["constant rotation"] == -1
+    assert found["noisy quadratic"] == 0
+    assert "constant rotation" not in along({"1-momentum": 1})
+    assert along({"1-momentum": 1}, coupled=False)["EMA timescale in epochs"] == 0
+
+
+def test_the_noisy_quadratic_is_recognised_among_the_theories() -> None:
+    problem = NoisyQuadratic(s2=4.0)  # well in the region of small η, where the exponents are exact
+    places = [(lr, 0.9, 128) for lr in (0.02, 0.04, 0.08)] + [(0.04, mu, 128) for mu in (0.8, 0.95)]
+    places += [(0.04, 0.9, b) for b in (64, 256)]
+    decays = [2e-4 * 2**i for i in range(11)]
+    settings = [Setting(lr, wd, mu, b) for (lr, mu, b), wd in itertools.product(places, decays)]
+    observations = study(
+        settings,
+        lambda s: problem.risk(s.lr, s.weight_decay, s.batch_size, s.momentum),
+        np.random.default_rng(1),
+        0.0002,
+    )
+    joint = joint_fit(tabulate([observations])[0])
+    assert joint is not None
+    assert joint.inside == ("noisy quadratic",)
+
+
+def test_without_repetitions_there_is_no_joint_fit() -> None:
+    table = simulated(all_axes(), law(-1, 1, 0, 1))
+    once = Observations(table.metric, tuple(run for run in table.runs if run.repetition == "0"))
+    assert joint_fit(tabulate([once])[0]) is None
+    assert analyze([once]).to_dict()["joint"] is None
+
+
+# -- schedules --------------------------------------------------------------------------------------------------------
+
+
+def scheduled(kept: str) -> Table:
+    """Four schedules whose best decay keeps ``kept`` (a collapse variable) to one value."""
+    target = {"e_folds": 4.0, "window_epochs": 12.0}[kept]
+    rng = np.random.default_rng(3)
+    records = []
+    for schedule in ("cosine", "linear", "constant", "step"):
+        specs = [
+            RunSpec(
+                dataset="digits", model="mlp", schedule=schedule, lr=0.1, weight_decay=wd, epochs=40, precision="fp32"
+            )
+            for wd in [2e-4 * 2**i for i in range(12)]
+        ]
+        variables = [collapse_variables(spec, 8) for spec in specs]
+        logs = np.log([spec.weight_decay for spec in specs])
+        values = np.log([v[kept] for v in variables])
+        order = np.argsort(values)
+        best = float(np.interp(math.log(target), values[order], logs[order]))
+        for spec, found in zip(specs, variables, strict=True):
+            for seed in range(3):
+                accuracy = 90 - 0.8 * (math.log(spec.weight_decay) - best) ** 2 + 0.02 * rng.standard_normal()
+                last = EpochMetrics(40, 0.01, 0.1, 99.0, 0.5, accuracy)
+                records.append(RunRecord(spec.replace(seed=seed), Status.FINISHED, (last,), collapse=found))
+    return tabulate([from_records(records)])[0]
+
+
+@pytest.mark.parametrize(("kept", "window_wins"), [("window_epochs", True), ("e_folds", False)])
+def test_sum_of_rates_and_window_are_told_apart_across_schedules(kept: str, window_wins: bool) -> None:
+    table = scheduled(kept)
+    claims = {c.id: c for c in analyze([Observations(table.metric, table.runs)]).claims}
+    claim = claims["schedule.sum_of_rates"]
+    assert claim.verdict == ("refuted" if window_wins else "supported")
+    assert ("W does better" in claim.reason) is window_wins
+    assert "over 4 schedules" in claim.reason
+
+
+# -- collapse ---------------------------------------------------------------------------------------------------------
+
+
+def test_optima_fall_together_on_the_variable_that_holds() -> None:
+    settings = [
+        Setting(lr, wd, 0.9, b)
+        for (lr, b), wd in itertools.product([(0.05, 64), (0.1, 128), (0.2, 128), (0.1, 256)], DECAYS)
+    ]
+    table = simulated(settings, law(-1, 1, 0, 1))
+    steps = {s: float(s.epochs * math.ceil(50_000 / s.batch_size)) for s in settings}
+    runs = [
+        dataclasses.replace(
+            run,
+            steps=steps[run.setting],
+            sum_of_rates=run.setting.lr * steps[run.setting] * 101 / 200,
+            gain=1 - run.setting.momentum,
+        )
+        for run in table.runs
+    ]
+    picture = collapse_picture(tabulate([Observations(table.metric, tuple(runs))])[0])
+    assert picture is not None
+    spread = {fall.variable: fall.spread for fall in picture.falls}
+    scatter = {fall.variable: fall.scatter for fall in picture.falls}
+    assert spread["tau_epochs"] == pytest.approx(1.0, abs=0.1)
+    assert spread["e_folds"] == pytest.approx(spread["tau_epochs"], rel=0.01)
+    assert (spread["weight_decay"] or 0) > 1.4
+    assert (scatter["tau_epochs"] or 9) < 1.5 < (scatter["weight_decay"] or 0)
+
+
+def test_what_is_measured_together_shares_everything_else() -> None:
+    settings = [
+        *(Setting(0.1, wd, 0.9, 128) for wd in DECAYS),
+        *(Setting(0.1, wd, 0.9, 128, rest="nesterov=True") for wd in DECAYS),
+        *(Setting(0.2, wd, 0.9, 128) for wd in DECAYS[:2]),
+    ]
+    found = measured(simulated(settings, law(-1, 1, 0, 1)))
+    assert {key: len(each) for key, each in found.items()} == {("cosine", ""): 1, ("cosine", "nesterov=True"): 1}
+
+
+def test_runs_that_differ_in_any_knob_are_never_repetitions_of_each_other() -> None:
+    base = RunSpec(dataset="digits", model="mlp", epochs=1)
+    others = [
+        base.replace(nesterov=True),
+        base.replace(augment="flip"),
+        base.replace(decay_on="weights"),
+        base.replace(warmup_epochs=0, schedule_every="step"),
+        base.replace(val_split=10),
+        base.replace(precision="fp32"),
+    ]
+    last = EpochMetrics(1, 0.01, 0.1, 99.0, 0.5, 80.0)
+    records = [RunRecord(spec, Status.FINISHED, (last,)) for spec in (base, base.replace(seed=1), *others)]
+    cells = from_records(records).cells()
+    assert sorted(len(values) for values in cells.values()) == [1, 1, 1, 1, 1, 1, 2]

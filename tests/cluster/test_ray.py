@@ -1,0 +1,94 @@
+"""Accidents that only a Ray cluster knows. However it goes, each configuration ends with one row."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
+
+from test_executors import Harness
+
+from interplay.cli import main
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+
+@pytest.fixture
+def study(two_nodes: Any, tmp_path: Path) -> Iterator[Harness]:
+    found = Harness("ray", tmp_path)
+    found.words = ["--address", two_nodes.address]
+    yield found
+    for process in found.started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def test_a_node_that_vanishes_costs_only_its_unfinished_runs(study: Harness, two_nodes: Any, pace: float) -> None:
+    study.write(runs=5, epochs=round(5 / pace))
+    process = study.start("--checkpoint_seconds", "0.5")
+    deadline = time.monotonic() + 90
+    while not list(study.output.glob("runs/*/record.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    finished = {path: path.stat().st_mtime_ns for path in study.output.glob("runs/*/record.json")}
+    study.in_progress(3)
+    two_nodes.tell("remove")
+    out = study.finish(process)
+    two_nodes.tell("add")
+    assert process.returncode == 0, out
+    assert "the node of worker ray" in out, out
+    assert "goes on elsewhere" in out
+    study.check()
+    assert finished
+    assert finished.items() <= {path: path.stat().st_mtime_ns for path in finished}.items()
+
+
+def test_a_study_starts_and_ends_a_cluster_of_its_own(study: Harness) -> None:
+    study.words = []
+    study.write(runs=3, epochs=10)
+    code, out = study.run()
+    assert code == 0, out
+    study.check()
+    left = [p.pid for p in psutil.process_iter(["cmdline"]) if str(study.output) in " ".join(p.info["cmdline"] or [])]
+    assert left == []
+
+
+def test_a_cluster_that_has_no_gpu_or_is_not_there_says_so(study: Harness) -> None:
+    study.write(runs=1, epochs=1)
+    code, out = study.run("--gpus", "all")
+    assert code == 2, out
+    assert "--gpus all: the Ray cluster has no GPU" in out
+    assert "Traceback" not in out
+
+
+def test_ray_chooses_among_its_gpus_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--executor", "ray", "--gpus", "0,1", "--output_dir", str(tmp_path / "o")]
+    assert main(["study", "lr-ordering", *words]) == 2
+    assert "say --gpus all" in capsys.readouterr().err
+
+
+def test_a_killed_worker_counts_against_its_run_and_a_node_does_not(study: Harness, pace: float) -> None:
+    study.write(runs=1, epochs=round(8 / pace))
+    process = study.start("--checkpoint_seconds", "0.3")
+    for _ in range(2):
+        study.in_progress()
+        before = {p.pid for p in study.owners()}
+        study.owners()[0].kill()
+        deadline = time.monotonic() + 60
+        while not {p.pid for p in study.owners()} - before and time.monotonic() < deadline:
+            time.sleep(0.1)
+    out = study.finish(process)
+    assert process.returncode == 0, out
+    assert out.count("is tried again") == 2
+    study.check()
+    (path,) = study.output.glob("runs/*/history.jsonl")
+    epochs = [json.loads(line)["epoch"] for line in path.read_text().splitlines()]
+    assert epochs == list(range(1, len(epochs) + 1))

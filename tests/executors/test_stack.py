@@ -1,0 +1,186 @@
+"""One attempt at several runs: claims, commits and accidents, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interplay.executors import stack as module
+from interplay.executors.stack import attempt_stack
+from interplay.executors.worker import End, Hooks, Job, Outcome, attempt
+from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.spec import RunSpec
+from interplay.store.claims import Claims, Lease
+from interplay.store.store import Store
+
+BASE = RunSpec(dataset="digits", model="mlp", precision="fp32", epochs=4, label_noise=0.2)
+SPECS = [BASE.replace(lr=0.02 * (i + 1), seed=i) for i in range(3)]
+
+
+class Bench:
+    """A store, a job, and what was told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder)
+        self.job = Job(data_dir="/nonexistent", output_dir=str(folder))
+        self.told: dict[RunSpec, Outcome] = {}
+
+    def claims(self, worker: str = "this") -> Claims:
+        return Claims(self.store.runs, worker, Lease(beat=0.02, lapse=60))
+
+    def attempt(self, specs: list[RunSpec], hooks: Hooks | None = None, **facts: Any) -> dict[RunSpec, Outcome]:
+        self.told = {}
+
+        def tell(spec: RunSpec, outcome: Outcome) -> None:
+            assert spec not in self.told, "an outcome is told once"
+            self.told[spec] = outcome
+
+        attempt_stack(specs, self.store, self.claims(), self.job, hooks or Hooks(), tell, facts)
+        assert not list(self.store.runs.glob("*/claim.json"))
+        return self.told
+
+    def ends(self) -> list[End]:
+        return [self.told[spec].end for spec in SPECS]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def losses(record: RunRecord | None) -> list[float | None]:
+    assert record is not None
+    return [m.test_loss for m in record.history]
+
+
+def test_every_run_of_a_stack_is_committed_with_its_own_record_and_row(bench: Bench) -> None:
+    bench.attempt(SPECS, probe={"alone": 1.0})
+    assert bench.ends() == [End.COMMITTED] * 3
+    for spec in SPECS:
+        record = bench.store.record(spec.run_id)
+        assert record is not None
+        assert record.status is Status.FINISHED
+        assert {"path": "fused", "stack": 3, "probe": {"alone": 1.0}}.items() <= record.environment.items()
+        lines = (bench.store.folder(spec.run_id) / "history.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
+        assert not (bench.store.folder(spec.run_id) / "last.pt").exists()
+    assert len(bench.store.results.read_text().splitlines()) == 4
+    assert set(bench.attempt(SPECS).values()) == {Outcome(End.DONE)}
+
+
+def test_runs_that_are_done_or_taken_leave_the_rest_to_the_stack(bench: Bench) -> None:
+    bench.attempt(SPECS[:1])
+    bench.store.open(SPECS[1])
+    other = bench.claims("another").take(SPECS[1].run_id)
+    assert other is not None
+    told: dict[RunSpec, End] = {}
+    attempt_stack(
+        SPECS, bench.store, bench.claims(), bench.job, Hooks(), lambda spec, outcome: told.update({spec: outcome.end})
+    )
+    assert told == {SPECS[0]: End.DONE, SPECS[1]: End.TAKEN, SPECS[2]: End.COMMITTED}
+    assert (bench.store.folder(SPECS[1].run_id) / "claim.json").exists()
+
+
+def test_a_run_taken_over_leaves_and_the_others_go_on(bench: Bench) -> None:
+    def on_epoch(spec: RunSpec, metrics: EpochMetrics) -> None:
+        if spec == SPECS[0] and metrics.epoch == 2:
+            claim = bench.store.folder(SPECS[1].run_id) / "claim.json"
+            owner = json.loads(claim.read_text())
+            claim.write_text(json.dumps({**owner, "attempt": "theirs", "worker": "another"}))
+
+    told: list[tuple[RunSpec, End]] = []
+    attempt_stack(
+        SPECS,
+        bench.store,
+        bench.claims(),
+        bench.job,
+        Hooks(on_epoch=on_epoch),
+        lambda spec, outcome: told.append((spec, outcome.end)),
+    )
+    assert told == [(SPECS[1], End.TAKEN), (SPECS[0], End.COMMITTED), (SPECS[2], End.COMMITTED)]
+    assert not bench.store.is_done(SPECS[1].run_id)
+    assert [m.epoch for m in bench.store.history(SPECS[1].run_id)] == [1]
+    assert json.loads((bench.store.folder(SPECS[1].run_id) / "claim.json").read_text())["attempt"] == "theirs"
+
+
+@pytest.mark.parametrize("then", ["alone", "stack", "other stack"])
+def test_a_stack_asked_to_stop_leaves_checkpoints_that_either_path_takes_up(bench: Bench, then: str) -> None:
+    bench.attempt(SPECS, Hooks(on_epoch=lambda spec, metrics: metrics.epoch == 2))
+    assert bench.ends() == [End.INTERRUPTED] * 3
+    assert all((bench.store.folder(spec.run_id) / "last.pt").exists() for spec in SPECS)
+    if then == "alone":
+        for spec in SPECS:
+            assert attempt(spec, bench.store, bench.claims(), bench.job).end is End.COMMITTED
+    else:
+        for part in ([SPECS], [SPECS[2:], SPECS[:2]])[then == "other stack"]:
+            bench.attempt(part)
+    fresh = Bench(bench.store.root / "fresh")
+    fresh.attempt(SPECS)
+    for spec in SPECS:
+        record = bench.store.record(spec.run_id)
+        assert losses(record) == pytest.approx(losses(fresh.store.record(spec.run_id)), rel=1e-4)
+        assert [m.epoch for m in bench.store.history(spec.run_id)] == [1, 2, 3, 4]
+
+
+def test_a_diverged_run_is_committed_while_the_others_train(bench: Bench) -> None:
+    wild = BASE.replace(lr=1e9, seed=5)
+    order: list[str] = []
+
+    def tell(spec: RunSpec, outcome: Outcome) -> None:
+        order.append(spec.run_id)
+        if spec == wild:
+            assert bench.store.is_done(wild.run_id)
+
+    attempt_stack([*SPECS, wild], bench.store, bench.claims(), bench.job, Hooks(), tell)
+    assert order[0] == wild.run_id
+    record = bench.store.record(wild.run_id)
+    assert record is not None
+    assert record.status is Status.DIVERGED
+    assert len(list(bench.store.records())) == 4
+
+
+def test_an_error_is_blamed_on_no_run_of_several_but_on_a_run_by_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **words: Any) -> None:
+        raise ValueError("Expected more than 1 value per channel")
+
+    monkeypatch.setattr(module, "train_stack", broken)
+    bench.attempt(SPECS)
+    assert bench.ends() == [End.APART] * 3
+    assert not list(bench.store.records())
+    assert bench.attempt(SPECS[:1])[SPECS[0]].end is End.FAILED
+    record = bench.store.record(SPECS[0].run_id)
+    assert record is not None
+    assert record.status is Status.FAILED
+    assert "broken" in (record.traceback or "")
+    assert record.environment["path"] == "fused"
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (RuntimeError("CUDA error: an illegal memory access"), End.DEVICE),
+        (RuntimeError("CUDA out of memory"), End.OUT_OF_MEMORY),
+        (OSError(28, "No space left on device"), End.UNABLE),
+    ],
+)
+def test_accidents_of_the_machine_are_told_of_every_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, end: End
+) -> None:
+    def broken(*args: Any, **words: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "train_stack", broken)
+    bench.attempt(SPECS)
+    assert bench.ends() == [end] * 3
+    assert not list(bench.store.records())
+
+
+def test_absent_data_are_no_fault_of_the_runs(bench: Bench) -> None:
+    specs = [spec.replace(dataset="cifar10") for spec in SPECS]
+    bench.attempt(specs)
+    assert {outcome.end for outcome in bench.told.values()} == {End.UNABLE}

@@ -1,0 +1,241 @@
+"""The page in a headless Chromium: it renders, asks nobody for anything, and answers to mouse and keyboard."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interplay import lab
+from interplay.record import RunRecord
+from interplay.store.store import Store
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("chromium is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+class Tab:
+    """One tab with the page; ``trouble`` collects what must not happen: errors and requests."""
+
+    def __init__(self, browser: Any, path: Path, width: int = 1280, height: int = 900) -> None:
+        self.page = browser.new_page(viewport={"width": width, "height": height})
+        self.trouble: list[str] = []
+        self.page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
+        self.page.on("console", self._console)
+        own = path.resolve().as_uri()
+
+        def route(request: Any) -> None:
+            if request.request.url == own:
+                request.continue_()
+            else:
+                self.trouble.append(f"request: {request.request.url}")
+                request.abort()
+
+        self.page.route("**/*", route)
+        self.page.goto(own)
+        self.page.wait_for_selector("#runs tbody tr, #all-runs .empty")
+
+    def _console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.trouble.append(f"console {message.type}: {message.text}")
+
+    def column(self, label: str) -> list[str]:
+        """The cells of a column of the table of runs, as they stand."""
+        return list(
+            self.page.evaluate(
+                """label => {
+                    const heads = [...document.querySelectorAll("#runs th button")];
+                    const index = heads.findIndex(h => h.firstChild.textContent === label);
+                    return [...document.querySelectorAll("#runs tbody tr")].map(r => r.cells[index].textContent);
+                }""",
+                label,
+            )
+        )
+
+    def head(self, label: str) -> Any:
+        return self.page.locator("#runs th button", has_text=label).first
+
+
+@pytest.fixture
+def tab(browser: Any, page: Path) -> Iterator[Tab]:
+    found = Tab(browser, page)
+    yield found
+    assert found.trouble == []
+    found.page.close()
+
+
+def hover(tab: Tab, column: int, row: int, columns: int = 4, rows: int = 5) -> str:
+    """Move to the centre of a cell of the heatmap; returns what plotly shows."""
+    tab.page.locator("#chart-heatmap").scroll_into_view_if_needed()
+    box = tab.page.locator("#chart-heatmap .nsewdrag").first.bounding_box()
+    x = box["x"] + box["width"] * (column + 0.5) / columns
+    y = box["y"] + box["height"] * (1 - (row + 0.5) / rows)
+    tab.page.mouse.move(x - 3, y - 3)
+    tab.page.mouse.move(x, y, steps=3)
+    tab.page.wait_for_selector("#chart-heatmap .hoverlayer .hovertext")
+    return str(tab.page.locator("#chart-heatmap .hoverlayer").text_content())
+
+
+def test_every_figure_is_drawn(tab: Tab, evil: str) -> None:
+    for name in ("ordering", "heatmap", "scaling", "scaling-curves"):
+        assert tab.page.locator(f"#chart-{name} .main-svg").count() >= 1
+    assert tab.page.locator("#chart-heatmap .heatmaplayer image").count() == 1
+    assert evil in str(tab.page.locator("#missing").text_content())  # as words
+    assert tab.page.evaluate("window.pwned") is None
+
+
+def test_no_button_hands_a_figure_to_a_server(tab: Tab) -> None:
+    titles = tab.page.eval_on_selector_all(".modebar-btn", "buttons => buttons.map(b => b.dataset.title)")
+    assert "Download plot as a PNG" in titles
+    assert not [title for title in titles if any(word in title for word in ("Share", "Cloud", "Studio", "Produced"))]
+
+
+def test_a_cell_of_the_heatmap_tells_its_numbers(tab: Tab) -> None:
+    words = hover(tab, 2, 2)
+    assert "η = 0.1, λ = 0.001" in words
+    assert "ηλ = 0.0001" in words
+    assert "mean 78.0" in words
+    assert "3 runs" in words
+    assert "diverged" in hover(tab, 3, 4)
+    assert "not run" in hover(tab, 0, 0)
+
+
+def test_a_column_is_sorted_by_its_numbers_and_what_is_missing_comes_last(tab: Tab) -> None:
+    tab.head("lr η").click()
+    rates = [float(text) for text in tab.column("lr η")]
+    assert rates == sorted(rates)
+    assert len(set(rates)) >= 5
+    tab.head("test acc %").focus()
+    for direction, reverse in (("ascending", False), ("descending", True)):
+        tab.page.keyboard.press("Enter")
+        assert tab.page.locator("#runs th[aria-sort]").get_attribute("aria-sort") == direction
+        cells = tab.column("test acc %")
+        there = [text for text in cells if text]
+        assert cells == there + [""] * (len(cells) - len(there))
+        assert 0 < len(there) < len(cells)
+        numbers = [float(text) for text in there]
+        assert numbers == sorted(numbers, reverse=reverse)
+
+
+def test_rows_are_filtered_by_text_and_by_choice(tab: Tab) -> None:
+    everything = len(tab.column("run"))
+    tab.page.select_option("#method", "SGD+WD")
+    assert set(tab.column("method")) == {"SGD+WD"}
+    tab.page.fill("#filter", "0.05")
+    rows = tab.column("lr η")
+    assert 0 < len(rows) < everything
+    assert f"{len(rows)} of {everything} runs" in str(tab.page.locator("#count").text_content())
+    tab.page.fill("#filter", "")
+    tab.page.select_option("#method", "")
+    tab.page.select_option("#status", "diverged")
+    assert tab.column("test acc %") == ["", "", ""]
+
+
+def test_a_chosen_run_shows_its_curves_and_its_specification(tab: Tab) -> None:
+    tab.page.locator("#runs tbody tr").nth(5).click()
+    name = tab.column("run")[5]
+    assert tab.page.locator("#chosen h3").text_content() == f"Run {name}"
+    for ending in ("loss", "acc"):
+        drawn = tab.page.evaluate(f"document.getElementById('curve-{ending}').data.map(t => [t.name, t.x.length])")
+        assert drawn == [["training", 3], ["test", 3]]
+        assert tab.page.locator(f"#curve-{ending} .scatterlayer .trace").count() == 2
+    words = str(tab.page.locator("#chosen").text_content())
+    for expected in ("weight decay", "sum of rates", "a processor", "digits"):
+        assert expected in words
+    # A hostile message is shown as it was written.
+    tab.page.select_option("#status", "failed")
+    tab.page.locator("#runs td button").first.click()
+    assert "</script><script>" in str(tab.page.locator("#chosen .note").text_content())
+    assert tab.page.evaluate("window.pwned") is None
+
+
+def test_a_click_on_a_cell_leads_to_its_runs(tab: Tab) -> None:
+    hover(tab, 1, 3)
+    tab.page.mouse.down()
+    tab.page.mouse.up()
+    tab.page.wait_for_selector("#cell:not([hidden])")
+    assert tab.column("lr η") == ["0.05"] * 3
+    assert tab.column("decay λ") == ["0.005"] * 3
+    assert tab.page.locator("#runs tr.chosen").count() == 1
+    tab.page.locator("#cell").click()
+    assert len(tab.column("run")) > 3
+
+
+def test_it_fits_a_telephone(browser: Any, page: Path) -> None:
+    tab = Tab(browser, page, 390, 844)
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in ("ordering", "heatmap", "scaling", "scaling-curves"):
+        assert tab.page.locator(f"#chart-{name} .main-svg").first.bounding_box()["width"] <= 390
+    tab.page.locator("#runs tbody tr").first.click()
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert tab.trouble == []
+    tab.page.close()
+
+
+def test_a_watched_page_loads_itself_again_and_keeps_what_was_chosen(
+    browser: Any, tmp_path: Path, fill: Callable[..., Store], programme: Callable[[int], list[RunRecord]]
+) -> None:
+    from interplay.lab.reporting import _Source, _write
+
+    store, target = fill(tmp_path, seeds=1), tmp_path / "report.html"
+    _write(_Source([tmp_path], "final_test_acc").page(2.0), target)
+    tab = Tab(browser, target)
+    tab.page.select_option("#status", "finished")
+    tab.page.fill("#filter", "sgdm+wd")
+    tab.head("test acc %").click()
+    tab.page.locator("#runs tbody tr").nth(3).click()
+    tab.page.evaluate("window.scrollTo(0, 700)")
+    name, before = tab.column("run")[3], len(tab.column("run"))
+    assert store.commit(next(r for r in programme(1) if r.spec.momentum)) is not None
+    _write(_Source([tmp_path], "final_test_acc").page(None), target)
+    tab.page.wait_for_selector(f"#runs tbody tr:nth-child({before + 1})", state="attached")
+    assert tab.page.input_value("#filter") == "sgdm+wd"
+    assert tab.page.input_value("#status") == "finished"
+    assert tab.page.locator("#runs th[aria-sort]").get_attribute("aria-sort") == "ascending"
+    assert tab.page.locator("#chosen h3").text_content() == f"Run {name}"
+    assert tab.page.evaluate("window.scrollY") == 700
+    assert tab.trouble == []
+    tab.page.close()
+
+
+def test_thousands_of_runs_are_shown_a_page_at_a_time(browser: Any, tmp_path: Path) -> None:
+    lines = ["method,batch_size,lr,wd,momentum,final_test_acc,final_train_loss,best_test_acc"]
+    lines += [f"SGDM+WD,128,0.1,{n}e-6,0.9,{50 + n % 40},0.1,{50 + n % 40}" for n in range(1, 5001)]
+    (tmp_path / "many.csv").write_text("\n".join(lines) + "\n")
+    tab = Tab(browser, lab.report([tmp_path / "many.csv"], tmp_path / "page.html", figures=False).page)
+    assert len(tab.column("run")) == 200
+    assert tab.page.locator("#place").text_content() == "1 to 200 of 5000"
+    started = tab.page.evaluate("performance.now()")
+    tab.head("decay λ").click()
+    tab.head("decay λ").click()
+    assert tab.column("decay λ")[0] == "0.005"
+    tab.page.fill("#filter", "many.csv:49")
+    assert len(tab.column("run")) == 111  # 49, 490 to 499, 4900 to 4999
+    assert tab.page.evaluate("performance.now()") - started < 10_000  # milliseconds, on a slow machine
+    tab.page.fill("#filter", "")
+    tab.page.locator("#next").click()
+    assert tab.page.locator("#place").text_content() == "201 to 400 of 5000"
+    assert tab.trouble == []
+    tab.page.close()
+
+
+def test_a_page_without_runs_is_quiet_too(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    tab = Tab(browser, lab.report([tmp_path / "outputs"]).page)
+    assert "There are no runs yet." in str(tab.page.text_content("main"))
+    assert tab.trouble == []
+    tab.page.close()

@@ -1,0 +1,222 @@
+"""The documentation works as printed: commands are understood, scripts run, studies load, the tutorial is walked."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from interplay.study.files import load
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
+ABOUT_THE_MACHINE = (
+    {".", "cd", "mkdir", "make", "pip", "tail", "wandb", "tensorboard"}
+    | {"sbatch", "squeue", "scancel", "sacct", "scontrol", "srun", "ray"}
+)  # fmt: skip
+"""Programs that are not this project's: named here, so that a misspelt one is noticed."""
+
+
+class Block(NamedTuple):
+    language: str
+    title: str | None
+    text: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The fenced blocks of a page, in order."""
+    for line, text in re.findall(r"^```([^\n]*)\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE):
+        language, _, options = line.strip().partition(" ")
+        title = re.search(r'title="([^"]+)"', options)
+        yield Block(language, title[1] if title else None, text)
+
+
+def commands(page: Path) -> list[str]:
+    lines = "".join(b.text for b in blocks(page) if b.language == "bash").replace("\\\n", " ").splitlines()
+    return [line for line in (raw.split("  #")[0].split(" # ")[0].strip() for raw in lines) if line]
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def write_files(page: Path, folder: Path) -> None:
+    for block in blocks(page):
+        if block.title and block.language == "toml":
+            (folder / block.title).write_text(block.text)
+
+
+OURS = [(page, c) for page in PAGES for c in commands(page) if c.split()[0] not in ABOUT_THE_MACHINE]
+
+
+@pytest.mark.parametrize(("page", "command"), OURS, ids=[f"{page.stem}: {c}" for page, c in OURS])
+def test_every_command_is_understood(
+    page: Path, command: str, tmp_path: Path, reach: Callable[[str], list[object]]
+) -> None:
+    write_files(page, tmp_path)
+    assert reach(command)
+
+
+def test_targets_of_make_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = {c.split()[1] for page in PAGES for c in commands(page) if c.startswith("make ")}
+    assert {"venv", "docs"} <= targets
+    assert {t for t in targets if not re.search(rf"^{t}:", makefile, flags=re.MULTILINE)} == set()
+
+
+STUDIES = [(page, b) for page in PAGES for b in blocks(page) if b.language == "toml"]
+
+
+@pytest.mark.parametrize(("page", "block"), STUDIES, ids=[named(page) for page, _ in STUDIES])
+def test_every_study_file_loads(page: Path, block: Block, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(block.text)
+    assert load(tmp_path / "study.toml").specs
+
+
+@pytest.fixture
+def small_results(tmp_path: Path) -> None:
+    """``outputs/`` with a few short runs in the folder of the test."""
+    study = (
+        '[base]\ndataset = "digits"\nmodel = "mlp"\nepochs = 2\n[[grid]]\nlr = [0.1, 0.2]\nweight_decay = [0, 0.01]\n'
+    )
+    (tmp_path / "small.toml").write_text(f"seeds = [1, 2]\n{study}")
+    command = [sys.executable, "-m", "interplay.cli", "study", "small.toml", "--executor", "inline"]
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+
+
+SCRIPTS = [page for page in PAGES if page.stem != "tutorial" and any(b.language == "python" for b in blocks(page))]
+
+
+@pytest.mark.parametrize("page", SCRIPTS, ids=named)
+def test_python_runs_as_printed(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """All blocks of a page as one script, since later ones use names of earlier ones."""
+    script = "\n".join(block.text for block in blocks(page) if block.language == "python")
+    if '"outputs' in script:
+        request.getfixturevalue("small_results")
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    if page.stem == "python":
+        assert "inverse.profile: inconclusive" in done.stdout
+        assert "momentum must be in [0, 1), not 1.0" in done.stdout
+
+
+def test_the_study_of_the_python_page_takes_six_lines() -> None:
+    first = next(b.text for b in blocks(ROOT / "docs" / "python.md"))
+    assert len([line for line in first.splitlines() if line and not line.startswith("from ")]) == 6
+
+
+def test_own_images_train(tmp_path: Path) -> None:
+    """The file that the page makes, and its first command."""
+    page = ROOT / "docs" / "dataset.md"
+    script = next(b.text for b in blocks(page) if b.language == "python")
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=60)
+    words = shlex.split(commands(page)[0])
+    assert words[:2] == ["interplay", "run"]
+    run = [sys.executable, "-m", "interplay.cli", *words[1:], "--threads", "1"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300)
+    accuracy = re.search(r"finished: test accuracy ([\d.]+) %", done.stdout)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 60  # chance is 33
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
+    """Every block in its order, in a fresh folder; what is printed is checked where it does not depend on rounding."""
+    folder, said = tmp_path, dict[str, str]()
+    for block in blocks(ROOT / "docs" / "tutorial.md"):
+        if block.language == "toml":
+            assert block.title is not None
+            (folder / block.title).write_text(block.text)
+        elif block.language == "python":
+            table = subprocess.run([sys.executable, "-c", block.text], cwd=folder, capture_output=True, text=True)
+            assert re.search(r"^0\.4 ( +[\d.NaN]+){5}$", table.stdout, flags=re.MULTILINE), table
+        for line in block.text.splitlines() if block.language == "bash" else ():
+            program, *words = shlex.split(line)
+            if program == "mkdir":
+                (folder / words[0]).mkdir()
+            elif program == "cd":
+                folder = folder / words[0]
+            elif program == "interplay":
+                done = subprocess.run(
+                    [sys.executable, "-m", "interplay.cli", *words], cwd=folder, capture_output=True, text=True
+                )
+                assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+                said[line] = said.get(line, "") + done.stdout
+    accuracy = re.search(r"test accuracy ([\d.]+) % \(best epoch ([\d.]+) %\)", "".join(said.values()))
+    assert accuracy is not None
+    assert float(accuracy[1]) < float(accuracy[2]) - 5
+    assert "12 runs: 0 done, 12 missing" in said["interplay study my-study.toml --dry_run"]
+    assert "my-study: 12 runs committed" in said["interplay study my-study.toml"]
+    assert "13 finished" in said["interplay status"]
+    assert "36 runs: 12 done, 24 missing" in said["interplay study my-study.toml --seeds 42 43 44"]
+    first, second = said["interplay analyze"].split("37 runs in 3 repetitions")
+    assert "no setting was repeated, so there are no intervals and no verdicts" in first
+    assert re.search(r"inverse\.profile +refuted", second)
+    page = folder / "outputs" / "report.html"
+    assert page.stat().st_size > 1e6
+    assert (folder / "outputs" / "plots" / "exp2_eta_lambda_heatmap.png").is_file()
+
+
+# -- README in Chinese ------------------------------------------------------------------------------------------------
+
+
+def without_comments(text: str) -> list[str]:
+    lines = (re.split(r"(?:^|\s+)# ", line)[0].rstrip() for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+@pytest.mark.parametrize("language", ["bash", "python"])
+def test_the_chinese_readme_has_the_same_commands(language: str) -> None:
+    ours, theirs = (
+        [without_comments(b.text) for b in blocks(ROOT / name) if b.language == language]
+        for name in ("README.md", "README.zh-CN.md")
+    )
+    assert ours == theirs
+    assert ours
+
+
+def test_the_chinese_readme_has_the_same_numbers() -> None:
+    """Of the tables: claims and sources; a number that changes in one must change in the other."""
+    ours, theirs = (
+        [re.findall(r"\d+(?:\.\d+)?", line) for line in (ROOT / name).read_text().splitlines() if line.startswith("|")]
+        for name in ("README.md", "README.zh-CN.md")
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["README.zh-CN.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text())
+    assert [t for t in targets if not t.startswith("https://") and not (ROOT / t).exists()] == []
+
+
+# -- the site ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_citation_names_this_version() -> None:
+    from interplay import __version__
+
+    text = (ROOT / "CITATION.cff").read_text()
+    assert text.startswith("cff-version: 1.2.0\n")
+    assert f"\nversion: {__version__}\n" in text
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_warnings_and_needs_no_network(tmp_path: Path) -> None:
+    if shutil.which("mkdocs", path=str(Path(sys.executable).parent)) is None:
+        pytest.skip("mkdocs is not installed: pip install 'interplay[docs]'")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, env={"NO_MKDOCS_2_WARNING": "1"})
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    pages = sorted((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 20
+    for page in pages:
+        loaded = re.findall(r"<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)=\"(https?:[^\"]+)", page.read_text())
+        assert loaded == [], page
