@@ -65,8 +65,10 @@ def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
         f"epoch {metrics.epoch:>{width}}/{epochs}",
         f"lr {metrics.lr:.4g}",
         f"train {_pair(metrics.train_loss, metrics.train_acc)}",
-        f"test {_pair(metrics.test_loss, metrics.test_acc)}",
     ]
+    # Absent between two looks at the test images; a loss that is not finite ends the run, and its end says why.
+    if metrics.test_loss is not None or metrics.train_loss is None:
+        parts.append(f"test {_pair(metrics.test_loss, metrics.test_acc)}")
     if metrics.val_loss is not None:
         parts.append(f"val {_pair(metrics.val_loss, metrics.val_acc)}")
     parts.append(f"{metrics.seconds:.1f} s")

@@ -43,6 +43,8 @@ class Settings:
         save_checkpoints: keep the best and the final weights.
         allow_modified_data: accept data files that are not the published ones, as different data.
         instruments: optional measurements, see `interplay.train.instruments`.
+        test_every: epochs from one look at the test and validation images to the next; the last epoch always has one.
+            The best epoch is the best of those looked at.
         gpus: of a study: ``all``, ``0``, ``0,2-4``; ``None`` for the CPU.
         per_gpu: runs at a time on one GPU; 0 chooses from free memory.
         workers: on a CPU, runs at a time; 0 for one a core.
@@ -71,6 +73,7 @@ class Settings:
     save_checkpoints: bool = False
     allow_modified_data: bool = False
     instruments: tuple[str, ...] = ()
+    test_every: int = 1
     gpus: str | None = None
     per_gpu: int = 0
     workers: int = 0
@@ -93,9 +96,9 @@ class Settings:
         for name in ("threads", "per_gpu", "workers", "stack", "checkpoint_seconds", "lapse_seconds", "hang_seconds"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name} must be 0 or greater, not {getattr(self, name)}")
-        for name in ("lapse_seconds", "hang_seconds"):
-            if getattr(self, name) == 0:
-                raise SpecError(f"{name} must be greater than 0")
+        for name in ("lapse_seconds", "hang_seconds", "test_every"):
+            if getattr(self, name) <= 0:
+                raise SpecError(f"{name} must be greater than 0, not {getattr(self, name)}")
         require(self.tracker)
 
     def store(self) -> Store:
@@ -117,6 +120,7 @@ class Settings:
             save_checkpoints=self.save_checkpoints,
             experiment=experiment,
             instruments=self.instruments,
+            test_every=self.test_every,
             checkpoint_seconds=self.checkpoint_seconds,
             lease=self.lease(),
             tracker=self.tracking(group),

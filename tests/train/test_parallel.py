@@ -103,7 +103,7 @@ def test_two_processes_at_half_the_batch_equal_one(name: str, tmp_path: Path, da
     alone = train(spec, data)
     found = two_processes(tmp_path, spec)
     assert found is not None
-    assert losses(found["record"]) == pytest.approx(losses(alone), rel=1e-5)
+    assert losses(found["record"]) == pytest.approx(losses(alone), rel=1e-4)
     assert [m.test_acc for m in found["record"].history] == pytest.approx([m.test_acc for m in alone.history], abs=0.2)
     assert found["record"].environment["path"] == "2 processes"
     assert found["record"].run_id == alone.run_id
@@ -116,14 +116,14 @@ def test_checkpoints_move_between_two_processes_and_one(tmp_path: Path, data: Sp
     # From two to one.
     assert two_processes(tmp_path, spec, folder=str(tmp_path / "a"), stop=2) is None
     resumed = train(spec, data, checkpoints=Checkpoints(tmp_path / "a"))
-    assert losses(resumed) == pytest.approx(losses(alone), rel=1e-5)
+    assert losses(resumed) == pytest.approx(losses(alone), rel=1e-4)
     # And from one to two.
     with pytest.raises(Interrupted):
         train(spec, data, on_epoch=lambda m: m.epoch == 1, checkpoints=Checkpoints(tmp_path / "b"))
     found = two_processes(tmp_path, spec, folder=str(tmp_path / "b"))
     assert found is not None
     assert losses(found["record"])[:2] == losses(alone)[:2]  # trained by one
-    assert losses(found["record"]) == pytest.approx(losses(alone), rel=1e-5)
+    assert losses(found["record"]) == pytest.approx(losses(alone), rel=1e-4)
     names = torch.load(tmp_path / "b" / "final.pt", weights_only=True)["model_state_dict"]
     assert not any(name.startswith("module.") for name in names)
 

@@ -42,6 +42,31 @@ def test_a_run_learns_and_its_record_says_what_was_built(digits_spec: RunSpec, d
     assert RunRecord.from_json(record.to_json()) == record
 
 
+def test_the_test_images_may_be_looked_at_less_often(digits_spec: RunSpec, digits: Splits, tmp_path: Path) -> None:
+    """Nothing else changes: neither training nor the last epoch, which is always looked at; the best is of those."""
+    often, seldom = train(digits_spec, digits), train(digits_spec, digits, test_every=4)
+    assert [m.test_acc is None for m in seldom.history] == [True, True, True, False, True, False]
+    assert [m.val_loss is None for m in seldom.history] == [True, True, True, False, True, False]
+    for before, after in zip(numbers(often), numbers(seldom), strict=True):
+        assert after == before | {name: None for name, value in after.items() if value is None}
+    assert seldom.best_test_acc == max(often.history[i].test_acc or 0.0 for i in (3, 5))
+
+    places = Checkpoints(tmp_path)
+    with pytest.raises(Interrupted):
+        train(digits_spec, digits, test_every=4, checkpoints=places, on_epoch=lambda m: m.epoch == 3)
+    assert checkpoint.read(places.last)["metrics"]["best_test_acc"] is None
+    assert numbers(train(digits_spec, digits, test_every=4, checkpoints=places)) == numbers(seldom)
+
+
+def test_a_test_loss_that_is_not_finite_is_seen_at_the_next_look(
+    digits_spec: RunSpec, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interplay.train.single.evaluate", lambda *_: (None, None))
+    record = train(digits_spec, digits, test_every=4)
+    assert (record.status, len(record.history)) == (Status.DIVERGED, 4)
+    assert record.reason == "the test loss is not finite"
+
+
 def test_the_loop_is_the_textbook_one(digits_spec: RunSpec, digits: Splits) -> None:
     """Two epochs written out by hand give the same metrics and the same weights."""
     spec = digits_spec.replace(model="cnn", epochs=2, weight_decay=0.01)

@@ -55,6 +55,7 @@ class RunFlags(KnobFlags):  # type: ignore[misc]
     save_checkpoints: Annotated[bool, arg(help="keep the best and the final weights")] = False
     allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False
     instruments: Annotated[tuple[InstrumentName, ...], arg(help="extra measurements at each epoch")] = ()
+    test_every: Annotated[int, arg(help="epochs between two looks at the test set; the last has one")] = 1
     checkpoint_seconds: Annotated[float, arg(help="between two checkpoints to resume from")] = 300.0
     lapse_seconds: Annotated[float, arg(help="a worker silent for so long loses this run")] = 60.0
     tracker: Annotated[Literal["none", "wandb", "tensorboard"], arg(help="who follows, see docs/trackers.md")] = "none"
@@ -104,6 +105,7 @@ class MachineFlags(PlaceFlags):
         Literal["local", "inline", "slurm", "ray"], arg(help="worker processes, this process, or a cluster")
     ] = "local"
     save_checkpoints: Annotated[bool, arg(help="keep the best and the final weights of each run")] = False
+    test_every: Annotated[int, arg(help="epochs between two looks at the test set; the last has one")] = 1
     allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False
     log: Annotated[bool, arg(help="write a log under logs/; --no_log to leave it")] = True
     checkpoint_seconds: Annotated[float, arg(help="between two checkpoints to resume from")] = 300.0

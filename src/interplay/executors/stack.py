@@ -114,6 +114,7 @@ class _Attempt:
                 on_record=on_record,
                 checkpoints=list(places.values()),
                 facts=facts,
+                test_every=self.job.test_every,
             )
         except Interrupted as error:
             self.end_all(Outcome(End.INTERRUPTED, reason=str(error)))

@@ -45,6 +45,7 @@ class Job:
     checkpoint_seconds: float = 300.0
     lease: Lease = field(default_factory=Lease)
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
+    test_every: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -176,6 +177,7 @@ def _claimed(
             on_model=on_model,
             checkpoints=checkpoints,
             instruments=job.instruments,
+            test_every=job.test_every,
         )
     except Interrupted as error:
         return Outcome(End.INTERRUPTED, reason=str(error))

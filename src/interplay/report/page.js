@@ -186,6 +186,7 @@
         .filter(([kind]) => history[`${kind}_${ending}`])
         .map(([kind, [colour, name]]) => ({
           x: history.epoch, y: history[`${kind}_${ending}`], name, mode: history.epoch.length > 40 ? "lines" : "lines+markers",
+          connectgaps: true, // the test images may be looked at every few epochs only
           line: { color: colour, width: 2 }, marker: { size: 4 }, hovertemplate: `${name}, epoch %{x}: %{y:.4g}<extra></extra>`,
         }));
       const box = make("div", { id: "curve-" + ending });

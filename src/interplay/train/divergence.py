@@ -46,12 +46,15 @@ class DivergenceRule:
         """The reason to stop after a batch of this loss, or ``None``."""
         return None if math.isfinite(loss) else "the training loss is not finite"
 
-    def epoch(self, history: list[EpochMetrics]) -> str | None:
-        """The reason to stop after the last epoch of ``history``, or ``None``."""
+    def epoch(self, history: list[EpochMetrics], *, tested: bool = True) -> str | None:
+        """The reason to stop after the last epoch of ``history``, or ``None``.
+
+        ``tested`` says whether the test images were looked at then: if so, a loss that is absent was not finite.
+        """
         last = history[-1]
         if last.train_loss is None or not math.isfinite(last.train_loss):
             return "the training loss is not finite"
-        if last.test_loss is None or not math.isfinite(last.test_loss):
+        if tested and (last.test_loss is None or not math.isfinite(last.test_loss)):
             return "the test loss is not finite"
         if last.epoch < self._from_epoch:
             return None

@@ -26,7 +26,7 @@ from interplay.train.environment import environment
 from interplay.train.networks import Networks, Sums
 from interplay.train.partition import stack_key
 from interplay.train.single import LOOK_EVERY, LOOK_SECONDS, BatchMetrics, Interrupted
-from interplay.train.standing import best_epoch, sittings
+from interplay.train.standing import best_epoch, measured_at, sittings
 
 
 class LeaveStack(Exception):
@@ -42,6 +42,7 @@ def train_stack(
     on_record: Callable[[RunRecord], None] | None = None,
     checkpoints: Sequence[Checkpoints] | None = None,
     facts: Mapping[str, Any] | None = None,
+    test_every: int = 1,
 ) -> list[RunRecord | None]:
     """Train ``specs`` at once and return their records, in their order.
 
@@ -56,6 +57,7 @@ def train_stack(
         checkpoints: where each run leaves checkpoints, in the format of `single`. A run with one to go on from goes on
             from it; the others of the stack may stand elsewhere.
         facts: noted in the environment of every record.
+        test_every: as `single.train` takes it.
 
     Returns:
         A record with status finished or diverged; ``None`` for a run that has left.
@@ -71,12 +73,13 @@ def train_stack(
     places = list(checkpoints) if checkpoints is not None else [None] * len(specs)
     facts = {"stack": len(specs), **(facts or {})}
     members = [_Member(*each, facts) for each in zip(specs, splits, places, strict=True)]
-    stack = _Sitting(members)
+    stack = _Sitting(members, test_every)
     while stack.training:
         stopping = False
         for member, metrics in stack.train_epoch(on_batch):
             member.history.append(metrics)
-            member.reason = member.reason or member.rule.epoch(member.history)
+            tested = stack.tested(member, metrics.epoch)
+            member.reason = member.reason or member.rule.epoch(member.history, tested=tested)
             try:
                 stopping |= on_epoch is not None and on_epoch(member.spec, metrics) is True
             except LeaveStack:
@@ -141,8 +144,8 @@ class _Member:
 class _Sitting:
     """The members of a stack that still train, and their networks."""
 
-    def __init__(self, members: Sequence[_Member]) -> None:
-        self.members = list(members)
+    def __init__(self, members: Sequence[_Member], test_every: int) -> None:
+        self.members, self._test_every = list(members), test_every
         self.networks = self._networks()
         self._saved = time.perf_counter()
 
@@ -158,6 +161,10 @@ class _Sitting:
     def training(self) -> list[_Member]:
         """Those that have not ended."""
         return [member for place, member in enumerate(self.members) if self.networks.on[place]]
+
+    def tested(self, member: _Member, epoch: int) -> bool:
+        """Whether the test images are looked at after this epoch of ``member``."""
+        return measured_at(epoch, member.spec, self._test_every)
 
     def train_epoch(
         self, on_batch: Callable[[RunSpec, BatchMetrics], None] | None
@@ -216,7 +223,7 @@ class _Sitting:
     ) -> list[tuple[_Member, EpochMetrics]]:
         # A network that was silenced on the way has no loss, whatever its sums say by now.
         nothing = (None, None)
-        fit = any(member.reason is None for member in training)
+        fit = any(m.reason is None and self.tested(m, epochs[self.members.index(m)]) for m in training)
         # Test images depend on no seed; validation images do.
         test = self.networks.evaluate([training[0].splits.test] * len(self.members)) if fit else None
         vals = [m.splits.val for m in self.members]
@@ -226,7 +233,7 @@ class _Sitting:
         for member in training:
             place = self.members.index(member)
             own = sums.of(place) if member.reason is None else nothing
-            measured = own[0] is not None
+            measured = own[0] is not None and self.tested(member, epochs[place])
             tested = test.of(place) if test is not None and measured else nothing
             validated = val.of(place) if val is not None and measured else nothing
             member.seconds += share

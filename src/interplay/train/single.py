@@ -29,7 +29,7 @@ from interplay.train.environment import environment
 from interplay.train.evaluate import Measured, channels_last, evaluate, measured
 from interplay.train.instruments import Instruments
 from interplay.train.parallel import ALONE, Group, share_statistics
-from interplay.train.standing import best_epoch, sittings, snapshot
+from interplay.train.standing import best_epoch, measured_at, sittings, snapshot
 
 LOOK_EVERY = 50
 LOOK_SECONDS = 1.0
@@ -77,6 +77,7 @@ def train(
     instruments: Sequence[str] = (),
     group: Group = ALONE,
     state: Mapping[str, Any] | None = None,
+    test_every: int = 1,
 ) -> RunRecord:
     """Train ``spec`` on ``splits`` and return its record.
 
@@ -92,6 +93,7 @@ def train(
         group: the processes that train this run together, each calling this with the same spec and data; callbacks are
             called in all of them, checkpoints written by the first.
         state: a checkpoint's content to go on from, instead of what ``checkpoints`` may hold.
+        test_every: epochs from one look at the test and validation images to the next; the last epoch has one always.
 
     Returns:
         A record with status finished, or diverged with the history up to that point.
@@ -101,7 +103,7 @@ def train(
         CheckpointError: the checkpoint to go on from is damaged or of another run.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    run = _Run(spec, splits, checkpoints, instruments, group, state)
+    run = _Run(spec, splits, checkpoints, instruments, group, state, test_every)
     if on_model is not None:
         run.introduce(on_model)
     reason: str | None = None
@@ -109,7 +111,7 @@ def train(
         run.epoch += 1
         metrics, reason = run.train_epoch(on_batch)
         run.history.append(metrics)
-        reason = reason or run.rule.epoch(run.history)
+        reason = reason or run.rule.epoch(run.history, tested=run.tested)
         asked_to_stop = group.any(on_epoch is not None and on_epoch(metrics) is True, splits.device)
         run.save(stopping=asked_to_stop and reason is None and run.epoch < spec.epochs)
         if asked_to_stop and reason is None and run.epoch < spec.epochs:
@@ -140,6 +142,7 @@ class _Run:
         instruments: Sequence[str],
         group: Group,
         state: Mapping[str, Any] | None,
+        test_every: int,
     ) -> None:
         device = splits.device
         group.check(len(splits.train), spec.batch_size)
@@ -161,6 +164,7 @@ class _Run:
         self.environment = environment(device, "single" if group.world == 1 else f"{group.world} processes")
         self.history: list[EpochMetrics] = []
         self.epoch = 0
+        self._test_every = test_every
         self._began = self._saved = time.perf_counter()
         self._seconds_before = 0.0
         if state is not None:
@@ -171,6 +175,11 @@ class _Run:
     def seconds(self) -> float:
         """Wall time spent on this run, over all its sittings."""
         return self._seconds_before + time.perf_counter() - self._began
+
+    @property
+    def tested(self) -> bool:
+        """Whether the test images are looked at after this epoch."""
+        return measured_at(self.epoch, self.spec, self._test_every)
 
     def introduce(self, on_model: Callable[[nn.Module, Sequence[EpochMetrics]], None]) -> None:
         """Show the network to whoever follows the run; the time that this takes is not the run's."""
@@ -229,8 +238,8 @@ class _Run:
         val: Measured = (None, None)
         instruments: dict[str, float] = {}
         if training[0] is not None:  # a network that is not finite has nothing to measure
-            test = self._evaluate(self.splits.test)
-            if self.splits.val is not None:
+            test = self._evaluate(self.splits.test) if self.tested else test
+            if self.splits.val is not None and self.tested:
                 val = self._evaluate(self.splits.val)
             instruments = self.instruments.end_epoch()
         return EpochMetrics(

@@ -56,6 +56,11 @@ def snapshot(
     }
 
 
+def measured_at(epoch: int, spec: RunSpec, test_every: int) -> bool:
+    """Whether the test and validation images are looked at after ``epoch``: every so many epochs and after the last."""
+    return epoch == spec.epochs or epoch % test_every == 0
+
+
 def sittings(earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The environments of all sittings before this one, from that of the last."""
     last = dict(earlier)
