@@ -136,7 +136,7 @@ def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
             (folder / block.title).write_text(block.text)
         elif block.language == "python":
             table = subprocess.run([sys.executable, "-c", block.text], cwd=folder, capture_output=True, text=True)
-            assert re.search(r"^0\.4 ( +[\d.NaN]+){5}$", table.stdout, flags=re.MULTILINE), table
+            assert re.search(r"^0\.40 ( +[\d.NaN]+){6}$", table.stdout, flags=re.MULTILINE), table
         for line in block.text.splitlines() if block.language == "bash" else ():
             program, *words = shlex.split(line)
             if program == "mkdir":
@@ -152,11 +152,11 @@ def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
     accuracy = re.search(r"test accuracy ([\d.]+) % \(best epoch ([\d.]+) %\)", "".join(said.values()))
     assert accuracy is not None
     assert float(accuracy[1]) < float(accuracy[2]) - 5
-    assert "12 runs: 0 done, 12 missing" in said["interplay study my-study.toml --dry_run"]
-    assert "my-study: 12 runs committed" in said["interplay study my-study.toml"]
-    assert "13 finished" in said["interplay status"]
-    assert "36 runs: 12 done, 24 missing" in said["interplay study my-study.toml --seeds 42 43 44"]
-    first, second = said["interplay analyze"].split("37 runs in 3 repetitions")
+    assert "20 runs: 0 done, 20 missing" in said["interplay study my-study.toml --dry_run"]
+    assert "my-study: 20 runs committed" in said["interplay study my-study.toml"]
+    assert "21 finished" in said["interplay status"]
+    assert "80 runs: 20 done, 60 missing" in said["interplay study my-study.toml --seeds 42 43 44 45"]
+    first, second = said["interplay analyze"].split("81 runs in 4 repetitions")
     assert "no setting was repeated, so there are no intervals and no verdicts" in first
     assert re.search(r"inverse\.profile +refuted", second)
     page = folder / "outputs" / "report.html"

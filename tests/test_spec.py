@@ -165,7 +165,10 @@ def test_a_users_file_is_known_by_its_content_not_by_its_path() -> None:
         ({"milestones": (0.7, 0.3)}, "milestones must be rising"),
         ({"nesterov": True, "momentum": 0}, "nesterov needs momentum"),
         ({"dampening": 0.1, "momentum": 0}, "dampening acts on the momentum"),
-        ({"model": "resnet81"}, "did you mean 'resnet8'.*allowed: cnn, hyper_resnet, mlp, resnet18, resnet20, resnet8"),
+        (
+            {"model": "resnet81"},
+            "did you mean 'resnet8'.*allowed: cnn, hyper_resnet, mlp, resnet18, resnet20, resnet8, resnet8_s2",
+        ),
         ({"dataset": "cifar"}, "unknown dataset 'cifar'; did you mean 'cifar10"),
         ({"optimizer": "adams"}, "unknown optimizer 'adams'; did you mean 'adam'"),
         ({"widening": 2}, "widening is a knob of wide_resnet and hyper_resnet; model resnet18 has none"),

@@ -27,7 +27,7 @@ A knob that belongs to some models or optimisers only (``_knob(..., model=...)``
 is refused, stored nowhere and part of no identity. Adding one leaves every earlier run its name and its record.
 """
 
-ModelName = Literal["resnet18", "resnet8", "resnet20", "wide_resnet", "hyper_resnet", "cnn", "mlp"]
+ModelName = Literal["resnet18", "resnet8", "resnet8_s2", "resnet20", "wide_resnet", "hyper_resnet", "cnn", "mlp"]
 OptimizerName = Literal["sgd", "sgdw", "sgds", "adam", "adamw"]
 ScheduleName = Literal["cosine", "constant", "step", "linear"]
 AugmentName = Literal["crop_flip", "crop", "flip", "none"]

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interplay.analysis.analyze import Analysis, analyze
+from interplay.analysis import ridge
+from interplay.analysis.analyze import Analysis, _sufficiency, analyze
 from interplay.analysis.observations import InputError, Observations, from_records, from_rows
 from interplay.analysis.verdict import Verdict, holm, judge
 from interplay.analysis.verify import PROBLEMS, verify
@@ -85,6 +86,19 @@ def test_the_json_has_the_documented_names() -> None:
         "schedule.sum_of_rates",
         "duration.horizon",
     ]
+
+
+def test_cells_that_determine_no_surface_say_nothing_about_sufficiency() -> None:
+    """Noise around one level: whatever is fitted to the other cells predicts the one left out worse than their mean."""
+    lr, wd = (axis.ravel() for axis in np.meshgrid(np.log([0.05, 0.1, 0.2]), np.log([1e-4, 3e-4, 1e-3, 3e-3])))
+    rng = np.random.default_rng(3)
+    plane = ridge.Plane(lr, wd, 90 + rng.standard_normal(12), np.full(12, 0.1))
+    fitted = ridge.sufficiency(plane, rng)
+    assert fitted is not None
+    assert max(fitted.curve, fitted.surface) < 0
+    found = _sufficiency(plane, rng)
+    assert (found.verdict, found.estimate) == ("inconclusive", None)
+    assert "neither predicts a cell left out" in found.reason
 
 
 def test_the_order_of_the_files_changes_nothing_but_names() -> None:

@@ -42,7 +42,19 @@ def test_depths_outside_the_family_are_refused() -> None:
         cifar_resnet(18)
 
 
-@pytest.mark.parametrize("model", ["resnet18", "resnet8", "resnet20", "wide_resnet", "hyper_resnet", "cnn", "mlp"])
+def test_a_stem_of_stride_two_halves_every_image_and_changes_no_weight() -> None:
+    small, plain = (build(RunSpec(model=model), (3, 32, 32), 10) for model in ("resnet8_s2", "resnet8"))
+    assert all(torch.equal(a, b) for a, b in zip(small.state_dict().values(), plain.state_dict().values(), strict=True))
+    features: list[tuple[int, ...]] = []
+    small.get_submodule("stages").register_forward_hook(lambda _m, _i, out: features.append(tuple(out.shape)))
+    small(torch.zeros(2, 3, 32, 32))
+    assert features == [(2, 64, 4, 4)]
+
+
+MODELS = ["resnet18", "resnet8", "resnet8_s2", "resnet20", "wide_resnet", "hyper_resnet", "cnn", "mlp"]
+
+
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
 def test_every_model_takes_any_image_and_learns_in_every_parameter(model: str, shape: tuple[int, int, int]) -> None:
     net = build(RunSpec(model=model), shape, 7)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ NETWORKS: list[tuple[dict[str, Any], tuple[int, int, int]]] = [
     ({"model": "mlp"}, (1, 8, 8)),
     ({"model": "cnn"}, (3, 16, 16)),
     ({"model": "resnet8"}, (3, 16, 16)),
+    ({"model": "resnet8_s2"}, (3, 16, 16)),
     ({"model": "resnet18"}, (3, 8, 8)),
     ({"model": "wide_resnet", "blocks_per_stage": 1}, (3, 8, 8)),
 ]

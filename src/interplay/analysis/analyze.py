@@ -232,6 +232,11 @@ def _sufficiency(plane: ridge.Plane, rng: np.random.Generator) -> Verdict:
     found = ridge.sufficiency(plane, rng)
     if found is None:
         return undecided("inverse.sufficiency", f"only {len(plane.mean)} cells near the best one")
+    if max(found.curve, found.surface) <= 0:
+        both = f"a curve in ηλ {found.curve:.2f}, a surface in (η, λ) {found.surface:.2f}"
+        return undecided(
+            "inverse.sufficiency", f"neither predicts a cell left out better than their mean: R² of {both}"
+        )
     q = [float(x) for x in np.quantile(found.draws, [0.05, 0.95, 0.025, 0.975])]
     reason = (
         f"cross-validated R² of a curve in ηλ {found.curve:.2f}, of a surface in (η, λ) {found.surface:.2f}; "

@@ -19,6 +19,7 @@ _WORK = {
     "resnet18": 45.0,
     "resnet20": 3.3,
     "resnet8": 1.0,
+    "resnet8_s2": 0.3,
     "wide_resnet": 1.0,
     "hyper_resnet": 1.0,
     "cnn": 0.05,

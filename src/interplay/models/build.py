@@ -32,6 +32,7 @@ def _hyper(spec: RunSpec, classes: int, channels: int) -> HyperNetwork:
 _BUILDERS: dict[str, Callable[[RunSpec, int, tuple[int, int, int]], nn.Module]] = {
     "resnet18": lambda spec, classes, shape: resnet18(classes, shape[0]),
     "resnet8": lambda spec, classes, shape: cifar_resnet(8, classes, shape[0]),
+    "resnet8_s2": lambda spec, classes, shape: cifar_resnet(8, classes, shape[0], stem_stride=2),
     "resnet20": lambda spec, classes, shape: cifar_resnet(20, classes, shape[0]),
     "wide_resnet": lambda spec, classes, shape: _wide(spec, classes, shape[0]),
     "hyper_resnet": lambda spec, classes, shape: _hyper(spec, classes, shape[0]),
