@@ -126,6 +126,11 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 
 def folders_of(output: Path, run_id: str = "") -> list[Path]:
+    if "wandb" in sys.modules:
+        import wandb
+
+        # Its service writes the last block of a file a moment after `finish` has returned; this waits for its end.
+        wandb.teardown()
     return sorted((output / "wandb").glob(f"offline-run-*-{run_id}*"), key=lambda p: p.stat().st_ctime_ns)
 
 
