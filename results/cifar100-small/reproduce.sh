@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Everything in this folder: results/cifar100-small/reproduce.sh [OUTPUT_DIR] [DATA_DIR]. Runs kept in records.tar.xz are not run
+# again; delete that file to start from nothing, which takes an hour and a half on two cores.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=${1:-outputs/cifar100-small}
+data=${2:-data}
+mkdir -p "$out"
+if [ -f "$here/records.tar.xz" ]; then tar -xJf "$here/records.tar.xz" -C "$out" --skip-old-files; fi
+for set in eta-lambda batch-scaling lr-ordering; do
+  interplay study "$here/../../studies/cifar100-small-$set.toml" --test_every 5 --data_dir "$data" --output_dir "$out"
+done
+tar -cJf "$here/records.tar.xz" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$out" \
+  --exclude='.*' --exclude='*.lock' --exclude='*.pt' runs
+interplay report "$out" --output "$here/report.html"
+cp "$out"/results/results.csv "$out"/plots/*.png "$here"
+interplay analyze "$out" --json > "$here/verdicts.json"
+interplay analyze "$out" > "$here/verdicts.txt"
