@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 from pathlib import Path
 
@@ -173,3 +174,14 @@ def test_tables_have_no_training_curves(table: Table, tmp_path: Path) -> None:
         "collapse.png",
         "predicted_vs_measured.png",
     }
+
+
+def test_an_arrow_begins_at_the_bound(table: Table) -> None:
+    """An optimum that lies anywhere below 2e-3 is drawn from 2e-3 downwards, not from the middle of what is left."""
+    picture = scaling_picture(table)
+    assert picture is not None
+    below = dataclasses.replace(picture.optima[0], estimate=None, interval=(None, 2e-3), status="plateau")
+    above = dataclasses.replace(picture.optima[1], estimate=None, interval=(1e-3, None), status="plateau")
+    open_ended = dataclasses.replace(picture, optima=(below, above, *picture.optima[2:]))
+    containers = scaling.draw(open_ended).axes[0].containers
+    assert [float(container[0].get_ydata()[0]) for container in containers[:2]] == [2e-3, 1e-3]

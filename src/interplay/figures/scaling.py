@@ -53,7 +53,9 @@ def _optima(axis: Axes, picture: Scaling, decays: list[float]) -> None:
     for batch, optimum in zip(picture.batches, picture.optima, strict=True):
         low, high = optimum.interval
         bottom, top = low or decays[0], high or decays[-1]
-        middle = optimum.estimate if optimum.estimate is not None else math.sqrt(bottom * top)
+        # An arrow begins at the bound: on the side of a limit matplotlib draws nothing but its point.
+        bound = top if low is None and high is not None else bottom if high is None and low is not None else None
+        middle = optimum.estimate if optimum.estimate is not None else bound or math.sqrt(bottom * top)
         label = {"interior": "measured λ*, 90 % interval", "plateau": "plateau", "censored": "censored"}.get(
             optimum.status
         )
