@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -65,6 +65,11 @@ class EpochMetrics:
         return cls(**_exact_fields(cls, values))
 
 
+def best_epoch(history: Sequence[EpochMetrics]) -> EpochMetrics | None:
+    """The epoch with the highest test accuracy, the first of equals; ``None`` if none was measured."""
+    return max((m for m in history if m.test_acc is not None), key=lambda m: m.test_acc or 0.0, default=None)
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """One run: its specification, how it ended, its history, and what it ran on."""
@@ -118,7 +123,8 @@ class RunRecord:
     @property
     def best_test_acc(self) -> float | None:
         """Maximum of the test accuracy (%) over all epochs measured: selected on the test set, so optimistic."""
-        return max((m.test_acc for m in self.history if m.test_acc is not None), default=None)
+        best = best_epoch(self.history)
+        return best.test_acc if best is not None else None
 
     @property
     def images_per_second(self) -> float | None:

@@ -44,36 +44,48 @@ KnobFlags: Any = dataclasses.make_dataclass("KnobFlags", _knob_flags(), kw_only=
 
 
 @dataclasses.dataclass(kw_only=True)
-class RunFlags(KnobFlags):  # type: ignore[misc]
-    """Train one network and leave its record and its row in results.csv."""
+class PlaceFlags:
+    """Where things lie."""
 
-    use_amp: Annotated[bool, arg(help="mixed precision (bf16) on GPUs; --no_use_amp for fp32")] = True
     data_dir: Annotated[Path, arg(help="where datasets lie or are downloaded to")] = Path("data")
-    output_dir: Annotated[Path, arg(help="where the run's folder and results.csv go")] = Path("outputs")
-    device: Annotated[str, arg(help="auto, cpu, cuda or cuda:N")] = "auto"
-    threads: Annotated[int, arg(help="CPU threads (0: torch's choice)")] = 0
-    save_checkpoints: Annotated[bool, arg(help="keep the best and the final weights")] = False
+    output_dir: Annotated[Path, arg(help="where runs, results, logs and checkpoints go")] = Path("outputs")
+
+
+@dataclasses.dataclass(kw_only=True)
+class TrainingFlags(PlaceFlags):
+    """How runs are trained and followed, be it one or a study of them."""
+
+    save_checkpoints: Annotated[bool, arg(help="keep the best and the final weights of each run")] = False
     allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False
-    instruments: Annotated[tuple[InstrumentName, ...], arg(help="extra measurements at each epoch")] = ()
     test_every: Annotated[int, arg(help="epochs between two looks at the test set; the last has one")] = 1
     checkpoint_seconds: Annotated[float, arg(help="between two checkpoints to resume from")] = 300.0
-    lapse_seconds: Annotated[float, arg(help="a worker silent for so long loses this run")] = 60.0
+    lapse_seconds: Annotated[float, arg(help="a worker silent for so long loses its run")] = 60.0
     tracker: Annotated[Literal["none", "wandb", "tensorboard"], arg(help="who follows, see docs/trackers.md")] = "none"
     wandb_project: Annotated[str, arg(help="Weights & Biases: project")] = "interplay"
     wandb_entity: Annotated[str | None, arg(help="Weights & Biases: entity (default: the environment's)")] = None
+
+    def settings(self) -> Settings:
+        """The operational settings that the flags describe."""
+        from interplay.lab import Settings
+
+        names = {f.name for f in dataclasses.fields(self)} - {"slurm"}
+        return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings) if f.name in names})
+
+
+@dataclasses.dataclass(kw_only=True)
+class RunFlags(TrainingFlags, KnobFlags):  # type: ignore[misc]
+    """Train one network and leave its record and its row in results.csv."""
+
+    use_amp: Annotated[bool, arg(help="mixed precision (bf16) on GPUs; --no_use_amp for fp32")] = True
+    device: Annotated[str, arg(help="auto, cpu, cuda or cuda:N")] = "auto"
+    threads: Annotated[int, arg(help="CPU threads (0: torch's choice)")] = 0
+    instruments: Annotated[tuple[InstrumentName, ...], arg(help="extra measurements at each epoch")] = ()
     wandb_name: Annotated[str | None, arg(help="Weights & Biases: name (default: from the setting)")] = None
 
     def spec(self) -> RunSpec:
         """The specification that the flags describe."""
         knobs = {name: getattr(self, name) for name, *_ in _knob_flags()}
         return RunSpec(**knobs, precision="bf16" if self.use_amp else "fp32")
-
-    def settings(self) -> Settings:
-        """The operational settings that the flags describe."""
-        from interplay.lab import Settings
-
-        names = {f.name for f in dataclasses.fields(self)}
-        return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings) if f.name in names})
 
     def call(self) -> int:
         """Run it."""
@@ -85,15 +97,7 @@ class RunFlags(KnobFlags):  # type: ignore[misc]
 
 
 @dataclasses.dataclass(kw_only=True)
-class PlaceFlags:
-    """Where things lie."""
-
-    data_dir: Annotated[Path, arg(help="where datasets lie or are downloaded to")] = Path("data")
-    output_dir: Annotated[Path, arg(help="where runs, results, logs and checkpoints go")] = Path("outputs")
-
-
-@dataclasses.dataclass(kw_only=True)
-class MachineFlags(PlaceFlags):
+class MachineFlags(TrainingFlags):
     """Where and how a study runs."""
 
     gpus: Annotated[str | None, arg(help="all, 0, 0,1,2,3, 0-7 or 0,2-4,7 (default: the CPU)")] = None
@@ -104,23 +108,8 @@ class MachineFlags(PlaceFlags):
     executor: Annotated[
         Literal["local", "inline", "slurm", "ray"], arg(help="worker processes, this process, or a cluster")
     ] = "local"
-    save_checkpoints: Annotated[bool, arg(help="keep the best and the final weights of each run")] = False
-    test_every: Annotated[int, arg(help="epochs between two looks at the test set; the last has one")] = 1
-    allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False
     log: Annotated[bool, arg(help="write a log under logs/; --no_log to leave it")] = True
-    checkpoint_seconds: Annotated[float, arg(help="between two checkpoints to resume from")] = 300.0
-    lapse_seconds: Annotated[float, arg(help="a worker silent for so long loses its run")] = 60.0
     hang_seconds: Annotated[float, arg(help="a run without progress for so long is killed and tried again")] = 1800.0
-    tracker: Annotated[Literal["none", "wandb", "tensorboard"], arg(help="who follows, see docs/trackers.md")] = "none"
-    wandb_project: Annotated[str, arg(help="Weights & Biases: project")] = "interplay"
-    wandb_entity: Annotated[str | None, arg(help="Weights & Biases: entity (default: the environment's)")] = None
-
-    def settings(self) -> Settings:
-        """The operational settings that the flags describe."""
-        from interplay.lab import Settings
-
-        names = {f.name for f in dataclasses.fields(self)} - {"slurm"}
-        return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings) if f.name in names})
 
 
 def _slurm_flags() -> list[tuple[str, Any, Any]]:

@@ -16,12 +16,12 @@ from torch import nn
 
 from interplay.data import splits
 from interplay.errors import DataError
-from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.record import EpochMetrics, RunRecord, Status, best_epoch
 from interplay.spec import RunSpec, knob_names
 from interplay.store.claims import Claims, Heartbeat, Lease, LeaseLostError
 from interplay.store.store import Store
 from interplay.summary import setting
-from interplay.trackers.base import TrackedRun, Tracker, TrackerSettings, batch_row, best_epoch, epoch_row
+from interplay.trackers.base import TrackedRun, Tracker, TrackerSettings, batch_row, epoch_row
 from interplay.trackers.choose import open_tracker
 from interplay.trackers.guard import mark_of
 from interplay.train import checkpoint

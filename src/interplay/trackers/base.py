@@ -154,10 +154,5 @@ def epoch_row(metrics: EpochMetrics) -> dict[str, float]:
     return _present(row)
 
 
-def best_epoch(history: tuple[EpochMetrics, ...]) -> EpochMetrics | None:
-    """The epoch with the highest test accuracy, the first of equals; ``None`` if none was measured."""
-    return max((m for m in history if m.test_acc is not None), key=lambda m: m.test_acc or 0.0, default=None)
-
-
 def _present(row: Mapping[str, float | None]) -> dict[str, float]:
     return {name: value for name, value in row.items() if value is not None and math.isfinite(value)}

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from interplay.record import RunRecord
-from interplay.trackers.base import Row, TrackedRun, Tracker, best_epoch
+from interplay.record import RunRecord, best_epoch
+from interplay.trackers.base import Row, TrackedRun, Tracker
 
 
 class TensorboardTracker(Tracker):

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from interplay.record import RunRecord
-from interplay.trackers.base import Row, TrackedRun, Tracker, TrackerSettings, best_epoch
+from interplay.record import RunRecord, best_epoch
+from interplay.trackers.base import Row, TrackedRun, Tracker, TrackerSettings
 
 INIT_SECONDS = 30.0
 FINISH_SECONDS = 240.0

@@ -16,7 +16,7 @@ from typing import Any
 
 from interplay.data.splits import Splits
 from interplay.models.build import build, parameter_count
-from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.record import EpochMetrics, RunRecord, Status, best_epoch
 from interplay.spec import RunSpec
 from interplay.train import checkpoint
 from interplay.train.checkpoint import Checkpoints
@@ -26,7 +26,7 @@ from interplay.train.environment import environment
 from interplay.train.networks import Networks, Sums
 from interplay.train.partition import stack_key
 from interplay.train.single import LOOK_EVERY, LOOK_SECONDS, BatchMetrics, Interrupted
-from interplay.train.standing import best_epoch, measured_at, sittings
+from interplay.train.standing import measured_at, sittings
 
 
 class LeaveStack(Exception):

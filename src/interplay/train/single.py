@@ -19,7 +19,7 @@ from interplay.errors import InterplayError
 from interplay.models.build import build, parameter_count
 from interplay.optim import sgd
 from interplay.optim.schedules import epoch_rates
-from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.record import EpochMetrics, RunRecord, Status, best_epoch
 from interplay.spec import RunSpec
 from interplay.train import checkpoint
 from interplay.train.checkpoint import Checkpoints
@@ -29,7 +29,7 @@ from interplay.train.environment import environment
 from interplay.train.evaluate import Measured, channels_last, evaluate, measured
 from interplay.train.instruments import Instruments
 from interplay.train.parallel import ALONE, Group, share_statistics
-from interplay.train.standing import best_epoch, measured_at, sittings, snapshot
+from interplay.train.standing import measured_at, sittings, snapshot
 
 LOOK_EVERY = 50
 LOOK_SECONDS = 1.0

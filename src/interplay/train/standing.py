@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from interplay.record import EpochMetrics
+from interplay.record import EpochMetrics, best_epoch
 from interplay.spec import RunSpec
 
 
@@ -65,11 +65,6 @@ def sittings(earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The environments of all sittings before this one, from that of the last."""
     last = dict(earlier)
     return [*last.pop("earlier_sittings", []), last]
-
-
-def best_epoch(history: Sequence[EpochMetrics]) -> EpochMetrics | None:
-    """The epoch with the highest test accuracy, the first of equals; ``None`` if none was measured."""
-    return max((m for m in history if m.test_acc is not None), key=lambda m: m.test_acc or 0.0, default=None)
 
 
 def scheduler_state(spec: RunSpec, epoch: int, optimizer: Optimizer) -> dict[str, Any]:
