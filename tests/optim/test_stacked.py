@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from interplay.models.build import build
 from interplay.models.stacked import Stack
 from interplay.optim import sgd
-from interplay.optim.stacked import build_stack
+from interplay.optim.stacked import StackedSGD, build_stack
 from interplay.spec import RunSpec
 
 SETTINGS = [(0.1, 0.9, 1e-2), (0.01, 0.0, 0.0), (0.3, 0.5, 1e-1)]
@@ -77,3 +77,28 @@ def test_a_rate_of_zero_leaves_a_network_as_it_is() -> None:
     optimizer.step()
     assert all(torch.equal(value, before[name]) for name, value in stack.weights_of(1).items())
     assert not torch.equal(stack.weights_of(0)["conv1.weight"], before["conv1.weight"])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("decay_on", ["all", "weights"])
+@pytest.mark.parametrize("optimizer", ["sgd", "sgdw", "sgds"])
+def test_all_parameters_together_take_the_steps_that_each_takes(optimizer: str, decay_on: str, nesterov: bool) -> None:
+    """The way of a single network on a GPU, computed here on the CPU."""
+    spec = RunSpec(
+        dataset="digits", model="cnn", optimizer=optimizer, decay_on=decay_on, nesterov=nesterov, weight_decay=0.05
+    )
+    stacks = [Stack([build(spec, (1, 8, 8), 10)]) for _ in range(2)]
+    each, together = (build_stack([spec], stack) for stack in stacks)
+    assert isinstance(together, StackedSGD)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(5):
+        for one, other in zip(*[stack.parameters() for stack in stacks], strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        for optim in (each, together):
+            sgd.set_lr(optim, torch.tensor([0.1 / (step + 1)]))
+        each.step()
+        for group in together.param_groups:
+            together.update_together(group)
+    for one, other in zip(*[stack.parameters() for stack in stacks], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

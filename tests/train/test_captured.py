@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -99,6 +101,29 @@ def test_inputs_lie_where_they_lay_and_each_size_is_recorded_once() -> None:
     assert total == 3 + 6 + 2
     assert step.graphs == 2
     assert seen[0] == seen[1] != seen[2]
+
+
+def test_networks_that_are_closed_are_gone_at_once(digits_spec: RunSpec, digits: Splits) -> None:
+    """Without a collection of garbage: on a GPU their graphs hold memory that the next networks need."""
+    networks = Networks([digits_spec], [digits])
+    for _ in networks.train_epoch([1]):
+        pass
+    networks.evaluate([digits.test])
+    gone = weakref.ref(networks.stack)
+    gc.disable()
+    try:
+        networks.close()
+        del networks
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_a_closed_step_says_so() -> None:
+    step = Step(lambda values: None, [torch.zeros(())], as_it_stands)
+    step.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        step(torch.ones(1))
 
 
 def test_runs_side_by_side_take_turns_and_end_when_they_end() -> None:

@@ -29,7 +29,9 @@ class StackedConv2d(nn.Module):
             raise ValueError("a stacked convolution pads with a number of zeros")
         self.stride, self.padding, self.dilation = first.stride, first.padding, first.dilation
         self.groups = first.groups * len(layers)
-        self.weight = _together([layer.weight for layer in layers])
+        together = _together([layer.weight for layer in layers])
+        # In memory with the inputs last, as the images that they meet: no step has to turn them round.
+        self.weight = nn.Parameter(together.detach().permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3))
         self.bias = _optional([layer.bias for layer in layers])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -24,7 +24,49 @@ class StackedSGD(SGD):
 
     With Nesterov momentum μ v + g (and λ w, if coupled) takes the place of v in the second equation. The sums are those
     of `SGD` in another order, so the two agree up to rounding.
+
+    On a GPU the parameters of a single network are updated together, in some ten kernels a step where one parameter at
+    a time takes four for each of them: 250 for ResNet-18, a good part of a small batch's time.
     """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """See `TensorOptimizer.step`."""
+        first = self.param_groups[0]
+        if closure is not None or first["lr"].numel() > 1 or first["params"][0].device.type != "cuda":
+            return super().step(closure)
+        for group in self.param_groups:
+            self.update_together(group)
+        return None
+
+    @torch.no_grad()
+    def update_together(self, group: dict[str, Any]) -> None:
+        """The update of all parameters of ``group`` that have a gradient, with numbers for one network."""
+        ws: list[Tensor] = [w for w in group["params"] if w.grad is not None]
+        gs: list[Tensor] = [w.grad for w in ws if w.grad is not None]
+        if not ws:
+            return
+        lr, mu, decay = (group[name].view(()) for name in ("lr", "momentum", "weight_decay"))
+        for w in ws:
+            if "momentum_buffer" not in self.state[w]:
+                self.state[w]["momentum_buffer"] = torch.zeros_like(w)
+        vs: list[Tensor] = [self.state[w]["momentum_buffer"] for w in ws]
+        torch._foreach_mul_(vs, mu)
+        torch._foreach_add_(vs, gs)
+        coupled = group["decay"] == "coupled"
+        decayed = list(torch._foreach_mul(ws, decay if group["decay"] != "stable" else decay / (1 - mu)))
+        if coupled:
+            torch._foreach_add_(vs, decayed)
+        directions = vs
+        if group["nesterov"]:
+            directions = list(torch._foreach_mul(vs, mu))
+            torch._foreach_add_(directions, gs)
+            if coupled:
+                torch._foreach_add_(directions, decayed)
+        if not coupled:
+            torch._foreach_add_(decayed, directions)
+            directions = decayed
+        torch._foreach_sub_(ws, list(torch._foreach_mul(directions, lr)))
 
     def _update(self, w: Tensor, g: Tensor, group: dict[str, Any]) -> None:
         lr, mu, decay = (shaped(group[name], w) for name in ("lr", "momentum", "weight_decay"))

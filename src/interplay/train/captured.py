@@ -11,6 +11,7 @@ Where there is no CUDA device the very same step runs as it stands, with its inp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,16 @@ class Step:
         """How many sizes have been recorded."""
         return len(self._ready)
 
+    def close(self) -> None:
+        """Let go of the work, of what was recorded and of all tensors; the step can be used no more.
+
+        The work is as a rule a method of whoever owns the step: a circle, which would keep the memory of a graph until
+        some later collection of garbage, in the middle of another capture for all one knows.
+        """
+        self._ready.clear()
+        self._state.clear()
+        self._body = _closed
+
     def __call__(self, *inputs: Tensor) -> None:
         """Do the work on ``inputs``, with a graph for their sizes, recorded when those are first seen."""
         sizes = tuple(value.shape for value in inputs)
@@ -69,37 +80,47 @@ class Step:
         return work
 
 
+def _closed(*inputs: Tensor) -> None:
+    raise RuntimeError("this step has been closed")
+
+
 def as_it_stands(body: Body) -> Body:
     """The recorder of a device without graphs."""
     return body
 
 
 class CudaGraphs:
-    """Records CUDA graphs; those of one step share their memory, since only one of them runs at a time."""
+    """Records CUDA graphs; those of one step share their memory, since only one of them runs at a time.
 
-    def __init__(self) -> None:
-        self._graphs: list[torch.cuda.CUDAGraph] = []
+    Rehearsals and captures have a stream of their own: libraries keep one workspace a stream, and two recorders whose
+    graphs are replayed side by side must not share it.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._aside: torch.cuda.Stream | None = None
+        self._pool: Any = None
 
     def __call__(self, body: Body) -> Body:
-        """Rehearse ``body`` on a side stream, capture it, and return its replay."""
-        here = torch.cuda.current_stream()
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            for _ in range(REHEARSALS):
+        """Rehearse ``body`` on the stream of its own, capture it there, and return its replay."""
+        with torch.cuda.device(self._device):  # the streams below are those of the current device
+            here = torch.cuda.current_stream()
+            aside = self._aside = self._aside or torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(here)
+            with torch.cuda.stream(aside):
+                for _ in range(REHEARSALS):
+                    body()
+            here.wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, stream=aside):
                 body()
-        here.wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        pool = self._graphs[0].pool() if self._graphs else None
-        with torch.cuda.graph(graph, pool=pool):
-            body()
-        self._graphs.append(graph)
+            self._pool = self._pool or graph.pool()
         return graph.replay
 
 
 def recorder_for(device: torch.device) -> Recorder:
     """CUDA graphs on a GPU, the work as it stands elsewhere."""
-    return CudaGraphs() if device.type == "cuda" else as_it_stands
+    return CudaGraphs(device) if device.type == "cuda" else as_it_stands
 
 
 def side_by_side(runs: Sequence[Iterable[None]], device: torch.device) -> None:
@@ -114,11 +135,17 @@ def side_by_side(runs: Sequence[Iterable[None]], device: torch.device) -> None:
     streams: list[torch.cuda.Stream | None] = [None] * len(runs)
     if device.type == "cuda":
         streams = [torch.cuda.Stream(device) for _ in runs]  # type: ignore[no-untyped-call]
+    for stream in streams:
+        if stream is not None:  # weights and data were made on the stream that is current here
+            stream.wait_stream(torch.cuda.current_stream(device))
     left: list[tuple[Iterator[None], torch.cuda.Stream | None]] = [
         (iter(run), stream) for run, stream in zip(runs, streams, strict=True)
     ]
     while left:
         left = [(run, stream) for run, stream in left if _one_step(run, stream)]
+    for stream in streams:
+        if stream is not None:  # what is read after this call has been computed
+            torch.cuda.current_stream(device).wait_stream(stream)
 
 
 def _one_step(run: Iterator[None], stream: torch.cuda.Stream | None) -> bool:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
+
 from interplay.data.splits import Splits
 from interplay.models.build import build, parameter_count
 from interplay.record import EpochMetrics, RunRecord, Status, best_epoch
@@ -43,6 +45,7 @@ def train_stack(
     checkpoints: Sequence[Checkpoints] | None = None,
     facts: Mapping[str, Any] | None = None,
     test_every: int = 1,
+    compiled: bool = False,
 ) -> list[RunRecord | None]:
     """Train ``specs`` at once and return their records, in their order.
 
@@ -51,13 +54,15 @@ def train_stack(
         splits: the data of each; objects may be shared.
         on_epoch: called with the metrics of each run's epoch; returns True to stop the whole stack there, and raises
             `LeaveStack` to take this one run out of it.
-        on_batch: called for each run every `LOOK_EVERY` batches, at the last one of each epoch and at least about once
-            a second.
+        on_batch: called for each run at the last batch of each epoch, at least about once a second and, on a CPU, every
+            `LOOK_EVERY` batches.
         on_record: called with each record as its run ends, which may be before the others do.
         checkpoints: where each run leaves checkpoints, in the format of `single`. A run with one to go on from goes on
             from it; the others of the stack may stand elsewhere.
         facts: noted in the environment of every record.
         test_every: as `single.train` takes it.
+        compiled: whether the forward pass of training, and with it the backward pass, goes through Inductor, which
+            joins small operations into larger kernels. Compiled once a batch size; the results are kept on disk by torch.
 
     Returns:
         A record with status finished or diverged; ``None`` for a run that has left.
@@ -71,9 +76,22 @@ def train_stack(
     if len({stack_key(spec) for spec in specs}) != 1 or stack_key(specs[0]) is None:
         raise ValueError("runs of a stack differ in lr, weight_decay, momentum and seed only, and can all be stacked")
     places = list(checkpoints) if checkpoints is not None else [None] * len(specs)
-    facts = {"stack": len(specs), **(facts or {})}
+    facts = {"stack": len(specs), **({"path": "compiled"} if compiled else {}), **(facts or {})}
     members = [_Member(*each, facts) for each in zip(specs, splits, places, strict=True)]
-    stack = _Sitting(members, test_every)
+    stack = _Sitting(members, test_every, compiled=compiled)
+    try:
+        _to_the_end(stack, on_epoch, on_batch, on_record)
+    finally:
+        stack.networks.close()
+    return [member.record for member in members]
+
+
+def _to_the_end(
+    stack: _Sitting,
+    on_epoch: Callable[[RunSpec, EpochMetrics], bool | None] | None,
+    on_batch: Callable[[RunSpec, BatchMetrics], None] | None,
+    on_record: Callable[[RunRecord], None] | None,
+) -> None:
     while stack.training:
         stopping = False
         for member, metrics in stack.train_epoch(on_batch):
@@ -96,7 +114,6 @@ def train_stack(
         if stopping and stack.training:
             raise Interrupted(max(member.epoch for member in stack.training))
         stack.narrow()
-    return [member.record for member in members]
 
 
 class _Member:
@@ -144,8 +161,8 @@ class _Member:
 class _Sitting:
     """The members of a stack that still train, and their networks."""
 
-    def __init__(self, members: Sequence[_Member], test_every: int) -> None:
-        self.members, self._test_every = list(members), test_every
+    def __init__(self, members: Sequence[_Member], test_every: int, *, compiled: bool = False) -> None:
+        self.members, self._test_every, self._compiled = list(members), test_every, compiled
         self.networks = self._networks()
         self._saved = time.perf_counter()
 
@@ -155,6 +172,8 @@ class _Sitting:
             if member.standing is not None:
                 networks.restore(place, member.standing)
                 member.standing = None
+        if self._compiled:
+            networks.forward = torch.compile(networks.stack, dynamic=False)
         return networks
 
     @property
@@ -179,13 +198,16 @@ class _Sitting:
         for batch in networks.train_epoch(epochs):
             if batch == 1 and untrained:
                 self._first_losses(untrained)
-            due = batch == networks.steps or batch % LOOK_EVERY == 0 or time.perf_counter() - looked > LOOK_SECONDS
+            # On a GPU the clock alone decides: every look makes the host wait and lets the queue of steps run dry.
+            due = batch == networks.steps or (on_cpu and batch % LOOK_EVERY == 0)
+            due = due or time.perf_counter() - looked > LOOK_SECONDS
             if not (due or on_cpu):
                 continue
             sums = networks.sums()
             self._look(sums, training)
-            if due and on_batch is not None:
+            if due:
                 looked = time.perf_counter()
+            if due and on_batch is not None:
                 for member in self.training:
                     place = self.members.index(member)
                     loss, accuracy = sums.of(place)
@@ -289,6 +311,7 @@ class _Sitting:
             for member in left:
                 member.standing = self.state(member)
             self.members = left
+            self.networks.close()
             self.networks = self._networks()
 
     def save(self, *, stopping: bool) -> None:

@@ -88,6 +88,13 @@ class Networks:
         """Steps per epoch."""
         return self.batches.steps
 
+    def close(self) -> None:
+        """Give back what was recorded, and its memory, now and not when garbage is collected; see `Step.close`."""
+        self._step.close()
+        for _, step in self._pools.values():
+            step.close()
+        self._pools.clear()
+
     def _prime(self) -> None:
         """Create the optimiser's state: a buffer of zeros takes the first gradient whole, as one that is not there."""
         for group in self.optimizer.param_groups:

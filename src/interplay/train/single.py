@@ -78,6 +78,7 @@ def train(
     group: Group = ALONE,
     state: Mapping[str, Any] | None = None,
     test_every: int = 1,
+    facts: Mapping[str, Any] | None = None,
 ) -> RunRecord:
     """Train ``spec`` on ``splits`` and return its record.
 
@@ -94,6 +95,7 @@ def train(
             called in all of them, checkpoints written by the first.
         state: a checkpoint's content to go on from, instead of what ``checkpoints`` may hold.
         test_every: epochs from one look at the test and validation images to the next; the last epoch has one always.
+        facts: noted in the environment of the record.
 
     Returns:
         A record with status finished, or diverged with the history up to that point.
@@ -104,6 +106,7 @@ def train(
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     run = _Run(spec, splits, checkpoints, instruments, group, state, test_every)
+    run.environment |= facts or {}
     if on_model is not None:
         run.introduce(on_model)
     reason: str | None = None
@@ -220,8 +223,9 @@ class _Run:
             due = due or (group.world == 1 and time.perf_counter() - looked > LOOK_SECONDS)
             if due or device.type == "cpu":
                 reason = self.rule.batch(group.total(loss_sum)[0])
-            if due and on_batch is not None:
+            if due:
                 looked = time.perf_counter()
+            if due and on_batch is not None:
                 sums = group.total(loss_sum, correct, loss.detach().double() * len(labels), hits)
                 mean, accuracy = sums[0] / seen, 100 * sums[1] / seen
                 alone = sums[2] / whole, 100 * sums[3] / whole
