@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,6 +129,48 @@ def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
     record = Store(tmp_path).record(failing.run_id)  # alone on its GPU and still too large: failed, and named
     assert record is not None
     assert record.reason == "OutOfMemoryError: CUDA out of memory"
+
+
+def test_a_gpu_gets_as_many_runs_at_once_as_their_measured_shares_allow(tmp_path: Path) -> None:
+    """Batch 64 three at a time, 512 alone; runs that fit are given out before those that do not."""
+    from interplay.executors.ledger import Ledger
+    from interplay.executors.paths import Stacking
+    from interplay.train.partition import kind
+
+    base = RunSpec(dataset="digits", model="mlp", precision="fp32")
+    small, large = ([base.replace(batch_size=size, lr=0.1 * n) for n in (1, 2, 3, 4)] for size in (64, 512))
+    stacking = Stacking(shares={kind(small[0]): 3, kind(large[0]): 1}, why={kind(small[0]): {"probe": {}}})
+    slots = gpu_slots("all", 4, [Gpu("0")], device="cpu")
+    order = [small[0], large[0], *small[1:], *large[1:]]
+    ledger = Ledger(order, Store(tmp_path))
+    sitting = _Sitting(LocalExecutor(slots, stacking=stacking), ledger, Job("data", str(tmp_path)), Witness())
+    sitting.start(4)
+    try:
+        sent: list[dict[str, Any]] = []
+        for worker in sitting.workers.values():
+            worker.ready, worker.send = True, sent.append  # type: ignore[method-assign]
+
+        def at_work() -> list[RunSpec]:
+            sitting._hand_out()
+            return [spec for worker in sitting.workers.values() for spec in worker.runs.values()]
+
+        def end(spec: RunSpec) -> None:
+            (worker,) = [each for each in sitting.workers.values() if spec.run_id in each.runs]
+            sitting._ended(worker, spec, Outcome(End.DONE))
+
+        assert at_work() == small[:3]
+        assert [order["facts"] for order in sent] == [{"probe": {}, "at_once": n} for n in (1, 2, 3)]
+        end(small[0])
+        assert set(at_work()) == set(small[1:])  # the large one comes first and does not fit
+        for spec in small[1:3]:
+            end(spec)
+        assert at_work() == [small[3]]
+        end(small[3])
+        for spec in large:
+            assert at_work() == [spec]
+            end(spec)
+    finally:
+        sitting.end()
 
 
 def test_a_worker_asked_to_go_by_the_system_costs_its_run_nothing(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_slots_see_one_gpu_each_and_fill_gpus_evenly() -> None:
     ]
 
 
-@pytest.mark.parametrize(("free", "slots"), [(None, 1), (4 * GIB, 1), (24 * GIB, 2), (140 * GIB, 3)])
+@pytest.mark.parametrize(("free", "slots"), [(None, 1), (4 * GIB, 1), (24 * GIB, 2), (140 * GIB, 4)])
 def test_slots_by_free_memory(free: int | None, slots: int) -> None:
     assert slots_for(Gpu("0", free)) == slots
 

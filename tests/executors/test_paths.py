@@ -9,6 +9,7 @@ from interplay.errors import SpecError
 from interplay.executors import paths
 from interplay.executors.pace import Pace, cached, measure
 from interplay.executors.paths import USUAL_SIZE, Stacking, choose
+from interplay.executors.sharing import Sharing, Way
 from interplay.spec import RunSpec
 from interplay.train.partition import bytes_per_network
 
@@ -68,12 +69,98 @@ def test_auto_leaves_runs_alone_where_a_stack_cannot_pay(probed: list[tuple[str,
     others = [spec.replace(model="resnet8") for spec in RUNS], [spec.replace(dampening=0.1) for spec in RUNS]
     for runs in (RUNS[:3], *others, [RUNS[0]]):
         assert chosen(runs) == Stacking()
-    assert chosen(device="cuda:0") == Stacking()
     assert chosen(alone=True) == Stacking()
     assert chosen(path="single") == Stacking()
     assert probed == []
     assert chosen([spec.replace(epochs=3) for spec in RUNS]) == Stacking()  # seconds of work: not worth a probe
     assert probed == [("mlp", 16)]
+
+
+def test_a_probe_that_finds_nothing_faster_is_noted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "measure", lambda *words: Pace(1000.0, {2: 900.0}))
+    stacking = chosen()
+    assert stacking.limit(RUNS[0]) == 0
+    assert stacking.facts(RUNS[0]) == {"probe": {"alone": 1000.0, "stacked": {"2": 900.0}}}
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str], int]]:
+    """A GPU on which captured steps are twice as fast and compiled ones three times; what was asked of it."""
+    asked: list[tuple[int, list[str], int]] = []
+
+    def stand_in(spec: RunSpec, ways: list[Way], most: int, free: int, device: str, visible: str) -> Sharing:
+        asked.append((spec.batch_size, [str(way) for way in ways], most))
+        assert (device, visible) == ("cuda:0", "1")
+        rates = {str(way): {"single": 1e4, "fused": 2e4, "compiled": 3e4}[way.path] for way in ways}
+        at_once = {count: 2e4 * (1 + 0.5 * (count - 1) * (spec.batch_size < 256)) for count in range(1, most + 1)}
+        return Sharing(ways[-1], rates, at_once)
+
+    monkeypatch.setattr(paths, "measure_gpu", stand_in)
+    monkeypatch.setattr(paths, "gpu_model", lambda visible: "Test GPU")
+    return asked
+
+
+LARGE = RunSpec(dataset="cifar100", model="resnet18")
+
+
+def on_gpus(runs: list[RunSpec], **words: Any) -> Stacking:
+    return chosen(runs, **{"device": "cuda:1", "visible": "1", "seats": 3, "workers": 3, **words})
+
+
+def test_on_a_gpu_auto_takes_the_path_and_the_number_at_once_that_a_probe_finds(
+    gpu: list[tuple[int, list[str], int]], tmp_path: Path
+) -> None:
+    small = [LARGE.replace(batch_size=64, lr=lr) for lr in (0.1, 0.2, 0.3, 0.4)]
+    large = [LARGE.replace(batch_size=256, lr=0.01 * number) for number in range(1, 21)]
+    for _ in range(2):  # the second time from the notes
+        stacking = on_gpus([*small, *large], notes=tmp_path / "pace.json")
+        assert stacking.limit(small[0]) == stacking.limit(large[0]) == 1
+        assert (stacking.share(small[0], 3), stacking.share(large[0], 3)) == (1 / 3, 1)
+        assert not stacking.is_compiled(small[0])
+        assert stacking.facts(small[0])["probe"]["path"] == "fused"
+    assert gpu == [(64, ["single", "fused 1"], 3), (256, ["single", "fused 1"], 3)]
+
+
+def test_what_a_gpu_probe_asks_depends_on_the_work(gpu: list[tuple[int, list[str], int]]) -> None:
+    many = [LARGE.replace(lr=0.001 * number) for number in range(1, 101)]
+    stacking = on_gpus(many)
+    assert gpu.pop() == (128, ["single", "fused 1", "compiled 1"], 3)
+    assert stacking.is_compiled(many[0])
+    assert on_gpus(many[:4]) == Stacking()  # minutes of work: not worth a probe
+    assert on_gpus(many, gpus=100) == Stacking()
+    assert gpu == []
+    # Runs that something follows, or that are asked to, stay on the plain path; how many at once is measured.
+    for words in ({"alone": True}, {"path": "single"}):
+        stacking = on_gpus(many, **words)
+        assert gpu.pop() == (128, ["single"], 3)
+        assert (stacking.limit(many[0]), stacking.share(many[0], 3)) == (0, 1 / 3)
+    hyper = [spec.replace(model="hyper_resnet", dataset="cifar10") for spec in many]
+    on_gpus(hyper)
+    assert gpu.pop() == (128, ["single"], 3)
+    small = [BASE.replace(seed=seed, batch_size=8) for seed in range(40)]
+    on_gpus(small)
+    assert gpu.pop() == (8, ["single", "fused 1", "fused 2", "fused 4", "fused 8", "fused 16", "compiled 1"], 3)
+
+
+def test_who_says_how_many_share_a_gpu_is_believed(gpu: list[tuple[int, list[str], int]]) -> None:
+    many = [LARGE.replace(lr=0.001 * number) for number in range(1, 101)]
+    stacking = on_gpus(many, seats=1)
+    assert gpu.pop()[2] == 1
+    assert stacking.share(many[0], 5) == 1 / 5
+
+
+def test_a_probe_that_fails_leaves_the_plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "measure_gpu", lambda *words: Sharing(Way("single"), {}, {}))
+    heard: list[str] = []
+    assert on_gpus([LARGE.replace(lr=0.001 * number) for number in range(1, 101)], say=heard.append) == Stacking()
+    assert "the probe failed" in heard[-1]
+
+
+def test_captured_steps_of_a_large_network_are_not_stacked_on_a_gpu() -> None:
+    for path in ("fused", "compiled"):
+        stacking = on_gpus([LARGE, *RUNS], path=path)
+        assert (stacking.limit(LARGE), stacking.limit(RUNS[0])) == (1, USUAL_SIZE)
+        assert stacking.is_compiled(LARGE) is (path == "compiled")
 
 
 def test_fused_stacks_whatever_has_a_stacked_form(probed: list[tuple[str, int]]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 
 from interplay.data.splits import Splits, load
 from interplay.record import EpochMetrics, RunRecord, Status
@@ -257,3 +260,28 @@ def test_bf16_keeps_weights_in_fp32(digits_spec: RunSpec, tmp_path: Path) -> Non
         state = checkpoint.read(place.final)["model_state_dict"]
         assert {t.dtype for t in state.values() if t.is_floating_point()} == {torch.float32}
         assert_alike(record, train(*alone), loss=0.05, accuracy=5.0)
+
+
+@pytest.mark.slow
+def test_over_seeds_accuracies_agree_in_distribution(digits_spec: RunSpec) -> None:
+    """Sixteen seeds each way, other seeds so that the two samples are independent: Welch's t-test on final accuracy."""
+    spec = digits_spec.replace(epochs=15, lr=0.1, label_noise=0.4)
+    single = [train(each, load(each, Path("/nonexistent"))) for each in (spec.replace(seed=s) for s in range(16))]
+    others = [spec.replace(seed=100 + s) for s in range(16)]
+    stacked = train_stack(others, data(others))
+    samples = [[r.final_test_acc for r in records if r is not None] for records in (single, stacked)]
+    assert [len(sample) for sample in samples] == [16, 16]
+    assert stats.ttest_ind(*samples, equal_var=False).pvalue > 0.001
+    assert stats.ks_2samp(*samples).pvalue > 0.001
+
+
+def test_what_is_compiled_trains_as_what_is_not(digits_spec: RunSpec) -> None:
+    if shutil.which("g++") is None and shutil.which("c++") is None:
+        pytest.skip("Inductor needs a C++ compiler here, and there is none")
+    specs = runs(digits_spec.replace(model="cnn", epochs=2, train_limit=300))[:1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own modules, on their first import
+        (found,) = train_stack(specs, data(specs), compiled=True)
+    assert_alike(found, train(specs[0], data(specs)[0]), loss=1e-4, accuracy=1.0)
+    assert found is not None
+    assert (found.environment["path"], found.environment["stack"]) == ("compiled", 1)

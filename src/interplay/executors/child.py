@@ -78,10 +78,11 @@ class Child:
                 break
             specs = [RunSpec.from_dict(values) for values in order["specs"]]
             if order["stacked"]:
-                attempt_stack(specs, store, claims, job, hooks, self._ended, order["facts"])
+                compiled = order["compiled"]
+                attempt_stack(specs, store, claims, job, hooks, self._ended, order["facts"], compiled=compiled)
             else:
                 for spec in specs:
-                    self._ended(spec, attempt(spec, store, claims, job, hooks, tracker))
+                    self._ended(spec, attempt(spec, store, claims, job, hooks, tracker, order["facts"]))
             if self._broken:
                 break  # after a CUDA error nothing works in this process any more
 

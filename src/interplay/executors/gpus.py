@@ -13,8 +13,10 @@ from interplay.errors import SpecError
 from interplay.spec import RunSpec
 
 SLOT_BYTES = 12 * 2**30
-MAX_PER_GPU = 3
-"""One run of ResNet-18 at batch 512 takes less than 12 GiB; above three slots a GPU has no time left to share."""
+MAX_PER_GPU = 4
+"""One run of ResNet-18 at batch 512 takes less than 12 GiB. How many of the slots are filled at once is measured, see
+`sharing`; above four a GPU has no time left to share.
+"""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,27 @@ def free_memory(slots: Sequence[Slot]) -> int:
     free = {gpu.name: gpu.free for gpu in visible_gpus()}
     sharing = Counter(slot.visible for slot in slots)
     return min((free.get(name) or SLOT_BYTES) // count for name, count in sharing.items())
+
+
+def gpu_model(visible: str) -> str:
+    """What the driver calls the GPU of that name, such as ``NVIDIA H200``; ``a GPU`` where it does not say."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return "a GPU"
+    try:
+        by_index = visible.isdecimal()
+        handle = (
+            pynvml.nvmlDeviceGetHandleByIndex(int(visible)) if by_index else pynvml.nvmlDeviceGetHandleByUUID(visible)
+        )
+        name = pynvml.nvmlDeviceGetName(handle)
+        return name.decode() if isinstance(name, bytes) else str(name)
+    except pynvml.NVMLError:
+        return "a GPU"
+    finally:
+        pynvml.nvmlShutdown()
 
 
 def choose_device(wish: str) -> str:

@@ -66,11 +66,11 @@ class InlineExecutor(Executor):
             if given is None:
                 time.sleep(0.05)
                 continue
+            facts, compiled = self.stacking.facts(given.specs[0]), self.stacking.is_compiled(given.specs[0])
             if given.stacked:
-                facts = self.stacking.facts(given.specs[0])
-                attempt_stack(given.specs, store, claims, job, hooks, on_end, facts)
+                attempt_stack(given.specs, store, claims, job, hooks, on_end, facts, compiled=compiled)
             else:
                 for spec in given.specs:
-                    on_end(spec, attempt(spec, store, claims, job, hooks, tracker))
+                    on_end(spec, attempt(spec, store, claims, job, hooks, tracker, facts))
             stop.armed = False
         return ledger.close()

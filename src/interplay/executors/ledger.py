@@ -111,21 +111,26 @@ class Ledger:
         weary = linger is not None and not self._ready and time.monotonic() - self._moved > linger
         return self.stopped or weary or not (self._ready or self._elsewhere)
 
-    def next(self) -> RunSpec | None:
-        """The next run to try, or ``None`` for now: all are running here or elsewhere."""
+    def next(self, room: Callable[[RunSpec], bool] = lambda spec: True) -> RunSpec | None:
+        """The next run to try for which there is ``room``; ``None`` for now if all others are running."""
         if self.stopped:
             return None
         now = time.monotonic()
         if now - self._looked >= min(LOOK_AGAIN, self.patience.look_again):
             self._look(now)
-        while self._ready:
+        passed: list[RunSpec] = []
+        found = None
+        while self._ready and found is None:
             spec = self._ready.popleft()
             if self._is_over(spec):
                 self.report.elsewhere += 1
-                continue
-            self._running.add(spec)
-            return spec
-        return None
+            elif room(spec):
+                found = spec
+                self._running.add(spec)
+            else:
+                passed.append(spec)
+        self._ready.extendleft(reversed(passed))
+        return found
 
     def _look(self, now: float) -> None:
         """Once a second at most: what have others finished, and which of their runs may be tried again?"""
@@ -146,12 +151,12 @@ class Ledger:
         """Whether the table has the run as finished or diverged, meanwhile: no look at its folder is needed."""
         return self._ends.status.get(spec.run_id, "failed") != "failed"
 
-    def take(self, idle: int = 1) -> Assignment | None:
-        """What one of ``idle`` workers is to do next, or ``None`` for now.
+    def take(self, idle: int = 1, room: Callable[[RunSpec], bool] = lambda spec: True) -> Assignment | None:
+        """What one of ``idle`` workers is to do next, or ``None`` for now; only runs for which there is ``room``.
 
         Runs that may share a stack are spread over the idle workers before stacks grow.
         """
-        spec = self.next()
+        spec = self.next(room)
         if spec is None:
             return None
         kind = stack_key(spec)

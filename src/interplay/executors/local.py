@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -187,13 +187,37 @@ class _Sitting(Sitting):
             if not worker.ready or worker.leaving or worker.runs:
                 continue
             idle = sum(not other.runs and not other.leaving for other in self.workers.values())
-            if (given := self.ledger.take(idle)) is not None:
-                worker.runs = {spec.run_id: spec for spec in given.specs}
-                worker.heard = time.monotonic()
-                worker.sharing = 1 + len(self._beside(worker))
-                facts = self.executor.stacking.facts(given.specs[0]) if given.stacked else {}
-                order = {"specs": [spec.to_dict() for spec in given.specs], "stacked": given.stacked, "facts": facts}
-                worker.send(order)
+            beside = self._beside(worker)
+            given = self.ledger.take(idle, self._room_for(beside))
+            if given is None:
+                continue
+            first, stacking = given.specs[0], self.executor.stacking
+            worker.runs = {spec.run_id: spec for spec in given.specs}
+            worker.heard = time.monotonic()
+            worker.sharing = 1 + len(beside)
+            facts = stacking.facts(first)
+            if worker.slot.visible:
+                facts["at_once"] = 1 + sum(bool(other.runs) for other in beside)
+            worker.send(
+                {
+                    "specs": [spec.to_dict() for spec in given.specs],
+                    "stacked": given.stacked,
+                    "compiled": stacking.is_compiled(first),
+                    "facts": facts,
+                }
+            )
+
+    def _room_for(self, beside: Sequence[Worker]) -> Callable[[RunSpec], bool]:
+        """Whether a GPU can take a run besides those of the workers ``beside``: each takes its measured share of it."""
+        busy = [next(iter(other.runs.values())) for other in beside if other.runs]
+        slots, stacking = 1 + len(beside), self.executor.stacking
+        taken = sum(stacking.share(spec, slots) for spec in busy)
+
+        def room(spec: RunSpec) -> bool:
+            # The tolerance is for sums such as three thirds.
+            return not busy or taken + stacking.share(spec, slots) < 1 + 1e-6
+
+        return room
 
     def _hear(self, worker: Worker) -> None:
         data = worker.events.read(1 << 20)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -47,6 +47,11 @@ class Pace:
         if fastest < WORTHWHILE * self.alone:
             return 0
         return min(size for size, rate in self.stacked.items() if rate * NEARLY_BEST >= fastest)
+
+    @property
+    def complete(self) -> bool:
+        """See `Measurement`."""
+        return bool(self.stacked)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types, rounded to what such a measurement can tell."""
@@ -88,28 +93,38 @@ def measure(spec: RunSpec, most: int, device: str, worthwhile: Callable[[float],
     return Pace(statistics.median(alone), {size: statistics.median(rates) for size, rates in stacked.items()})
 
 
+class Measurement(Protocol):
+    """What a probe finds."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is worth remembering: a probe that was cut short says nothing about a longer study."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+
+
+M = TypeVar("M", bound=Measurement)
+
+
 def cached(spec: RunSpec, most: int, notes: Path | None, work: Callable[[], Pace]) -> Pace:
     """What ``notes`` know of this kind of run on this machine and this torch, else ``work``, which they then keep."""
-    name = " ".join(
-        str(part)
-        for part in (
-            spec.model,
-            *spec.own_knobs.values(),
-            spec.dataset,
-            f"B={spec.batch_size}",
-            spec.optimizer,
-            spec.augment,
-            spec.precision,
-            f"K<={most}",
-            device_name(torch.device("cpu")),
-            torch.__version__,
-        )
-    )
+    return remembered(named(spec, f"K<={most}", device_name(torch.device("cpu"))), notes, work, Pace.from_dict)
+
+
+def named(spec: RunSpec, *more: str) -> str:
+    """A kind of run as far as its cost goes, what was asked about it and of which machine, and this torch."""
+    parts = (spec.model, *spec.own_knobs.values(), spec.dataset, f"B={spec.batch_size}", spec.optimizer)
+    return " ".join(str(part) for part in (*parts, spec.augment, spec.precision, *more, torch.__version__))
+
+
+def remembered(name: str, notes: Path | None, work: Callable[[], M], load: Callable[[Mapping[str, Any]], M]) -> M:
+    """What ``notes`` have under ``name``, else ``work``, which they then keep."""
     known = _read(notes)
     if name in known:
-        return Pace.from_dict(known[name])
+        return load(known[name])
     found = work()
-    if notes is not None and found.stacked:  # a probe that was not worth its time says nothing about a longer study
+    if notes is not None and found.complete:
         notes.parent.mkdir(parents=True, exist_ok=True)
         write_whole(notes, json.dumps({**known, name: found.to_dict()}, indent=1) + "\n")
     return found

@@ -31,6 +31,8 @@ def attempt_stack(
     hooks: Hooks,
     tell: Tell,
     facts: Mapping[str, Any] | None = None,
+    *,
+    compiled: bool = False,
 ) -> None:
     """Claim ``specs``, train those that are free as one stack, and commit each record as its run ends.
 
@@ -38,7 +40,7 @@ def attempt_stack(
     another worker takes over leaves the stack and the others go on. An error cannot be blamed on one run of several:
     all of them end `End.APART`, to be tried again each by itself.
 
-    Trackers and instruments follow runs that train alone; ``job`` names none.
+    Trackers and instruments follow runs that train alone; ``job`` names none. ``compiled`` as `train_stack` takes it.
     """
     with contextlib.ExitStack() as leases:
         attempt = _Attempt(store, claims, job, hooks, tell)
@@ -46,7 +48,7 @@ def attempt_stack(
             for spec in specs:
                 attempt.claim(spec, leases)
             if attempt.open:
-                attempt.train(facts or {})
+                attempt.train(facts or {}, compiled)
         except OSError as error:
             attempt.end_all(Outcome(End.UNABLE, reason=f"cannot write or read: {error}"), specs)
 
@@ -94,7 +96,7 @@ class _Attempt:
 
     # -- training -------------------------------------------------------------------------------------------------
 
-    def train(self, facts: Mapping[str, Any]) -> None:
+    def train(self, facts: Mapping[str, Any], compiled: bool) -> None:
         """Train what is claimed."""
         specs = list(self.open)
         places = {spec: self._checkpoints(spec) for spec in specs}
@@ -115,6 +117,7 @@ class _Attempt:
                 checkpoints=list(places.values()),
                 facts=facts,
                 test_every=self.job.test_every,
+                compiled=compiled,
             )
         except Interrupted as error:
             self.end_all(Outcome(End.INTERRUPTED, reason=str(error)))

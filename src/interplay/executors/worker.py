@@ -102,7 +102,13 @@ class Hooks:
 
 
 def attempt(
-    spec: RunSpec, store: Store, claims: Claims, job: Job, hooks: Hooks | None = None, tracker: Tracker | None = None
+    spec: RunSpec,
+    store: Store,
+    claims: Claims,
+    job: Job,
+    hooks: Hooks | None = None,
+    tracker: Tracker | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Claim ``spec``, train it, commit its record.
 
@@ -110,7 +116,7 @@ def attempt(
     ``KeyboardInterrupt`` and the like pass.
 
     ``tracker`` is one opened for all runs of a sitting, so that a broken one is given up once; by default the job's is
-    opened for this run.
+    opened for this run. ``facts`` are noted in the environment of the record.
     """
     hooks = hooks or Hooks()
     tracker = tracker or open_tracker(job.tracker, hooks.on_note)
@@ -123,7 +129,7 @@ def attempt(
             if store.is_done(spec.run_id):  # committed between the look and the claim
                 return Outcome(End.DONE)
             try:
-                return _claimed(spec, store, folder, job, hooks, heartbeat, tracker)
+                return _claimed(spec, store, folder, job, hooks, heartbeat, tracker, facts)
             finally:
                 tracker.close()
     except LeaseLostError as error:
@@ -133,7 +139,14 @@ def attempt(
 
 
 def _claimed(
-    spec: RunSpec, store: Store, folder: Path, job: Job, hooks: Hooks, heartbeat: Heartbeat, tracker: Tracker
+    spec: RunSpec,
+    store: Store,
+    folder: Path,
+    job: Job,
+    hooks: Hooks,
+    heartbeat: Heartbeat,
+    tracker: Tracker,
+    facts: Mapping[str, Any] | None,
 ) -> Outcome:
     device = torch.device(job.device)
     began: list[int] = []
@@ -178,6 +191,7 @@ def _claimed(
             checkpoints=checkpoints,
             instruments=job.instruments,
             test_every=job.test_every,
+            facts=facts,
         )
     except Interrupted as error:
         return Outcome(End.INTERRUPTED, reason=str(error))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -224,11 +225,16 @@ def _stacking(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Sl
 
     workers = 1 if settings.executor == "inline" else len(slots)
     one_thread(slots)  # the probe goes the way of the workers
+    on_gpus = Counter(slot.visible for slot in slots)
     return choose(
         missing,
         path=settings.path,
         size=settings.stack,
         device=slots[0].device,
+        visible=slots[0].visible,
+        # Who says how many share a GPU gets so many.
+        seats=1 if settings.per_gpu else max(on_gpus.values()),
+        gpus=len(on_gpus),
         workers=workers,
         free=free_memory(slots[:workers]),
         alone=settings.tracker != "none" or bool(settings.instruments),

@@ -62,7 +62,7 @@ def train_stack(
         facts: noted in the environment of every record.
         test_every: as `single.train` takes it.
         compiled: whether the forward pass of training, and with it the backward pass, goes through Inductor, which
-            joins small operations into larger kernels. Compiled once a batch size; the results are kept on disk by torch.
+            joins small operations into larger kernels. Compiled once a batch size; torch keeps the results on disk.
 
     Returns:
         A record with status finished or diverged; ``None`` for a run that has left.

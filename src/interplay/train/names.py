@@ -6,4 +6,4 @@ from typing import Literal
 
 InstrumentName = Literal["weight_norm", "gradient_norm", "angle", "hessian", "kernel_norm"]
 
-PathName = Literal["auto", "single", "fused"]
+PathName = Literal["auto", "single", "fused", "compiled"]

@@ -29,11 +29,14 @@ def stackable(spec: RunSpec) -> bool:
 
 
 @lru_cache(maxsize=100_000)
-def stack_key(spec: RunSpec) -> str | None:
-    """What runs of one stack have in common: everything but `OWN`; ``None`` for a run that goes alone."""
-    if not stackable(spec):
-        return None
+def kind(spec: RunSpec) -> str:
+    """What runs have in common that cost the same: everything but `OWN`."""
     return json.dumps({name: value for name, value in spec.to_dict().items() if name not in OWN}, sort_keys=True)
+
+
+def stack_key(spec: RunSpec) -> str | None:
+    """What runs of one stack have in common: their `kind`; ``None`` for a run that goes alone."""
+    return kind(spec) if stackable(spec) else None
 
 
 def stacks(specs: Iterable[RunSpec], largest: int) -> list[list[RunSpec]]:
