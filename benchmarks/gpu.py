@@ -1,27 +1,30 @@
-"""ResNet-18 on one GPU: textbook loop, plain loop, captured steps, several runs at once.
+"""ResNet-18 on one GPU: textbook loop, plain loop, captured steps, compiled ones, several runs at once.
 
     python benchmarks/gpu.py
+    python benchmarks/gpu.py --device cpu --tiny    # the same code on a CPU, in two minutes: figures of no meaning
 
-Random images in the shape of CIFAR, bf16 (the textbook loop: fp16 with GradScaler). In images per second of training,
-and as a share of the matrix products per second that this very GPU was measured to do in bf16. NEVER RUN ON A GPU so
-far: without one it only says which figures are owed.
+Random images in the shape of CIFAR, bf16 (the textbook loop: fp16 with GradScaler), whole epochs with the draws at
+their start. In images per second of training, and as a share of the matrix products per second that this very device
+was measured to do. NEVER RUN ON A GPU so far: without one it says which figures are owed.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from augmentation import random_images
 from common import Report, in_turn
 from textbook import steps as textbook_steps
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from interplay.data.splits import Split, Splits
-from interplay.executors.pace import Pace
+from interplay.executors.sharing import Crowd, Way, climb, few
 from interplay.models.build import build
 from interplay.spec import RunSpec
 from interplay.study.presets import PRESETS, preset
@@ -30,21 +33,41 @@ from interplay.train.captured import side_by_side
 from interplay.train.networks import Networks
 from interplay.train.single import train
 
-SIZES = (64, 128, 256, 512)
-IMAGES = 50_000
 OWED = (
     "images per second and share of the measured matmul peak, ResNet-18, B = 64, 128, 256, 512: textbook, plain, "
     "captured, captured and compiled",
-    "seconds an epoch, and the projected time of the 83 runs of the documented sets",
-    "k runs at once on k streams against throughput, for each B, and the k to choose (expected: 3-4 at 64, 2 at 128, "
-    "1 from 256)",
-    "stacks of K networks by grouped convolutions against k streams",
+    "seconds an epoch with and without evaluation, and the projected time of the 83 runs of the documented sets",
+    "k runs at once, in k processes and on k streams of one, against throughput, and the k to choose (expected: 3-4 at "
+    "B = 64, 2 at 128, 1 from 256)",
+    "stacks of K networks by grouped convolutions against those",
+    "memory of a run, seconds until its first epoch has ended",
+    "where the time of a captured step goes: kernels by kind, gaps between them",
     "whether a captured step agrees with the plain loop on a GPU (tests marked cuda)",
 )
 
 
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured."""
+
+    model: str
+    sizes: tuple[int, ...]
+    images: int
+    tested: int
+    square: int
+    """Rows of the square matrices whose product is the measure of the peak."""
+    at_once: int
+    loaders: int
+    window: float
+    """Seconds of a measurement of several processes."""
+
+
+FULL = Scale("resnet18", (64, 128, 256, 512), 50_000, 10_000, 8192, 4, 8, 2.0)
+TINY = Scale("resnet8_s2", (16, 32), 160, 64, 256, 2, 0, 0.05)
+
+
 def on(device: torch.device, splits: Splits) -> Splits:
-    """``splits`` on the GPU."""
+    """``splits`` on the device."""
 
     def moved(split: Split) -> Split:
         return Split(split.images.to(device), split.labels.to(device))
@@ -53,22 +76,32 @@ def on(device: torch.device, splits: Splits) -> Splits:
     return Splits(moved(splits.train), moved(splits.test), None, mean, std, splits.classes)
 
 
-def peak(device: torch.device, n: int = 8192) -> float:
-    """Floating point operations a second of a bf16 matrix product."""
-    a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
-    return 2 * n**3 * timed(lambda: a @ b, 20)
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
-def timed(work: Callable[[], object], repeats: int) -> float:
-    """Calls a second, after three to warm up."""
-    for _ in range(3):
-        work()
-    torch.cuda.synchronize()
+def seconds(device: torch.device, work: Callable[[], object]) -> float:
+    """What ``work`` takes, to the end of what it started."""
+    wait(device)
     began = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    torch.cuda.synchronize()
-    return repeats / (time.perf_counter() - began)
+    work()
+    wait(device)
+    return time.perf_counter() - began
+
+
+def peak(device: torch.device, n: int) -> float:
+    """Floating point operations a second of a matrix product, in bf16 on a GPU."""
+    kind = torch.bfloat16 if device.type == "cuda" else torch.float32
+    a, b = (torch.randn(n, n, device=device, dtype=kind) for _ in range(2))
+
+    def products(count: int) -> None:
+        for _ in range(count):
+            a @ b
+
+    products(3)
+    return 20 * 2 * n**3 / seconds(device, lambda: products(20))
 
 
 def operations_per_image(spec: RunSpec) -> float:
@@ -86,101 +119,213 @@ def plain(spec: RunSpec, splits: Splits) -> float:
     return rates[-1]
 
 
-def textbook(spec: RunSpec, splits: Splits, device: torch.device, steps: int) -> float:
+def textbook(spec: RunSpec, splits: Splits, device: torch.device, scale: Scale) -> float:
     """Images a second of the textbook loop; the images lie on the CPU."""
-    endless = textbook_steps(spec, splits, device, workers=8)
-    for _ in islice(endless, 10):
-        pass
-    torch.cuda.synchronize()
-    began = time.perf_counter()
-    count = sum(islice(endless, steps))
-    torch.cuda.synchronize()
-    return count / (time.perf_counter() - began)
+    # What the other ways have switched on is no part of a textbook.
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    endless = textbook_steps(spec, splits, device, workers=scale.loaders)
+    counts: list[int] = []
+    try:
+        for _ in islice(endless, min(10, scale.images // spec.batch_size)):
+            pass
+        steps = min(90, scale.images // spec.batch_size)
+        taken = seconds(device, lambda: counts.extend(islice(endless, steps)))
+    finally:
+        torch.backends.cudnn.benchmark = before
+    return sum(counts) / taken
 
 
-def captured(spec: RunSpec, splits: Splits, runs: int, networks: int, steps: int, *, compiled: bool = False) -> float:
+def captured(spec: RunSpec, splits: Splits, runs: int, networks: int, *, compiled: bool = False) -> float | None:
     """Images a second, all runs together, of ``runs`` captured steps side by side, each of ``networks`` networks."""
-    found = []
-    for first in range(runs):
-        specs = [spec.replace(seed=first * networks + place) for place in range(networks)]
-        found.append(Networks(specs, [splits] * networks))
-        if compiled:
-            found[-1].forward = torch.compile(found[-1].stack, dynamic=False)
+    device = splits.device
+    found: list[Networks] = []
 
-    def some(each: Networks, count: int) -> Iterator[None]:
-        for _ in islice(each.train_epoch([1] * networks), count):
+    def epoch(each: Networks) -> Iterator[None]:
+        for _ in each.train_epoch([1] * networks):
             yield
 
+    try:
+        for first in range(runs):
+            found.append(made([spec.replace(seed=first * networks + place) for place in range(networks)], splits))
+            if compiled:
+                found[-1].forward = torch.compile(found[-1].stack, dynamic=False)
+        side_by_side([epoch(each) for each in found], device)  # records the graphs
+        taken = seconds(device, lambda: side_by_side([epoch(each) for each in found], device))
+    except torch.OutOfMemoryError:
+        return None
+    finally:
+        for each in found:
+            each.close()
+    return runs * networks * len(splits.train) / taken
+
+
+def made(specs: list[RunSpec], splits: Splits) -> Networks:
+    """Networks as a stack has them."""
+    return Networks(specs, [splits] * len(specs))
+
+
+def evaluation(spec: RunSpec, splits: Splits) -> float:
+    """Seconds of one captured look at the test images."""
+    networks = made([spec], splits)
+    networks.evaluate([splits.test])
+    found = seconds(splits.device, lambda: networks.evaluate([splits.test]))
+    networks.close()
+    return found
+
+
+def start(spec: RunSpec, splits: Splits, *, compiled: bool) -> tuple[float, int]:
+    """Seconds from nothing to the end of the first captured epoch, less those of a second one; bytes that it took."""
     device = splits.device
-    side_by_side([some(each, 5) for each in found], device)  # records the graphs
-    torch.cuda.synchronize()
-    began = time.perf_counter()
-    side_by_side([some(each, steps) for each in found], device)
-    torch.cuda.synchronize()
-    return runs * networks * steps * spec.batch_size / (time.perf_counter() - began)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    networks: list[Networks] = []
+
+    def first() -> None:
+        networks.append(made([spec], splits))
+        if compiled:
+            networks[0].forward = torch.compile(networks[0].stack, dynamic=False)
+        for _ in networks[0].train_epoch([1]):
+            pass
+
+    began = seconds(device, first)
+    again = seconds(device, lambda: list(networks[0].train_epoch([2])))
+    networks[0].close()
+    return began - again, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
 
 
-def projected(rates: dict[int, float]) -> tuple[int, float]:
-    """Number of the documented runs, and the hours that they take at these images a second, without evaluation."""
-    specs = distinct([preset(name) for name in PRESETS])
+def profiled(report: Report, spec: RunSpec, splits: Splits, steps: int = 20) -> None:
+    """Where the time of captured steps goes: kernels by name, and what is no kernel."""
+    device = splits.device
+    networks = made([spec], splits)
+    for _ in networks.train_epoch([1]):
+        pass
+    kinds = [ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU]
+    some = islice(networks.train_epoch([2]), steps)
+    with profile(activities=kinds) as found:
+        whole = seconds(device, lambda: list(some))
+    networks.close()
+    on_gpu = device.type == "cuda"
+    events = found.key_averages()
+    times = {e.key: (e.self_device_time_total if on_gpu else e.self_cpu_time_total) / 1e6 for e in events}
+    busy = sum(times.values())
+    rows = [
+        [name[:70], f"{1e3 * taken / steps:.3f}", f"{100 * taken / whole:.0f} %"]
+        for name, taken in sorted(times.items(), key=lambda item: -item[1])[:12]
+    ]
+    rest = busy - sum(sorted(times.values())[-12:])
+    rows.append(["others", f"{1e3 * rest / steps:.3f}", f"{100 * rest / whole:.0f} %"])
+    rows.append(["gaps", f"{1e3 * (whole - busy) / steps:.3f}", f"{100 * (whole - busy) / whole:.0f} %"])
+    report.table(f"a captured step at B = {spec.batch_size} (profiler on)", ["", "ms a step", "share"], rows)
 
-    def at(size: int) -> float:
-        return rates[min(rates, key=lambda known: abs(known - size))]
 
-    return len(specs), sum(spec.epochs * IMAGES / at(spec.batch_size) for spec in specs) / 3600
+def projected(rates: Mapping[int, float], testing: Mapping[int, float], images: int) -> tuple[int, float]:
+    """Number of the documented runs, and the hours that they take at these rates with a look at the test images after
+    each epoch. ``rates`` are images a second of all runs at once.
+    """
+    specs = [spec for name in PRESETS for spec in preset(name).specs]
+
+    def at(known: Mapping[int, float], size: int) -> float:
+        return known[min(known, key=lambda each: abs(each - size))]
+
+    hours = sum(s.epochs * (images / at(rates, s.batch_size) + at(testing, s.batch_size)) for s in specs) / 3600
+    return len(specs), hours
 
 
 def main() -> None:
     """Measure, print and keep; without a GPU, say what is owed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=90, help="of each measurement")
-    parser.add_argument("--compiled", action="store_true", help="the forward pass through Inductor, too")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="a small network and few images; nothing is kept")
+    parser.add_argument("--no_compiled", action="store_true", help="leave Inductor out")
     args = parser.parse_args()
-    if not torch.cuda.is_available():
+    if args.device == "cuda" and not torch.cuda.is_available():
         print("There is no usable GPU here. Still owed:")
         for figure in OWED:
             print(f"  - {figure}")
         return
-    device = torch.device("cuda")
+    device, scale = torch.device(args.device), TINY if args.tiny else FULL
+    if device.type == "cpu":
+        torch.set_num_threads(1)
     report = Report("gpu", device)
-    on_host = random_images(IMAGES)
+    measure(report, device, scale, args.repeats, compiled=not args.no_compiled)
+    if not args.tiny:
+        report.save()
+
+
+def measure(report: Report, device: torch.device, scale: Scale, repeats: int, *, compiled: bool) -> None:
+    """Everything, table by table."""
+    whole = random_images(scale.images)
+    on_host = Splits(whole.train, Split(*(value[: scale.tested] for value in (whole.test.images, whole.test.labels))),
+                     None, whole.mean, whole.std, whole.classes)  # fmt: skip
     splits = on(device, on_host)
-    base = RunSpec(dataset="cifar100", model="resnet18", precision="bf16")
-    operations, most = operations_per_image(base), peak(device)
-    report.say(f"matmul peak {most / 1e12:.0f} TFLOP/s in bf16; {operations / 1e9:.2f} GFLOP a training image")
-    rows, rates, sharing, stacks = [], {}, [], []
-    for size in SIZES:
+    precision = "bf16" if device.type == "cuda" else "fp32"
+    # A tiny rate keeps random labels from making a run diverge.
+    base = RunSpec(dataset="cifar100", model=scale.model, precision=precision, lr=1e-6)
+    operations, most = operations_per_image(base), peak(device, scale.square)
+    report.say(f"matmul peak {most / 1e12:.2f} TFLOP/s; {operations / 1e9:.2f} GFLOP a training image")
+    rows, rates, testing = [], {}, {}
+    together: dict[str, list[list[str]]] = {"processes": [], "streams": [], "stack": []}
+    best: dict[int, float] = {}
+    ways: dict[str, Callable[[], float]] = {}
+    for size in scale.sizes:
         spec = base.replace(batch_size=size)
         ways = {
-            "textbook": lambda spec=spec: textbook(spec, on_host, device, args.steps),
+            "textbook": lambda spec=spec: textbook(spec, on_host, device, scale),
             "plain": lambda spec=spec: plain(spec, splits),
-            "captured": lambda spec=spec: captured(spec, splits, 1, 1, args.steps),
+            "captured": lambda spec=spec: captured(spec, splits, 1, 1) or 0.0,
         }
-        if args.compiled:
-            ways["compiled"] = lambda spec=spec: captured(spec, splits, 1, 1, args.steps, compiled=True)
-        found = in_turn(ways, args.repeats)
-        rates[size] = found["captured"]
+        if compiled:
+            ways["compiled"] = lambda spec=spec: captured(spec, splits, 1, 1, compiled=True) or 0.0
+        found = in_turn(ways, repeats)
+        testing[size] = evaluation(spec, splits)
+        rates[size] = max(found["captured"], found.get("compiled", 0.0))
         row = [f"{rate:,.0f} ({100 * rate * operations / most:.0f} %)" for rate in found.values()]
-        rows.append([f"B = {size}", *row, f"{IMAGES / rates[size]:.1f} s"])
-        for table, kind in ((sharing, "streams"), (stacks, "stack")):
-            several = in_turn(
-                {
-                    str(k): lambda spec=spec, k=k, kind=kind: captured(
-                        spec, splits, k if kind == "streams" else 1, 1 if kind == "streams" else k, args.steps
-                    )
-                    for k in (1, 2, 3, 4)
-                },
-                args.repeats,
-            )
-            best = Pace(several["1"], {int(k): rate for k, rate in several.items() if k != "1"}).best or 1
-            table.append([f"B = {size}", *(f"{rate:,.0f}" for rate in several.values()), str(best)])
-    report.table("images per second (share of the peak)", ["", *ways, "an epoch, captured"], rows)
-    report.table("k runs on k streams: images per second", ["", "1", "2", "3", "4", "choose"], sharing)
-    report.table("stacks of K networks: images per second", ["", "1", "2", "3", "4", "choose"], stacks)
-    count, hours = projected(rates)
-    report.say(f"\nthe {count} documented runs, one at a time, captured, without evaluation: {hours:.1f} hours")
-    report.save()
+        epoch = scale.images / rates[size]
+        rows.append([f"B = {size}", *row, f"{epoch:.2f} s", f"{epoch + testing[size]:.2f} s"])
+        path = "compiled" if rates[size] > found["captured"] else "fused"
+        several = at_once(spec, splits, Way(path), scale, repeats)
+        best[size] = max([rates[size], *several["processes"].values()])
+        for kind, measured in several.items():
+            cells = [f"{measured[k]:,.0f}" if k in measured else "-" for k in range(1, scale.at_once + 1)]
+            together[kind].append([f"B = {size}", *cells, str(few(measured))])
+    report.table("images per second (share of the peak)", ["", *ways, "an epoch", "with evaluation"], rows)
+    columns = ["", *map(str, range(1, scale.at_once + 1)), "choose"]
+    report.table("k processes at once: images per second", columns, together["processes"])
+    report.table("k runs on k streams of one process: images per second", columns, together["streams"])
+    report.table("stacks of K networks: images per second", columns, together["stack"])
+    began = [[name, *start_words(base.replace(batch_size=scale.sizes[0]), splits, compiled=name == "compiled")]
+             for name in ("captured", *(["compiled"] if compiled else []))]  # fmt: skip
+    report.table(f"start at B = {scale.sizes[0]}", ["", "until the first epoch, s", "memory, MiB"], began)
+    profiled(report, base.replace(batch_size=scale.sizes[-1]), splits, min(20, scale.images // scale.sizes[-1]))
+    if scale is FULL:
+        report.verdict("images a second at B = 128, in 60,000", best[128] / 60_000, 1)
+        for words, known in (("one at a time", rates), ("as many at once as is best", best)):
+            count, hours = projected(known, testing, scale.images)
+            report.say(f"the {count} runs of the three sets, {words}, with evaluation: {hours:.2f} hours")
+        report.say(f"{len(distinct([preset(name) for name in PRESETS]))} of them are distinct, and only those are run")
+
+
+def start_words(spec: RunSpec, splits: Splits, *, compiled: bool) -> tuple[str, str]:
+    """Cells of the table of starts."""
+    began, memory = start(spec, splits, compiled=compiled)
+    return f"{began:.1f}", f"{memory / 2**20:,.0f}" if memory else "-"
+
+
+def at_once(spec: RunSpec, splits: Splits, way: Way, scale: Scale, repeats: int) -> dict[str, dict[int, float]]:
+    """Images a second of several runs at once, by how they share the device and how many there are."""
+    device, visible = ("cuda:0", "0") if splits.device.type == "cuda" else ("cpu", "")
+    with Crowd(spec, way, device, visible) as crowd:
+        processes = climb(lambda count: crowd.rate(count, scale.window), scale.at_once)
+    found = {"processes": processes, "streams": {}, "stack": {}}
+    for kind in ("streams", "stack"):
+        shape = {k: (k, 1) if kind == "streams" else (1, k) for k in range(1, scale.at_once + 1)}
+        rounds = [{k: captured(spec, splits, *each) for k, each in shape.items()} for _ in range(repeats)]
+        for k in shape:
+            known = sorted(rate for one in rounds if (rate := one[k]) is not None)
+            if len(known) == repeats:
+                found[kind][k] = known[len(known) // 2]
+    return found
 
 
 if __name__ == "__main__":

@@ -11,12 +11,15 @@ from torch.nn import functional
 
 from interplay.data.batches import TrainingBatches
 from interplay.data.splits import Splits
+from interplay.executors.probe import random_splits
 from interplay.models.build import build
 from interplay.optim import sgd
 from interplay.optim.schedules import epoch_rates
 from interplay.spec import RunSpec
 from interplay.train.captured import Body, Step, as_it_stands, recorder_for, side_by_side
+from interplay.train.fused import train_stack
 from interplay.train.networks import Networks
+from interplay.train.single import train
 
 
 class Tape:
@@ -153,6 +156,58 @@ def test_runs_side_by_side_compute_what_they_compute_one_after_the_other(digits_
 
 def test_a_cpu_has_no_graphs() -> None:
     assert recorder_for(torch.device("cpu")) is as_it_stands
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device that there is: the CPU, and a GPU or a skip by name."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device(request.param)
+
+
+@pytest.mark.parametrize("images", [40, 64, 150])  # one short batch, two whole ones, four and a short one
+def test_the_first_steps_of_a_residual_network_agree_with_the_plain_loop(device: torch.device, images: int) -> None:
+    spec = RunSpec(dataset="cifar100", model="resnet8_s2", batch_size=32, epochs=2, lr=0.05, precision="fp32")
+    splits = random_splits(spec, images, 50, str(device))
+    plain, (stacked,) = train(spec, splits), train_stack([spec], [splits])
+    assert stacked is not None
+    for one, other in zip(plain.history, stacked.history, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-3)
+        assert one.test_loss == pytest.approx(other.test_loss, rel=5e-3)
+
+
+def test_two_runs_side_by_side_leave_what_each_leaves_alone(device: torch.device) -> None:
+    """On a GPU each has a stream, a graph and a workspace of its own, and what is read afterwards is complete."""
+    spec = RunSpec(dataset="cifar100", model="resnet8_s2", batch_size=32, lr=0.05, precision="fp32")
+    splits = random_splits(spec, 100, 50, str(device))
+
+    def epoch(networks: Networks) -> Iterator[None]:
+        for _ in networks.train_epoch([1]):
+            yield
+
+    specs = [spec.replace(seed=seed) for seed in (1, 2)]
+    together, apart = ([Networks([each], [splits]) for each in specs] for _ in range(2))
+    side_by_side([epoch(networks) for networks in together], device)
+    for networks, alone in zip(together, apart, strict=True):
+        side_by_side([epoch(alone)], device)
+        assert networks.sums().losses == pytest.approx(alone.sums().losses, rel=1e-4)
+
+
+@pytest.mark.cuda
+def test_no_step_of_an_epoch_makes_the_host_wait(cuda: torch.device) -> None:
+    spec = RunSpec(dataset="cifar100", model="resnet8_s2", batch_size=32, precision="bf16")
+    networks = Networks([spec], [random_splits(spec, 150, 50, str(cuda))])
+    for _ in networks.train_epoch([1]):  # records
+        pass
+    steps = networks.train_epoch([2])
+    next(steps)  # the draws of the epoch have gone to the device
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in steps:
+            pass
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.cuda
