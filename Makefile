@@ -1,7 +1,7 @@
 # make demo       all three sets on built-in data, figures and verdicts; says where the results lie
 # make test       lint, types and the quick tests
 # make test-long  the longer tests: real data, kills, a browser
-# make test-all   those, a real Slurm (root on Debian), a real Ray, and stacks killed as other workers are
+# make test-all   all of those, a real Slurm (root on Debian), a real Ray, and stacks killed as other workers are
 # make docs       the documentation as a site in site/; warnings are errors
 # make bench      what the paths through the code cost on this CPU; results under benchmarks/results
 # make bench-gpu  the same on a GPU; without one, the figures that are owed
@@ -47,7 +47,7 @@ test-long: venv
 	$(BIN)/pytest -m "(slow or real_data) and not cluster and not stacks" --durations=10 -n 2 --dist loadgroup \
 	    $(TIMED:%=--ignore=%)
 
-test-all: test-long
+test-all: test test-long
 	$(BIN)/pytest -m "cluster or stacks" --durations=10
 
 # The variable silences an advertisement of another program.

@@ -163,7 +163,7 @@ class RayCluster:
         for line in self.process.stdout:
             if line.strip() in ("done", "dead") or line.strip().rpartition(":")[2].isdecimal():
                 return line.strip()
-        pytest.skip("no Ray: its cluster of two nodes does not start")
+        raise RuntimeError("Ray is installed, and its cluster of two nodes does not start")
 
     def tell(self, word: str) -> str:
         """``add`` or ``remove`` a node, and wait; ``dead`` if a node has gone that should not have."""

@@ -8,19 +8,22 @@ import pytest
 
 from interplay.cli import main
 from interplay.clusters import SlurmOptions
-from interplay.errors import SchemaError, SpecError
+from interplay.errors import InterplayError, SchemaError, SpecError
 from interplay.executors.jobs import Submission, alive, endings, states, submissions
 from interplay.executors.ledger import Ledger, Patience
 from interplay.executors.slurm import SlurmError, SlurmExecutor, _parameters
 from interplay.executors.station import Station, scattered
 from interplay.executors.worker import End, Job, Outcome
-from interplay.record import RunRecord, Status
+from interplay.lab.standing import forecast
+from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.settings import Settings
 from interplay.spec import RunSpec
 from interplay.store.claims import Claim, Claims
 from interplay.store.ends import Ends
 from interplay.store.manifest import Manifest, read_manifest
 from interplay.store.store import Store
 from interplay.study.files import load
+from interplay.study.study import Study
 
 SPECS = tuple(RunSpec(dataset="digits", seed=seed, lr=lr) for seed in (1, 2) for lr in (0.1, 0.2))
 
@@ -76,6 +79,7 @@ def test_what_submitit_is_told() -> None:
     asked = _parameters(options, "lr", 3)
     assert asked["gpus_per_node"] == 4
     assert asked["cpus_per_task"] == 8
+    assert asked["srun_args"] == ["--cpus-per-task=8"]  # a step does not inherit it
     assert asked["time"] == 60
     assert asked["signal_delay_s"] == 120
     assert asked["additional_parameters"] == {"requeue": True, "qos": "long", "exclusive": True}
@@ -87,6 +91,71 @@ def test_flags_of_slurm_without_slurm_are_refused(tmp_path: Path, capsys: pytest
     words = ["--output_dir", str(tmp_path / "o")]
     assert main(["study", "lr-ordering", "--partition", "gpu", *words]) == 2
     assert "--partition is for --executor slurm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--executor slurm --gpus all", "--gpus is for --executor local or inline or ray; say --gpus_per_node"),
+        ("--executor slurm --per_gpu 2", "--per_gpu is for --executor local or inline or ray; say --gpus_per_node"),
+        ("--executor slurm --path fused", "--path is for --executor local or inline"),
+        ("--executor ray --stack 4", "--stack is for --executor local or inline"),
+        ("--executor ray --wait", "--wait is for --executor slurm"),
+        ("--address auto", "--address is for --executor ray"),
+    ],
+)
+def test_a_flag_that_an_executor_would_pass_over_is_refused(
+    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", "lr-ordering", *words.split(), "--output_dir", str(tmp_path / "o")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_controller_that_does_not_answer_does_not_end_the_watching(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from interplay.executors import slurm
+    from interplay.executors.base import Listener
+    from interplay.executors.stopping import StopRequest
+
+    store, asked = Store(tmp_path), []
+    store.commit(RunRecord(SPECS[0], Status.FINISHED))
+
+    def silent(jobs: list[Submission]) -> list[Submission]:
+        asked.append(jobs)
+        if len(asked) < 3:
+            raise InterplayError("squeue does not answer")
+        store.commit(RunRecord(SPECS[1], Status.FINISHED))
+        return []
+
+    monkeypatch.setattr(slurm, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(slurm, "alive", silent)
+    made = Submission("slurm", "7", "s", "m", 1, 1)
+    report = slurm._follow(made, SPECS[:3], store, Listener(), StopRequest())
+    assert [record.spec for record in report.committed] == list(SPECS[:2])
+    assert report.left == [SPECS[2]]
+    assert report.problem is not None
+    assert "Slurm job 7 has ended" in report.problem
+
+
+def test_gpu_hours_are_of_gpus_and_not_of_the_runs_that_shared_them(tmp_path: Path) -> None:
+    """Two runs of an hour each, measured side by side on one GPU: a further one costs half an hour of a GPU."""
+    store = Store(tmp_path)
+    base = RunSpec(dataset="digits", model="mlp", epochs=1)
+    where = {"device_name": "NVIDIA H100", "at_once": 2}
+    history = (EpochMetrics(1, 0.1, 1.0, 50.0, 1.5, 60.0),)
+    for seed in (1, 2):
+        store.commit(
+            RunRecord(base.replace(seed=seed), Status.FINISHED, history, environment=where, wall_seconds=3600.0)
+        )
+    study = Study("s", "?", (), "", "", tuple(base.replace(seed=seed) for seed in range(1, 11)))
+    said = forecast(study, Settings(output_dir=tmp_path, per_gpu=4), 4, "h100")
+    assert "a worker is one of 2 on a GPU" in said
+    assert "note: measured with 2 runs at once on a GPU, so planned for 2" in said
+    (line,) = [line for line in said.splitlines() if line.split()[:1] == ["4"]]
+    assert line.split()[1:4] == ["2", "h", "0"] or "2 h" in line or "120 min" in line
+    assert " 4.00 " in line  # eight runs of half an hour
 
 
 def test_a_machine_without_slurm_says_what_to_do(

@@ -100,6 +100,17 @@ class Settings:
             if getattr(self, name) <= 0:
                 raise SpecError(f"{name} must be greater than 0, not {getattr(self, name)}")
         require(self.tracker)
+        for said, name, executors in (
+            (self.gpus is not None, "gpus", ("local", "inline", "ray")),
+            (self.per_gpu, "per_gpu", ("local", "inline", "ray")),
+            (self.path != "auto", "path", ("local", "inline")),
+            (self.stack, "stack", ("local", "inline")),
+            (self.wait, "wait", ("slurm",)),
+            (self.address is not None, "address", ("ray",)),
+        ):
+            if said and self.executor not in executors:
+                asked = "; say --gpus_per_node and --workers_per_gpu" if "gpu" in name else ""
+                raise SpecError(f"--{name} is for --executor {' or '.join(executors)}{asked}")
 
     def store(self) -> Store:
         """The store under ``output_dir``."""

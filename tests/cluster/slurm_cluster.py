@@ -24,7 +24,11 @@ _SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class NoSlurmError(Exception):
-    """Slurm cannot be had or started here; says why."""
+    """Slurm's packages cannot be had on this machine; says why. Tests are skipped then, and then only."""
+
+
+class BrokenSlurmError(Exception):
+    """Slurm is here and does not come up: the tail of a log."""
 
 
 def provide() -> None:
@@ -66,7 +70,12 @@ class SlurmCluster:
         }
 
     def start(self) -> None:
-        """Start everything and wait until the node takes jobs; raises `NoSlurmError` with the tail of a log."""
+        """Start everything and wait until the node takes jobs.
+
+        Raises:
+            NoSlurmError: it cannot be installed here.
+            BrokenSlurmError: it is there and does not start.
+        """
         if os.geteuid() != 0:
             raise NoSlurmError("Slurm's daemons are started as root here")
         provide()
@@ -194,7 +203,7 @@ StorageLoc=accounting
             env=self.environment,
         )
         if made.returncode:
-            raise NoSlurmError(f"mariadb-install-db: {made.stdout[-300:]}{made.stderr[-300:]}")
+            raise BrokenSlurmError(f"mariadb-install-db: {made.stdout[-300:]}{made.stderr[-300:]}")
         places = [
             f"--datadir={data}",
             f"--socket={self.folder}/database.sock",
@@ -208,7 +217,7 @@ StorageLoc=accounting
     def _sacctmgr(self, *words: str) -> None:
         done = self.client("sacctmgr", "--immediate", *words)
         if done.returncode:
-            raise NoSlurmError(f"sacctmgr {' '.join(words)}: {done.stdout}{done.stderr}")
+            raise BrokenSlurmError(f"sacctmgr {' '.join(words)}: {done.stdout}{done.stderr}")
 
     def _daemon(self, program: str, *words: str) -> None:
         with (self.folder / f"{program}.out").open("ab") as out:
@@ -224,7 +233,7 @@ StorageLoc=accounting
             if time.monotonic() > deadline or self.processes[-1].poll() is not None:
                 logs = [self.folder / f"{name}.log", self.folder / f"{name}.out"]
                 tails = [log.read_text(errors="replace")[-800:] for log in logs if log.exists()]
-                raise NoSlurmError(f"{name} does not come up: {' '.join(tails)}")
+                raise BrokenSlurmError(f"{name} does not come up: {' '.join(tails)}")
             time.sleep(0.1)
 
 

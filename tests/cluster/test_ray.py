@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 from test_executors import Harness
 
 from interplay.cli import main
+from interplay.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -75,7 +77,48 @@ def test_ray_chooses_among_its_gpus_itself(tmp_path: Path, capsys: pytest.Captur
     assert "say --gpus all" in capsys.readouterr().err
 
 
-def test_a_killed_worker_counts_against_its_run_and_a_node_does_not(study: Harness, pace: float) -> None:
+SHARED = """
+import json, sys
+from pathlib import Path
+import ray
+from interplay.executors.base import Listener
+from interplay.executors.ray import RayExecutor
+from interplay.executors.stopping import StopRequest
+from interplay.executors.worker import Job
+from interplay.spec import RunSpec
+from interplay.store.store import Store
+
+ray.init(address="local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
+base = RunSpec(dataset="digits", model="mlp", epochs=int(sys.argv[2]), precision="fp32")
+specs = [base.replace(seed=seed) for seed in range(4)]
+# The GPU is Ray's alone, so the workers are told to train on the CPU.
+job = Job("data", sys.argv[1], "cpu")
+report = RayExecutor(per_gpu=2).run(specs, Store(Path(sys.argv[1])), job, Listener(), StopRequest())
+print(json.dumps([record.environment["at_once"] for record in report.committed]))
+"""
+
+
+def test_two_runs_share_a_gpu_and_no_third(tmp_path: Path, pace: float) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    output = tmp_path / "outputs"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SHARED, str(output), str(round(3 / pace))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    most = 0
+    while process.poll() is None:
+        most = max(most, len(list(output.glob("runs/*/claim.json"))))
+        time.sleep(0.05)
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    assert json.loads(out.strip().splitlines()[-1]) == [2, 2, 2, 2]
+    assert most == 2
+    assert len(list(Store(output).records())) == 4
+
+
+def test_a_killed_worker_counts_against_its_run_every_time(study: Harness, pace: float) -> None:
     study.write(runs=1, epochs=round(8 / pace))
     process = study.start("--checkpoint_seconds", "0.3")
     for _ in range(2):

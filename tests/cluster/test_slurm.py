@@ -120,8 +120,19 @@ def test_a_killed_allocation_costs_only_the_time_since_its_checkpoint(study: Stu
     study.check()
 
 
-def test_the_time_limit_stops_at_an_epoch_and_the_job_comes_back(study: Study, pace: float) -> None:
-    study.write(runs=1, epochs=round(400 / pace))
+def test_a_worker_that_hangs_loses_its_run(study: Study, pace: float) -> None:
+    """The station is its supervisor, whoever submitted it has gone."""
+    study.write(runs=3, epochs=round(5 / pace))
+    study.submit("--hang_seconds", "10")
+    study.in_progress(2)
+    study.owners()[0].suspend()
+    study.until_gone(180)
+    assert "shows no progress for 10 s: killed" in study.log()
+    study.check()
+
+
+def test_the_time_limit_stops_at_an_epoch_and_the_job_comes_back_until_it_is_done(study: Study, pace: float) -> None:
+    study.write(runs=1, epochs=round(120 / pace))  # more than the limit of two minutes leaves, start and notice off
     job = study.submit("--workers", "1", "--time", "2", "--notice_seconds", "20")
     deadline = time.monotonic() + 180
     while "requeue job" not in study.log():
@@ -141,6 +152,8 @@ def test_the_time_limit_stops_at_an_epoch_and_the_job_comes_back(study: Study, p
     epochs = [json.loads(line)["epoch"] for line in (last.parent / "history.jsonl").read_text().splitlines()]
     assert epochs == list(range(1, len(epochs) + 1))  # it went on at the epoch, and none is there twice
     assert "restart 1" in study.log()
+    study.until_gone(400)
+    study.check()
 
 
 def test_submitted_twice_by_mistake(study: Study) -> None:

@@ -45,10 +45,27 @@ def test_what_others_finish_is_known_from_the_table_without_a_look_at_its_folder
     store = Store(tmp_path)
     ledger = Ledger(SPECS, store, patience=Patience(look_again=0.0))
     store.commit(RunRecord(SPECS[1], Status.DIVERGED, reason="x"))
-    store.fail(RunRecord(SPECS[2], Status.FAILED, reason="x"))  # not over: the one who has it may yet finish it
+    store.fail(RunRecord(SPECS[2], Status.FAILED, reason="raised elsewhere"))  # tried there; not to be tried again here
     store.is_done = None  # type: ignore[method-assign, assignment]
-    assert [ledger.next(), ledger.next(), ledger.next()] == [SPECS[0], SPECS[2], None]
+    assert [ledger.next(), ledger.next()] == [SPECS[0], None]
     assert ledger.report.elsewhere == 1
+    assert ledger.report.failed == [(SPECS[2], "raised elsewhere")]
+
+
+def test_a_run_whose_worker_died_between_record_and_row_gets_its_row_from_whoever_looks_next(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.commit(RunRecord(SPECS[0], Status.FINISHED))
+    table = store.results.read_text()
+    store.commit(RunRecord(SPECS[1], Status.FINISHED))
+    store.results.write_text(table)  # as it is after a kill at the wrong moment
+    ledger = Ledger(SPECS[1:2], store)
+    assert ledger.next() == SPECS[1]
+    ledger.ended(SPECS[1], Outcome(End.DONE))
+    assert ledger.finished
+    rows = store.results.read_text().splitlines()
+    assert [spec.run_id in rows[1 + number] for number, spec in enumerate(SPECS[:2])] == [True, True]
+    ledger.ended(SPECS[1], Outcome(End.DONE))  # and not a second one
+    assert store.results.read_text().splitlines() == rows
 
 
 def test_a_sitting_with_nothing_to_do_leaves_living_workers_their_runs(tmp_path: Path) -> None:

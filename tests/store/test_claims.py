@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from interplay.executors.worker import End, safe
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.store.claims import Claims, Heartbeat, Lease, LeaseLostError, claim_of
 from interplay.store.store import Store
+from interplay.train.checkpoint import Checkpoints
 
 FAST = Lease(beat=0.05, lapse=0.4, hang=0.5)
 
@@ -257,3 +259,32 @@ def test_a_worker_that_wakes_up_after_its_lease_was_taken_commits_nothing(tmp_pa
     (record,) = store.records()
     assert record.wall_seconds == 1.0
     assert len(store.results.read_text().splitlines()) == 2
+
+
+def test_a_worker_that_wakes_up_leaves_its_successor_undisturbed(tmp_path: Path) -> None:
+    """It slept after its last epoch. Its record may be right, but the run and its files are another's by now."""
+    spec = RunSpec(dataset="digits", model="mlp", precision="fp32")
+    store = Store(tmp_path)
+    folder = store.open(spec)
+    old = Claims(store.runs, "old").take(spec.run_id)
+    assert old is not None
+    (folder / "claim.json").unlink()  # it lapsed
+    new = Claims(store.runs, "new").take(spec.run_id)
+    assert new is not None
+    for name in ("last.pt", ".last.pt.half"):
+        (folder / name).write_text("of the new attempt")
+    with pytest.raises(LeaseLostError, match="taken over by new"):
+        safe(RunRecord(spec, Status.FINISHED), store, Checkpoints(folder, False), old)
+    assert not store.is_done(spec.run_id)
+    assert (folder / "last.pt").exists()
+    assert (folder / ".last.pt.half").exists()
+    assert safe(RunRecord(spec, Status.FINISHED), store, Checkpoints(folder, False), new).end is End.COMMITTED
+
+
+def test_whoever_has_a_run_that_another_has_finished_learns_it(runs: Path) -> None:
+    claim = Claims(runs, "late").take("r")
+    assert claim is not None
+    claim.check()
+    (runs / "r" / "record.json").write_text("{}")
+    with pytest.raises(LeaseLostError, match="finished by another"):
+        claim.beat({})

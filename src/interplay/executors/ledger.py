@@ -123,7 +123,7 @@ class Ledger:
         while self._ready and found is None:
             spec = self._ready.popleft()
             if self._is_over(spec):
-                self.report.elsewhere += 1
+                self._ended_elsewhere(spec)
             elif room(spec):
                 found = spec
                 self._running.add(spec)
@@ -141,15 +141,25 @@ class Ledger:
         for spec, due in list(self._elsewhere.items()):
             if self._is_over(spec):
                 del self._elsewhere[spec]
-                self.report.elsewhere += 1
+                self._ended_elsewhere(spec)
             elif due <= now and tries:
                 tries -= 1
                 del self._elsewhere[spec]
                 self._ready.append(spec)
 
     def _is_over(self, spec: RunSpec) -> bool:
-        """Whether the table has the run as finished or diverged, meanwhile: no look at its folder is needed."""
-        return self._ends.status.get(spec.run_id, "failed") != "failed"
+        """Whether the table has the run meanwhile: no look at its folder is needed.
+
+        A failure counts: whoever had the run tried it as often as that is done, and no other is to repeat it.
+        """
+        return spec.run_id in self._ends.status
+
+    def _ended_elsewhere(self, spec: RunSpec) -> None:
+        if self._ends.status.get(spec.run_id) != "failed":
+            self.report.elsewhere += 1
+            return
+        record = self.store.record(spec.run_id)
+        self.report.failed.append((spec, (record.reason if record is not None else None) or "failed elsewhere"))
 
     def take(self, idle: int = 1, room: Callable[[RunSpec], bool] = lambda spec: True) -> Assignment | None:
         """What one of ``idle`` workers is to do next, or ``None`` for now; only runs for which there is ``room``.
@@ -190,6 +200,7 @@ class Ledger:
                 self.report.committed.append(outcome.record)
             case End.DONE:
                 self.report.elsewhere += 1
+                self._mend(spec)
             case End.TAKEN:
                 self._elsewhere[spec] = time.monotonic() + self.patience.look_again
             case End.INTERRUPTED if self.stopped:
@@ -212,6 +223,15 @@ class Ledger:
                 # Every further run would end the same way; nothing is lost by stopping here.
                 self.report.left.append(spec)
                 self.stop(outcome.reason)
+
+    def _mend(self, spec: RunSpec) -> None:
+        """A run with a record has a row, unless its worker was killed between the two."""
+        self._ends.look()
+        if spec.run_id not in self._ends.status:
+            try:
+                self.store.mend(spec.run_id)
+            except OSError as error:
+                self.stop(f"cannot write: {error}")
 
     def again(self, spec: RunSpec) -> None:
         """Put a run back, to be tried next."""

@@ -90,6 +90,8 @@ class Estimate:
     """What the estimate rests on."""
     times: tuple[float, ...] = ()
     """Seconds of each run."""
+    at_once: float = 1.0
+    """Median number of runs that shared a device with those that the times are from."""
 
 
 def estimate(missing: Sequence[RunSpec], records: Iterable[RunRecord], workers: int) -> Estimate | None:
@@ -100,8 +102,10 @@ def estimate(missing: Sequence[RunSpec], records: Iterable[RunRecord], workers: 
     exact: dict[tuple[object, ...], list[float]] = defaultdict(list)
     near: dict[tuple[object, ...], list[float]] = defaultdict(list)
     used = 0
+    sharing: list[float] = []
     for record in records:
         if record.history:
+            sharing.append(float(record.environment.get("at_once", 1)))
             seconds = record.wall_seconds / len(record.history)
             exact[(*_kind(record.spec), record.spec.batch_size)].append(seconds)
             near[_kind(record.spec)].append(seconds)
@@ -113,7 +117,8 @@ def estimate(missing: Sequence[RunSpec], records: Iterable[RunRecord], workers: 
             return None
         times.append(spec.epochs * statistics.median(known))
     source = f"{used} finished run{'' if used == 1 else 's'}"
-    return Estimate(sum(times), makespan(times, workers), workers, source, tuple(times))
+    at_once = statistics.median(sharing) if sharing else 1.0
+    return Estimate(sum(times), makespan(times, workers), workers, source, tuple(times), at_once)
 
 
 def alike(store: Store, missing: Sequence[RunSpec], most: int = 50, gpu: str | None = None) -> list[RunRecord]:

@@ -42,8 +42,8 @@ class RayError(InterplayError):
 class Seat:
     """The actor: one worker process, training one run at a time. A second thread hears that it is to stop."""
 
-    def __init__(self, job: dict[str, Any], name: str) -> None:
-        self.job = Job.from_dict(job)
+    def __init__(self, job: dict[str, Any], name: str, facts: dict[str, Any]) -> None:
+        self.job, self.facts = Job.from_dict(job), facts
         if self.job.device == "cpu":
             torch.set_num_threads(1)  # as every other worker, so that a run may go on elsewhere with the same bits
         self.store = Store(Path(self.job.output_dir))
@@ -65,7 +65,7 @@ class Seat:
             return self.stopping
 
         hooks = Hooks(on_epoch=on_epoch, on_note=self._notes.append)
-        outcome = attempt(RunSpec.from_dict(spec), self.store, self.claims, self.job, hooks, self.tracker)
+        outcome = attempt(RunSpec.from_dict(spec), self.store, self.claims, self.job, hooks, self.tracker, self.facts)
         notes, self._notes[:] = list(self._notes), []
         record = outcome.record.to_dict() if outcome.record is not None else None
         return {"end": str(outcome.end), "reason": outcome.reason, "record": record, "notes": notes}
@@ -110,7 +110,7 @@ class RayExecutor(Executor):
         try:
             import ray  # noqa: F401
         except ImportError as error:
-            raise RayError("--executor ray needs Ray: pip install 'interplay[ray]'") from error
+            raise RayError("--executor ray needs Ray: in a checkout, pip install -e '.[ray]'") from error
 
     def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
         """See `Executor.run`."""
@@ -185,7 +185,8 @@ class _Sitting(Sitting):
         wanted = {"num_cpus": 1, "num_gpus": share, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": 2}
         variables = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "OMP_NUM_THREADS": "1"}
         kind = self.ray.remote(Seat).options(**wanted, runtime_env={"env_vars": variables})
-        actor = kind.remote(self.job.to_dict(), f"{name} of {os.getpid()}")
+        facts = {"at_once": self.executor.per_gpu} if self.executor.per_gpu else {}
+        actor = kind.remote(self.job.to_dict(), f"{name} of {os.getpid()}", facts)
         self.places[name] = Place(name, actor, actor.ready.remote())
 
     def end(self) -> None:
@@ -235,13 +236,14 @@ class _Sitting(Sitting):
             return
         if place.spec is None:
             place.node = value
+            self._start_failures[place.name] = 0
             return
         spec, place.spec = place.spec, None
         for note in value["notes"]:
             self.listener.note(note)
         record = RunRecord.from_dict(value["record"]) if value["record"] else None
         outcome = Outcome(End(value["end"]), record, value["reason"])
-        if outcome.end is End.OUT_OF_MEMORY and len(self.places) > self.gpus:
+        if outcome.end is End.OUT_OF_MEMORY and self.executor.per_gpu > 1 and len(self.places) > 1:
             # It may not have had its GPU to itself: once more, with one seat fewer in the cluster.
             self.listener.note(f"a GPU is out of memory: {len(self.places) - 1} instead of {len(self.places)} seats")
             self._kill(self.places.pop(place.name))

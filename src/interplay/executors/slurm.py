@@ -6,6 +6,7 @@ found by whoever looks next.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -119,7 +120,7 @@ class SlurmExecutor(Executor):
         try:
             import submitit  # noqa: F401
         except ImportError as error:
-            raise SlurmError("--executor slurm needs submitit: pip install 'interplay[slurm]'") from error
+            raise SlurmError("--executor slurm needs submitit: in a checkout, pip install -e '.[slurm]'") from error
         if shutil.which("sbatch") is None:
             raise SlurmError("there is no sbatch here: --executor slurm is for a login node of a Slurm cluster")
 
@@ -179,7 +180,8 @@ def _follow(made: Submission, specs: Sequence[RunSpec], store: Store, listener: 
             break
         if left and time.monotonic() - asked > SILENT_SECONDS:
             asked = time.monotonic()
-            gone = not alive([made])  # and one more look at the table, which may have got its last rows just now
+            with contextlib.suppress(InterplayError):  # a controller that does not answer says nothing about the job
+                gone = not alive([made])  # and one more look at the table, which may have got its last rows just now
         time.sleep(0.5)
     if stop.requested:
         report.left = list(left.values())
@@ -201,6 +203,7 @@ def _parameters(options: SlurmOptions, study: str, allocations: int) -> dict[str
     for line in options.sbatch or ():
         name, equals, value = line[2:].partition("=")
         further[name] = value if equals else True
+    cores = options.per_allocation * (options.cpus_per_worker or 1)
     asked = {
         "job_name": f"interplay-{study}",
         "partition": options.partition,
@@ -210,7 +213,9 @@ def _parameters(options: SlurmOptions, study: str, allocations: int) -> dict[str
         "nodes": 1,
         "ntasks_per_node": 1,
         "gpus_per_node": options.gpus_per_node or None,
-        "cpus_per_task": options.per_allocation * (options.cpus_per_worker or 1),
+        "cpus_per_task": cores,
+        # Since Slurm 22.05 a step does not inherit this, and all workers would share one core.
+        "srun_args": [f"--cpus-per-task={cores}"],
         "constraint": options.constraint,
         "signal_delay_s": options.notice,
         "setup": list(options.setup) if options.setup else None,

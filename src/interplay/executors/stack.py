@@ -102,7 +102,13 @@ class _Attempt:
         places = {spec: self._checkpoints(spec) for spec in specs}
 
         def on_record(record: RunRecord) -> None:
-            self.end(record.spec, safe(record, self.store, places[record.spec]))
+            if record.spec not in self.open:
+                return  # it has been taken over, and its end is told
+            try:
+                outcome = safe(record, self.store, places[record.spec], self._beats[record.spec].claim)
+            except LeaseLostError as error:
+                outcome = Outcome(End.TAKEN, reason=str(error))
+            self.end(record.spec, outcome)
 
         try:
             splits = [load(spec, self.job.data_dir, self.job.device) for spec in specs]

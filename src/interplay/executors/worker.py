@@ -18,7 +18,7 @@ from interplay.data import splits
 from interplay.errors import DataError
 from interplay.record import EpochMetrics, RunRecord, Status, best_epoch
 from interplay.spec import RunSpec, knob_names
-from interplay.store.claims import Claims, Heartbeat, Lease, LeaseLostError
+from interplay.store.claims import Claim, Claims, Heartbeat, Lease, LeaseLostError
 from interplay.store.store import Store
 from interplay.summary import setting
 from interplay.trackers.base import TrackedRun, Tracker, TrackerSettings, batch_row, epoch_row
@@ -205,7 +205,7 @@ def _claimed(
         failed = failure(spec, first_line(error), traceback.format_exc(), where(device, "single"))
         store.fail(failed)
         return Outcome(End.FAILED, failed, failed.reason)
-    outcome = safe(record, store, checkpoints)
+    outcome = safe(record, store, checkpoints, heartbeat.claim)
     if outcome.record is None:
         return outcome
     with contextlib.suppress(OSError):
@@ -218,9 +218,13 @@ def _claimed(
     return outcome
 
 
-def safe(record: RunRecord, store: Store, checkpoints: Checkpoints) -> Outcome:
-    """Commit ``record``; once it is safe, remove what was there to go on from."""
-    committed = store.commit(record)
+def safe(record: RunRecord, store: Store, checkpoints: Checkpoints, claim: Claim) -> Outcome:
+    """Commit ``record``; once it is safe, remove what was there to go on from.
+
+    A worker that slept through its lease must commit nothing, though its record may be right: it would take the files
+    away from under the attempt that has the run now. Raises `LeaseLostError` in that case.
+    """
+    committed = store.commit(record, claim.check)
     if committed is None:
         return Outcome(End.DONE)
     with contextlib.suppress(OSError):  # the result is safe, whatever becomes of the file to resume from

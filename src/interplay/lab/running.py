@@ -325,7 +325,8 @@ def retry(settings: Settings | None = None, study: Study | None = None) -> Repor
         raise SpecError("some of the failed runs are for GPUs, in mixed precision: say which with --gpus")
     asked = study.slurm if study is not None else settings.slurm
     again = Study("retry", "Which of the failed runs work now?", (), "", "interplay retry", specs, slurm=asked)
-    prepared(again, settings)  # everything that can be refused is refused before a failure is forgotten
+    again, slots = prepared(again, settings)  # everything that can be refused is refused before a failure is forgotten
+    executor_for(again, settings, slots)
     for run_id in failed:
         store.forget_failure(run_id)
     return run_study(again, settings)

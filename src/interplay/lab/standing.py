@@ -86,7 +86,13 @@ def forecast(study: Study, settings: Settings, workers: int, gpu: str | None = N
     longest = readable(max(expected.times))
     lines.append(f"  {readable(expected.run_seconds)} of work, the longest run {longest}; from {expected.source}")
     unit = "GPU hours" if gpu or settings.gpus is not None else "core hours"
-    share = max(1, settings.per_gpu) if unit == "GPU hours" else 1
+    share = 1.0
+    if unit == "GPU hours":
+        # As many as shared a GPU when it was measured: with more of them on it, each would have taken longer.
+        share = expected.at_once
+        if settings.per_gpu and settings.per_gpu != share:
+            lines.append(f"  note: measured with {share:g} runs at once on a GPU, so planned for {share:g}")
+        lines.append(f"  a worker is one of {share:g} on a GPU" if share > 1 else "  a worker has a GPU to itself")
     lines.append(f"  {'workers':>8}  {'wall time':>14}  {unit:>10}  {'tail':>14}")
     for number in sorted({max(1, workers // 2), workers, 2 * workers}):
         found = schedule(expected.times, number)

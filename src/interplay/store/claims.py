@@ -58,7 +58,9 @@ class Claim:
         return self.folder / f"beat.{self.attempt}.json"
 
     def check(self) -> None:
-        """Raise `LeaseLostError` if the run has been taken over."""
+        """Raise `LeaseLostError` if the run has been taken over, or has a record of another attempt already."""
+        if (self.folder / "record.json").exists():
+            raise LeaseLostError(f"run {self.folder.name} has been finished by another worker")
         owner = _read(self.folder / "claim.json")
         if owner == {}:
             return  # it cannot be read at this moment, which says nothing

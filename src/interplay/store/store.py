@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -124,14 +124,17 @@ class Store:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics.to_dict()) + "\n")
 
-    def commit(self, record: RunRecord) -> RunRecord | None:
+    def commit(self, record: RunRecord, still_ours: Callable[[], None] = lambda: None) -> RunRecord | None:
         """Make ``record`` the one result of its run and add its row; ``None`` if the run has a record already.
+
+        ``still_ours`` raises if another attempt has the run by now: the last look before the record is there.
 
         Under the table's lock, so that rows stand in the order of ``committed_at``. The record is the truth: should
         the process die before the row is written, `reconcile` adds it.
         """
         folder = self.open(record.spec)
         with self._locked():
+            still_ours()
             record = dataclasses.replace(record, committed_at=self._next_moment())
             if not write_once(folder / "record.json", record.to_json()):
                 return None
@@ -214,6 +217,18 @@ class Store:
         listed = {row.run_id: row.status == "failed" for row in rows.own}
         agree = not rows.foreign and len(listed) == len(rows.own) and listed == ends
         return [] if agree else self.rebuild()
+
+    def mend(self, run_id: str) -> None:
+        """Add the row of a run that is done and has none, and tidy up after its worker, if that is dead."""
+        with self._locked():
+            record = self.record(run_id) if self.is_done(run_id) else None
+            if record is None:
+                return
+            text = self.results.read_text(encoding="utf-8", errors="replace") if self.results.exists() else ""
+            if run_id not in {row.run_id for row in results.parse(text).own}:
+                self._append(record, replacing=False)
+        if (claim := claim_of(self.folder(run_id))) is not None and claim["dead"]:
+            self._tidy(run_id)
 
     def _tidy(self, run_id: str) -> None:
         """Finish what a worker left undone that was killed right after it had written the record."""
