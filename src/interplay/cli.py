@@ -13,6 +13,7 @@ import tyro
 from interplay.commands.reading import (
     AnalyzeFlags,
     CancelFlags,
+    CompareFlags,
     DoctorFlags,
     PlanFlags,
     PredictFlags,
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Any] = {
     "retry": RetryFlags,
     "rebuild": RebuildFlags,
     "analyze": AnalyzeFlags,
+    "compare": CompareFlags,
     "predict": PredictFlags,
     "report": ReportFlags,
     "verify": VerifyFlags,

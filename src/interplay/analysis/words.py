@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from interplay.analysis.analyze import Analysis
+from interplay.analysis.compare import Comparison, Pair
 from interplay.analysis.laws import Joint
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.predict import Prediction, Score
@@ -55,6 +56,36 @@ def prediction(found: Prediction) -> str:
     if any(score.at_least for score in found.scores):
         lines.append("zero was not measured at every setting: its loss is at least what the least decay loses")
     return "\n".join(lines)
+
+
+def comparison(found: Comparison) -> str:
+    """What two groups of runs have in common, how far they differ, and every cell that both have."""
+    unit = "points" if "acc" in found.metric else "nats"
+    ours, theirs = found.only
+    lines = [f"{len(found.pairs)} cells measured by both, {ours} by us only, {theirs} by them only; {found.metric}"]
+    lines += [f"note: {note}" for note in found.notes]
+    if found.mean is not None and found.interval90 is not None:
+        low, high = found.interval90
+        ends = f"{low:+.2f} to {high:+.2f}"
+        lines.append(f"mean difference, ours less theirs: {found.mean:+.2f} {unit}, 90 % interval {ends}")
+    if found.beyond_noise is not None and found.p is not None:
+        spread = f"SD {found.beyond_noise:.2f} {unit} (p that there are none: {found.p:.2g})"
+        lines.append(f"differences beyond the noise: {spread}")
+    if found.order is not None:
+        lines.append(f"order of the cells: Spearman's correlation {found.order:.3f}")
+    lines += ["", *table(("claim", "ours", "theirs"), found.claims)]
+    heads = ("lr", "wd", "momentum", "batch", "ours", "theirs", "difference", "error", "in errors")
+    lines += ["", *table(heads, map(_pair, found.pairs))]
+    return "\n".join(lines)
+
+
+def _pair(pair: Pair) -> tuple[str, ...]:
+    s = pair.setting
+    sides = (f"{mean:.2f} ({runs})" for mean, runs in zip((pair.ours, pair.theirs), pair.runs, strict=True))
+    error = "" if pair.error is None else f"{pair.error:.2f}"
+    z = "" if pair.z is None else f"{pair.z:+.1f}"
+    knobs = (f"{s.lr:g}", f"{s.weight_decay:g}", f"{s.momentum:g}", str(s.batch_size))
+    return (*knobs, *sides, f"{pair.difference:+.2f}", error, z)
 
 
 def _score(score: Score) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Commands that read what has run: status, plan, cancel, rebuild, analyze, report, verify, doctor."""
+"""Commands that read what has run: status, plan, cancel, rebuild, analyze, compare, report, verify, doctor."""
 
 from __future__ import annotations
 
@@ -123,6 +123,31 @@ class AnalyzeFlags:
 
         found = lab.analyze(self.inputs, self.metric)
         print(json.dumps(found.to_dict(), indent=1, allow_nan=False) if self.json else report(found))
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class CompareFlags:
+    """Put the same cells of two groups of runs side by side: differences against the noise, verdicts of both."""
+
+    ours: Annotated[tuple[Path, ...], tyro.conf.Positional, arg(help="our output folders, or CSV files")] = (
+        Path("outputs"),
+    )
+    theirs: Annotated[
+        tuple[Path, ...], arg(name="with", help="theirs: output folders, or CSV files with the eight columns")
+    ]
+    metric: Annotated[str, arg(help="column to compare")] = "final_test_acc"
+    json: Annotated[bool, arg(help="print JSON instead of tables")] = False
+
+    def call(self) -> int:
+        """Print the comparison."""
+        import json
+
+        from interplay import lab
+        from interplay.analysis.words import comparison
+
+        found = lab.compare(self.ours, self.theirs, self.metric)
+        print(json.dumps(found.to_dict(), indent=1, allow_nan=False) if self.json else comparison(found))
         return 0
 
 

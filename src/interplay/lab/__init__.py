@@ -4,7 +4,7 @@ Importing it is cheap; torch is imported by the call that needs it.
 """
 
 from interplay.lab.clusters import cancel
-from interplay.lab.reading import analyze, extended, plot, predict
+from interplay.lab.reading import analyze, compare, extended, plot, predict
 from interplay.lab.reporting import report
 from interplay.lab.running import (
     overview,
@@ -25,6 +25,7 @@ __all__ = [
     "Settings",
     "analyze",
     "cancel",
+    "compare",
     "dry_run",
     "extended",
     "forecast",

@@ -14,6 +14,7 @@ from interplay.study.study import Study
 
 if TYPE_CHECKING:
     from interplay.analysis.analyze import Analysis
+    from interplay.analysis.compare import Comparison
     from interplay.analysis.predict import Prediction
 
 
@@ -27,6 +28,18 @@ def analyze(inputs: Sequence[str | Path], metric: str = "final_test_acc") -> Ana
     from interplay.analysis.analyze import analyze as engine
 
     return engine(reading.read(inputs, metric))
+
+
+def compare(ours: Sequence[str | Path], theirs: Sequence[str | Path], metric: str = "final_test_acc") -> Comparison:
+    """The cells that both have, their differences against the noise, and the verdicts of both; see `analysis.compare`.
+
+    Raises:
+        InputError: an input cannot be understood; names file and line.
+    """
+    from interplay import inputs as reading
+    from interplay.analysis.compare import compare as engine
+
+    return engine(reading.read(ours, metric), reading.read(theirs, metric))
 
 
 def predict(

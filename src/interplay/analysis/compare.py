@@ -1,0 +1,155 @@
+"""The same cells measured by two: their difference against the noise of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from interplay.analysis.analyze import conclude, tabulate
+from interplay.analysis.claims import Table
+from interplay.analysis.noise import Noise
+from interplay.analysis.observations import Observations, Setting
+from interplay.record import cleaned
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One cell that both have. Means over repetitions; ``error`` is the standard error of their difference."""
+
+    setting: Setting
+    ours: float
+    theirs: float
+    runs: tuple[int, int]
+    error: float | None
+    """``None`` where neither side has repetitions."""
+
+    @property
+    def difference(self) -> float:
+        """Ours less theirs."""
+        return self.ours - self.theirs
+
+    @property
+    def z(self) -> float | None:
+        """The difference in standard errors."""
+        return self.difference / self.error if self.error else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two groups of runs of one metric side by side."""
+
+    metric: str
+    pairs: tuple[Pair, ...]
+    only: tuple[int, int]
+    """Cells that only we, or only they, have measured."""
+    mean: float | None
+    """Mean difference over cells, weighted by precision; ``None`` without noise."""
+    interval90: tuple[float, float] | None
+    beyond_noise: float | None
+    """SD of true differences between cells that noise leaves unexplained (DerSimonian & Laird 1986), at least 0."""
+    p: float | None
+    """Of the hypothesis that no cell differs: F test of the differences over their errors, which are estimates."""
+    order: float | None
+    """Spearman's rank correlation of the cells."""
+    claims: tuple[tuple[str, str, str], ...]
+    """Claim, our verdict, their verdict."""
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        found = asdict(self)
+        for values, pair in zip(found["pairs"], self.pairs, strict=True):
+            values |= {"difference": pair.difference, "z": pair.z}
+        plain: dict[str, Any] = cleaned(found)
+        return plain
+
+
+def compare(ours: Sequence[Observations], theirs: Sequence[Observations], seed: int = 0) -> Comparison:
+    """Put the cells that both groups have side by side.
+
+    Cells are the same if everything that a table tells of them agrees: rates, decay, momentum, batch size, epochs,
+    schedule, network, data. Each side's noise is pooled over its own repetitions; a side without any borrows that of
+    the other.
+
+    Args:
+        ours, theirs: one item a table or store, as `analyze` takes them; all of one metric.
+        seed: of the bootstrap behind the verdicts.
+
+    Raises:
+        ValueError: no observations, or of different metrics.
+    """
+    first, copies = tabulate([_documented(each) for each in ours], seed)
+    second, other_copies = tabulate([_documented(each) for each in theirs], seed)
+    if ours[0].metric != theirs[0].metric:
+        raise ValueError("both sides must be measured by one metric")
+    notes = [f"{left_out} repeats {kept} and is counted once" for kept, left_out, _ in (*copies, *other_copies)]
+    noises = _noises(first, second, notes)
+    shared = sorted(set(first.cells) & set(second.cells))
+    pairs = tuple(_pair(s, first, second, noises) for s in shared)
+    only = (len(set(first.cells) - set(second.cells)), len(set(second.cells) - set(first.cells)))
+    freedom = min((noise.dof for noise in noises if noise is not None), default=0)
+    mean, interval, spread, p = _overall(pairs, freedom)
+    order = None
+    if len(pairs) > 2:
+        order = float(stats.spearmanr([x.ours for x in pairs], [x.theirs for x in pairs]).statistic)
+    mine = {claim.id: claim.verdict for claim in conclude(first, copies, seed).claims}
+    claims = tuple((c.id, str(mine[c.id]), str(c.verdict)) for c in conclude(second, other_copies, seed).claims)
+    return Comparison(ours[0].metric, pairs, only, mean, interval, spread, p, order, claims, tuple(notes))
+
+
+def _documented(observations: Observations) -> Observations:
+    """A table of eight columns does not name network and data; it has those of the documented programme."""
+    runs = []
+    for run in observations.runs:
+        words = [word for word in run.setting.rest.split() if word not in _PROGRAMME]
+        runs.append(replace(run, setting=replace(run.setting, rest=" ".join(words))))
+    return observations.where(runs)
+
+
+_PROGRAMME = ("resnet18", "cifar100")
+
+
+def _noises(first: Table, second: Table, notes: list[str]) -> tuple[Noise | None, Noise | None]:
+    one, other = first.noise, second.noise
+    if one is None and other is None:
+        notes.append("neither side has repetitions, so differences cannot be held against noise")
+    elif one is None or other is None:
+        who = "our" if one is None else "their"
+        notes.append(f"{who} cells were not repeated: the other side's noise is taken for both")
+    return one or other, other or one
+
+
+def _pair(setting: Setting, first: Table, second: Table, noises: tuple[Noise | None, Noise | None]) -> Pair:
+    values = (first.cells[setting], second.cells[setting])
+    means = [float(np.mean(each)) for each in values]
+    variances = [
+        noise.sd(first.sign * mean) ** 2 / len(each)
+        for noise, mean, each in zip(noises, means, values, strict=True)
+        if noise is not None
+    ]
+    error = math.sqrt(sum(variances)) if len(variances) == 2 else None
+    return Pair(setting, means[0], means[1], (len(values[0]), len(values[1])), error or None)
+
+
+def _overall(
+    pairs: Sequence[Pair], freedom: int
+) -> tuple[float | None, tuple[float, float] | None, float | None, float | None]:
+    known = [(pair.difference, pair.error) for pair in pairs if pair.error is not None]
+    if len(known) < 2:
+        return None, None, None, None
+    d, e = np.array(known).T
+    weights = 1 / e**2
+    fixed = float(np.sum(weights * d) / np.sum(weights))
+    heterogeneity = float(np.sum(weights * (d - fixed) ** 2))
+    scale = float(np.sum(weights) - np.sum(weights**2) / np.sum(weights))
+    between = max(0.0, (heterogeneity - (len(d) - 1)) / scale)
+    weights = 1 / (e**2 + between)
+    mean = float(np.sum(weights * d) / np.sum(weights))
+    half = float(stats.norm.ppf(0.95)) / math.sqrt(float(np.sum(weights)))
+    p = float(stats.f.sf(float(np.mean((d / e) ** 2)), len(d), freedom))
+    return mean, (mean - half, mean + half), math.sqrt(between), p
