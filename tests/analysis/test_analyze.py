@@ -10,7 +10,7 @@ import pytest
 
 from interplay.analysis import ridge
 from interplay.analysis.analyze import Analysis, _sufficiency, analyze
-from interplay.analysis.observations import InputError, Observations, from_records, from_rows
+from interplay.analysis.observations import InputError, Observation, Observations, Setting, from_records, from_rows
 from interplay.analysis.verdict import Verdict, holm, judge
 from interplay.analysis.verify import PROBLEMS, verify
 from interplay.record import EpochMetrics, RunRecord, Status
@@ -202,3 +202,24 @@ def test_each_known_problem_is_simulated_as_written() -> None:
         one, other = (problem.simulate(np.random.default_rng(0)) for _ in range(2))
         assert one == other
         assert len({run.repetition for run in one.runs}) == 3
+
+
+def test_cells_near_the_best_are_counted_in_the_unit_of_the_metric() -> None:
+    """Five points are far in accuracy and nothing in nats: a loss of 5 nats more would let in every cell there is."""
+    assert ridge.within("final_test_acc") == (5.0, "5 points")
+    assert ridge.within("final_test_loss") == (0.5, "0.5 nats")
+    runs = [
+        Observation(
+            Setting(lr, decay, 0.9, 128),
+            str(seed),
+            1 + 0.1 * np.log(lr * decay / 1e-4) ** 2 + (3 if decay > 1e-2 else 0) + 0.01 * seed,
+        )
+        for lr in (0.01, 0.03, 0.1, 0.3)
+        for decay in (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+        for seed in (0, 1)
+    ]
+    claim = verdicts(analyze([Observations("final_test_loss", tuple(runs))]))["inverse.direction"]
+    near = sum(
+        0.1 * np.log(lr * d / 1e-4) ** 2 <= 0.5 for lr in (0.01, 0.03, 0.1, 0.3) for d in (3e-4, 1e-3, 3e-3, 1e-2)
+    )
+    assert f"over {near} cells within 0.5 nats of the best" in claim.reason

@@ -213,16 +213,17 @@ def _inverse(table: Table, rng: np.random.Generator) -> list[Verdict]:
     surface = ridge.Plane(
         np.log([s.lr for s in cells]), np.log([s.weight_decay for s in cells]), mean, np.maximum(error, 1e-9)
     )
-    near = ridge.chosen(surface)
-    return [_direction(near), profile, _sufficiency(near, rng)]
+    reach, words = ridge.within(table.metric)
+    near = ridge.chosen(surface, reach)
+    return [_direction(near, words), profile, _sufficiency(near, rng)]
 
 
-def _direction(plane: ridge.Plane) -> Verdict:
+def _direction(plane: ridge.Plane, within: str) -> Verdict:
     found = ridge.direction(plane)
     if found is None:
-        return undecided("inverse.direction", f"only {len(plane.mean)} cells within {ridge.WITHIN_POINTS:g} points")
+        return undecided("inverse.direction", f"only {len(plane.mean)} cells within {within}")
     reason = (
-        f"k of f(log η + k log λ) over {found.cells} cells within {ridge.WITHIN_POINTS:g} points of the best, "
+        f"k of f(log η + k log λ) over {found.cells} cells within {within} of the best, "
         f"scatter {found.scatter:.1f} times the noise"
     )
     return judge("inverse.direction", found.estimate, found.interval90, found.interval95, (1 - BAND, 1 + BAND), reason)

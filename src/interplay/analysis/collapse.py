@@ -11,7 +11,7 @@ import numpy as np
 from interplay.analysis.claims import Table
 from interplay.analysis.laws import Measured, measured
 from interplay.analysis.observations import Observation, Setting
-from interplay.analysis.ridge import DEGREE, WITHIN_POINTS
+from interplay.analysis.ridge import DEGREE, within
 
 VARIABLES: dict[str, tuple[str, Callable[[Observation], float | None]]] = {
     "weight_decay": ("weight decay λ", lambda run: run.setting.weight_decay),
@@ -27,8 +27,8 @@ class Fall:
     """All cells against one variable.
 
     ``points`` are (value, mean of the metric, setting); ``scatter`` is the root mean square distance from one cubic in
-    the logarithm, over the cells within 5 points of the best, in units of the noise of a cell: 1 is a perfect collapse
-    of the whole curve. ``spread`` is the factor by which the optima of the settings scatter on this variable (one
+    the logarithm, over the cells near the best (`ridge.within`), in units of the noise of a cell: 1 is a perfect
+    collapse of the whole curve. ``spread`` is the factor by which the optima of the settings scatter on this variable (one
     standard deviation): 1 is a perfect collapse of the optima. ``None`` where that cannot be said.
     """
 
@@ -96,7 +96,7 @@ def _scatter(table: Table, points: list[tuple[float, float, Setting]]) -> float 
     if table.noise is None:
         return None
     level = np.array([table.sign * mean for _, mean, _ in points])
-    near = level >= level.max() - WITHIN_POINTS
+    near = level >= level.max() - within(table.metric)[0]
     logs = np.log([x for x, _, _ in points])[near]
     free = int(near.sum()) - DEGREE - 1
     if free < 3 or np.ptp(logs) == 0:

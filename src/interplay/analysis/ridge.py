@@ -12,8 +12,10 @@ from scipy import stats
 
 Array = NDArray[np.float64]
 
-WITHIN_POINTS = 5.0
-"""Cells within so much of the best one enter: beyond it the surface is a cliff that no smooth curve describes."""
+WITHIN_POINTS, WITHIN_NATS = 5.0, 0.5
+"""Cells within so much of the best one enter, of an accuracy in per cent or of a loss: beyond it the surface is a cliff
+that no smooth curve describes.
+"""
 
 DEGREE = 3
 ANGLES = np.linspace(-math.pi / 4, 3 * math.pi / 4, 721)
@@ -28,6 +30,11 @@ class Plane:
     log_wd: Array
     mean: Array
     error: Array
+
+
+def within(metric: str) -> tuple[float, str]:
+    """How far below the best cell others enter, and that in words."""
+    return (WITHIN_NATS, f"{WITHIN_NATS:g} nats") if "loss" in metric else (WITHIN_POINTS, f"{WITHIN_POINTS:g} points")
 
 
 def chosen(plane: Plane, within: float = WITHIN_POINTS) -> Plane:
