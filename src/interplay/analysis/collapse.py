@@ -28,8 +28,8 @@ class Fall:
 
     ``points`` are (value, mean of the metric, setting); ``scatter`` is the root mean square distance from one cubic in
     the logarithm, over the cells near the best (`ridge.within`), in units of the noise of a cell: 1 is a perfect
-    collapse of the whole curve. ``spread`` is the factor by which the optima of the settings scatter on this variable (one
-    standard deviation): 1 is a perfect collapse of the optima. ``None`` where that cannot be said.
+    collapse of the whole curve. ``spread`` is the factor by which the optima of the settings scatter on this variable
+    (one standard deviation): 1 is a perfect collapse of the optima. ``None`` where that cannot be said.
     """
 
     variable: str
