@@ -24,6 +24,7 @@ def markdown(table: pd.DataFrame, corner: str) -> str:
 def tables(results: pd.DataFrame) -> dict[str, str]:
     """The three sets as Markdown."""
     found = results[(results.status == "finished") & (results.dataset == "digits") & (results.epochs == 60)]
+    found = found[found.schedule == "cosine"]
     momentum = found[found.momentum == 0.9]
     decays = sorted(set(momentum.wd))
     second = momentum[(momentum.batch_size == 128) & momentum.lr.isin([0.01, 0.02, 0.05, 0.1, 0.3])]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from interplay.analysis import ridge
 from interplay.analysis.claims import Table, exponent_claim, ordering
+from interplay.analysis.collapse import collapse_picture
 from interplay.analysis.laws import Joint, joint_fit
 from interplay.analysis.noise import Noise, pool
 from interplay.analysis.observations import Observation, Observations, Setting
@@ -25,6 +26,18 @@ SUFFICIENT = 0.1
 
 PRIMARY = ("ordering.sgd>sgd_wd", "ordering.sgd_wd>sgdm_wd", "inverse.profile", "batch.linear_rule")
 """Claims of the three questions, over which Holm's correction runs."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the optima of all settings lie on one variable: a factor (one standard deviation), least, greatest."""
+
+    variable: str
+    label: str
+    factor: float
+    least: float
+    greatest: float
+    optima: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,8 @@ class Analysis:
     notes: tuple[str, ...]
     runs: int
     repetitions: tuple[str, ...]
+    agreement: tuple[Agreement, ...] = ()
+    """On which variable the optima of the settings fall together, the closest first."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types, under the documented names."""
@@ -67,6 +82,7 @@ class Analysis:
                 for o in self.optima
             ],
             "joint": None if self.joint is None else cleaned(self.joint.to_dict()),
+            "agreement": [asdict(each) for each in self.agreement],
             "claims": [cleaned(v.to_dict()) for v in self.claims],
         }
 
@@ -124,7 +140,18 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int
         notes=tuple(_outliers(runs)),
         runs=len(runs),
         repetitions=repetitions,
+        agreement=_agreement(table),
     )
+
+
+def _agreement(table: Table) -> tuple[Agreement, ...]:
+    picture = collapse_picture(table)
+    found = [
+        Agreement(fall.variable, fall.label, fall.spread, fall.optima[0], fall.optima[-1], len(fall.optima))
+        for fall in (picture.falls if picture is not None else ())
+        if fall.spread is not None
+    ]
+    return tuple(sorted(found, key=lambda each: each.factor))
 
 
 def without_duplicates(runs: Sequence[Observation]) -> tuple[list[Observation], list[tuple[str, str, int]]]:

@@ -37,6 +37,8 @@ class Fall:
     points: tuple[tuple[float, float, Setting], ...]
     scatter: float | None
     spread: float | None
+    optima: tuple[float, ...] = ()
+    """What the variable is at the optimum of each setting that has one, in rising order."""
 
 
 @dataclass(frozen=True)
@@ -62,21 +64,16 @@ def collapse_picture(table: Table) -> Collapse | None:
     for name, (label, value) in VARIABLES.items():
         known = [(x, float(np.mean(table.cells[s])), s) for s in members if (x := value(runs[s])) is not None]
         if known:
-            falls.append(
-                Fall(
-                    name,
-                    label,
-                    tuple(sorted(known, key=lambda p: p[0])),
-                    _scatter(table, known),
-                    _spread(settings, runs, value),
-                )
-            )
+            points = tuple(sorted(known, key=lambda p: p[0]))
+            optima = _optima(settings, runs, value)
+            spread = math.exp(float(np.std(np.log(optima), ddof=1))) if len(optima) > 1 else None
+            falls.append(Fall(name, label, points, _scatter(table, known), spread, optima))
     return Collapse(table.metric, tuple(falls))
 
 
-def _spread(
+def _optima(
     settings: Sequence[Measured], runs: Mapping[Setting, Observation], value: Callable[[Observation], float | None]
-) -> float | None:
+) -> tuple[float, ...]:
     """Every variable is λ or 1/λ times something that the setting fixes, so one run tells its value at λ*."""
     logs = []
     for one in settings:
@@ -85,11 +82,11 @@ def _spread(
         near, far = sorted((s for s in one.members if s.weight_decay > 0), key=lambda s: s.weight_decay)[:2]
         x, y = value(runs[near]), value(runs[far])
         if x is None or y is None:
-            return None
+            return ()
         step = math.log(far.weight_decay / near.weight_decay)
         power = math.log(y / x) / step
         logs.append(math.log(x) + power * math.log(one.optimum.estimate / near.weight_decay))
-    return math.exp(float(np.std(logs, ddof=1))) if len(logs) > 1 else None
+    return tuple(sorted(math.exp(each) for each in logs))
 
 
 def _scatter(table: Table, points: list[tuple[float, float, Setting]]) -> float | None:

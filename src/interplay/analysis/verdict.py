@@ -58,7 +58,9 @@ def judge(
         return Verdict(claim, "supported", estimate, shown, reason, (), p)
     if interval95[1] < band[0] or interval95[0] > band[1]:
         return Verdict(claim, "refuted", estimate, shown, reason, (), p)
-    return Verdict(claim, "inconclusive", estimate, shown, f"{reason}; the interval meets the band", tuple(needed), p)
+    return Verdict(
+        claim, "inconclusive", estimate, shown, f"{reason}; the 95 % interval meets the band", tuple(needed), p
+    )
 
 
 def undecided(claim: str, reason: str, needed: Sequence[dict[str, Any]] = ()) -> Verdict:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from interplay.analysis.analyze import Analysis
+from interplay.analysis.analyze import Agreement, Analysis
 from interplay.analysis.compare import Comparison, Pair
 from interplay.analysis.laws import Joint
 from interplay.analysis.optimum import Optimum
@@ -33,6 +33,10 @@ def report(analysis: Analysis) -> str:
     varied = _varied([o.given for o in analysis.optima])
     lines += ["", *table(heads, (_optimum(o, varied) for o in analysis.optima))]
     lines += ["", *joint_lines(analysis.joint)] if analysis.joint is not None else []
+    if analysis.agreement:
+        heads = ("variable", "factor", "least", "greatest", "label")
+        lines += ["", f"where the {analysis.agreement[0].optima} optima fall together (factor: one standard deviation)"]
+        lines += table(heads, (_agreement(each) for each in analysis.agreement))
     needed = [(c.id, c.needed) for c in analysis.claims if c.needed]
     if needed:
         lines += ["", "cells that would settle what is inconclusive:"]
@@ -56,6 +60,10 @@ def prediction(found: Prediction) -> str:
     if any(score.at_least for score in found.scores):
         lines.append("zero was not measured at every setting: its loss is at least what the least decay loses")
     return "\n".join(lines)
+
+
+def _agreement(each: Agreement) -> tuple[str, ...]:
+    return (each.variable, f"{each.factor:.2f}", f"{each.least:.3g}", f"{each.greatest:.3g}", each.label)
 
 
 def comparison(found: Comparison) -> str:
