@@ -1,9 +1,15 @@
-"""Fill the table of knobs into the reference when the site is built: one list of them, in `RunSpec`."""
+"""When the site is built: the table of knobs from `RunSpec`, and the figures that lie under ``results/``.
+
+One list of knobs and one copy of each figure, where its numbers are.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
+
+from mkdocs.structure.files import File, Files
 
 from interplay.spec import RunSpec, choices
 
@@ -20,6 +26,14 @@ def knobs() -> str:
         listed = "" if all(word in field.metadata["help"] for word in words) else f": {', '.join(words)}"
         lines.append(f"| `{field.name}` | {default} | {field.metadata['help']}{listed} |")
     return "\n".join(lines)
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Called by mkdocs with the files of the site: pages name figures as ``results/<name>/<figure>.png``."""
+    root = Path(config["config_file_path"]).parent
+    for path in sorted(root.glob("results/*/*.png")):
+        files.append(File.generated(config, path.relative_to(root).as_posix(), abs_src_path=str(path)))
+    return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

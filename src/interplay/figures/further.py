@@ -7,13 +7,14 @@ from pathlib import Path
 
 from interplay.analysis.claims import Table
 from interplay.analysis.collapse import collapse_picture
+from interplay.analysis.compression import compression_picture
 from interplay.analysis.histories import training_picture
 from interplay.analysis.predict import Prediction
-from interplay.figures import agreement, collapse, training
+from interplay.figures import agreement, collapse, compression, training
 from interplay.figures.style import save
 from interplay.record import RunRecord
 
-NAMES = ("training_curves.png", "collapse.png", "predicted_vs_measured.png")
+NAMES = ("training_curves.png", "collapse.png", "predicted_vs_measured.png", "error_vs_parameters.png")
 
 
 def draw(table: Table, records: Iterable[RunRecord], prediction: Prediction | None, folder: Path) -> list[Path]:
@@ -21,7 +22,7 @@ def draw(table: Table, records: Iterable[RunRecord], prediction: Prediction | No
 
     ``prediction`` is that of `predict.checked`, ``None`` where the optima are too few for one.
     """
-    files = []
+    files, records = [], list(records)
     curves = training_picture(records, table)
     if curves is not None:
         files.append(save(training.draw(curves), folder / NAMES[0]))
@@ -30,4 +31,7 @@ def draw(table: Table, records: Iterable[RunRecord], prediction: Prediction | No
         files.append(save(collapse.draw(fallen), folder / NAMES[1]))
     if prediction is not None:
         files.append(save(agreement.draw(prediction), folder / NAMES[2]))
+    pairs = compression_picture(records)
+    if pairs is not None:
+        files.append(save(compression.draw(pairs), folder / NAMES[3]))
     return files

@@ -1,0 +1,96 @@
+"""Hypernetworks beside their direct twins: error against the number of stored parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from interplay.record import RunRecord, Status
+from interplay.spec import RunSpec
+
+MODELS = ("hyper_resnet", "wide_resnet")
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network at its best setting of learning rate and decay."""
+
+    name: str
+    generated: bool
+    parameters: int
+    """Stored numbers."""
+    error: float
+    """Test error, per cent."""
+    spread: float | None
+    """Standard error of that mean over seeds; ``None`` for one seed and for what others published."""
+    runs: int
+    where: str
+    """The setting, or the source."""
+
+
+@dataclass(frozen=True)
+class Compression:
+    """``pairs`` are (hypernetwork, twin) of one shape and one recipe; ``published`` those of the paper."""
+
+    pairs: tuple[tuple[Network, Network], ...]
+    recipe: str
+    """Data and length that all of ``pairs`` have in common."""
+    published: tuple[tuple[Network, Network], ...]
+
+
+def _of_the_paper(name: str, generated: bool, parameters: int, error: float) -> Network:
+    return Network(name, generated, parameters, error, None, 1, "Ha, Dai, Le, arXiv 1609.09106")
+
+
+PUBLISHED = (
+    (_of_the_paper("hyper 40-1", True, 97_000, 8.02), _of_the_paper("WRN 40-1", False, 563_000, 6.73)),
+    (_of_the_paper("hyper 40-2", True, 148_000, 7.23), _of_the_paper("WRN 40-2", False, 2_236_000, 5.66)),
+)
+"""Of CIFAR-10, all training images."""
+
+
+def compression_picture(records: Iterable[RunRecord]) -> Compression | None:
+    """The pairs that ``records`` hold, of the recipe with most of them; ``None`` without a pair.
+
+    The best setting of each network is that of the highest mean final test accuracy over its seeds: chosen on the test
+    set, for both alike.
+    """
+    cells: dict[tuple[str, str], dict[str, dict[tuple[float, float], list[RunRecord]]]] = {}
+    for record in records:
+        spec = record.spec
+        if spec.model not in MODELS or record.status is not Status.FINISHED or record.final_test_acc is None:
+            continue
+        place = cells.setdefault((_recipe(spec), _shape(spec)), {}).setdefault(spec.model, {})
+        place.setdefault((spec.lr, spec.weight_decay), []).append(record)
+    pairs: dict[str, list[tuple[Network, Network]]] = {}
+    for (recipe, shape), found in sorted(cells.items()):
+        if len(found) == len(MODELS):
+            hyper, twin = (_best(found[model], model == MODELS[0], shape) for model in MODELS)
+            pairs.setdefault(recipe, []).append((hyper, twin))
+    if not pairs:
+        return None
+    recipe = max(pairs, key=lambda each: len(pairs[each]))
+    return Compression(tuple(pairs[recipe]), recipe, PUBLISHED)
+
+
+def _recipe(spec: RunSpec) -> str:
+    images = f"{spec.train_limit:,} images" if spec.train_limit else "all images"
+    return f"{spec.dataset}, {images}, {spec.epochs} epochs, B = {spec.batch_size}, {spec.optimizer}"
+
+
+def _shape(spec: RunSpec) -> str:
+    return f"{spec.own_knobs['blocks_per_stage']} blocks a stage, widening {spec.own_knobs['widening']}"
+
+
+def _best(cells: dict[tuple[float, float], list[RunRecord]], generated: bool, shape: str) -> Network:
+    def mean(runs: list[RunRecord]) -> float:
+        return sum(run.final_test_acc or 0.0 for run in runs) / len(runs)
+
+    (lr, decay), runs = max(cells.items(), key=lambda item: mean(item[1]))
+    best, spread = mean(runs), None
+    if len(runs) > 1:
+        variance = sum(((run.final_test_acc or 0.0) - best) ** 2 for run in runs) / (len(runs) - 1)
+        spread = math.sqrt(variance / len(runs))
+    name = f"{'hypernetwork' if generated else 'twin'}, {shape}"
+    return Network(name, generated, runs[0].parameters or 0, 100 - best, spread, len(runs), f"η {lr:g}, λ {decay:g}")

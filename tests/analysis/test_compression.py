@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from interplay.analysis.compression import PUBLISHED, compression_picture
+from interplay.figures import compression
+from interplay.figures.style import save
+from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.spec import RunSpec
+
+BASE = RunSpec(dataset="cifar10", model="hyper_resnet", blocks_per_stage=1, train_limit=2000, epochs=1)
+
+
+def record(model: str, acc: float, status: Status = Status.FINISHED, **knobs: float) -> RunRecord:
+    spec = BASE.replace(model=model, **knobs)
+    size = {"hyper_resnet": 90_000, "wide_resnet": 120_000}[model]
+    return RunRecord(spec, status, (EpochMetrics(1, 0.1, 1.0, 50.0, 1.0, acc),), parameters=size)
+
+
+def test_each_network_stands_at_its_best_setting_over_seeds() -> None:
+    runs = [
+        record("hyper_resnet", 50.0, lr=0.1, seed=1),
+        record("hyper_resnet", 46.0, lr=0.1, seed=2),
+        record("hyper_resnet", 49.0, lr=0.2, seed=1),
+        record("hyper_resnet", 49.0, lr=0.2, seed=2),
+        record("hyper_resnet", 99.0, Status.DIVERGED, lr=0.4),
+        record("wide_resnet", 60.0, lr=0.1, seed=1),
+        record("wide_resnet", 30.0, lr=0.2, seed=1),
+    ]
+    picture = compression_picture(runs)
+    assert picture is not None
+    ((hyper, twin),) = picture.pairs
+    assert (hyper.error, hyper.spread, hyper.runs, hyper.where) == (51.0, 0.0, 2, "η 0.2, λ 0.0005")
+    assert (twin.error, twin.spread, twin.runs, twin.parameters) == (40.0, None, 1, 120_000)
+    assert hyper.generated
+    assert not twin.generated
+    assert picture.recipe == "cifar10, 2,000 images, 1 epochs, B = 128, sgd"
+    assert picture.published == PUBLISHED
+
+
+def test_a_network_without_its_twin_of_the_same_recipe_makes_no_picture() -> None:
+    assert compression_picture([record("hyper_resnet", 50.0)]) is None
+    assert compression_picture([record("hyper_resnet", 50.0), record("wide_resnet", 60.0, train_limit=1000)]) is None
+    assert compression_picture([record("hyper_resnet", 50.0), record("wide_resnet", 60.0, widening=2)]) is None
+
+
+def test_the_figure_shows_ours_and_the_published_with_their_sources(tmp_path: Path) -> None:
+    picture = compression_picture([record("hyper_resnet", 50.0), record("wide_resnet", 60.0)])
+    assert picture is not None
+    figure = compression.draw(picture)
+    axis = figure.axes[0]
+    legend = axis.get_legend()
+    assert legend is not None
+    words = " ".join(text.get_text() for text in legend.get_texts())
+    assert "2,000 images" in words
+    assert "Ha, Dai, Le" in words
+    assert {text.get_text() for text in axis.texts} == {"50.0", "40.0", "8.0", "6.7", "7.2", "5.7"}
+    low, high = axis.get_ylim()
+    assert low < 5.66 < 50 < high
+    assert save(figure, tmp_path / "f.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("pair", PUBLISHED)
+def test_published_hypernetworks_store_less_and_err_more(pair: tuple[compression.Network, compression.Network]) -> None:
+    hyper, twin = pair
+    assert hyper.parameters < twin.parameters / 5
+    assert hyper.error > twin.error
