@@ -82,6 +82,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     written = Written(ROOT / "README.md", ())
     monkeypatch.setattr(lab, "report", lambda *args, **words: asked.append(words) or written)
     monkeypatch.setattr(lab, "predict", lambda *args, **words: asked.append(words) or Nothing())
+    monkeypatch.setattr(lab, "compare", lambda *args: asked.append(args) or Nothing())
     monkeypatch.setattr(lab, "analyze", lambda *args: asked.append(args) or Nothing())
     monkeypatch.setattr(lab, "extended", lambda study, settings: study)
     monkeypatch.setattr(documented.PlotFlags, "call", lambda self: asked.append(self) or 0)
@@ -90,6 +91,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr(verify_module, "verify", lambda studies: asked.append(studies) or [])
     monkeypatch.setattr(words_module, "report", str)
     monkeypatch.setattr(words_module, "prediction", str)
+    monkeypatch.setattr(words_module, "comparison", str)
     monkeypatch.setattr(doctor, "examine", lambda *args: asked.append(args) or [])
     monkeypatch.chdir(tmp_path)
     if not (tmp_path / "studies").exists():

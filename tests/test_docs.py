@@ -164,6 +164,44 @@ def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
     assert (folder / "outputs" / "plots" / "exp2_eta_lambda_heatmap.png").is_file()
 
 
+# -- results ----------------------------------------------------------------------------------------------------------
+
+REPRODUCE = sorted((ROOT / "results").glob("*/reproduce.sh"))
+
+
+def test_whatever_has_figures_has_a_script_that_makes_them() -> None:
+    folders = {path.parent for path in (ROOT / "results").glob("*/*.png")}
+    assert folders
+    assert folders == {script.parent for script in REPRODUCE}
+
+
+@pytest.mark.parametrize("script", REPRODUCE, ids=named)
+def test_every_command_that_reproduces_results_is_understood(
+    script: Path, tmp_path: Path, reach: Callable[[str], list[object]]
+) -> None:
+    """The script runs, beside stand-ins for all programs that would do something; then each call is parsed."""
+    here = tmp_path / "results" / script.parent.name
+    here.mkdir(parents=True)
+    shutil.copy(script, here)
+    for table in script.parent.glob("*.csv"):
+        shutil.copy(table, here)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("interplay", "python", "cp", "tar"):
+        (tools / name).write_text('#!/bin/sh\nprintf "%s\\n" "$(basename "$0") $*" >> "$CALLS"\n')
+        (tools / name).chmod(0o755)
+    calls = tmp_path / "calls"
+    environment = {"PATH": f"{tools}:/usr/bin:/bin", "CALLS": str(calls), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", str(here / script.name)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    asked = [line for line in calls.read_text().splitlines() if line.startswith("interplay ")]
+    assert any(line.startswith("interplay analyze") for line in asked)
+    for line in asked:
+        assert reach(line)
+
+
 # -- README in Chinese ------------------------------------------------------------------------------------------------
 
 

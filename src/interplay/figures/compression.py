@@ -28,7 +28,9 @@ def draw(picture: Compression) -> Figure:
                     ms=7,
                     capsize=3,
                 )
-                axis.annotate(_words(network), (network.parameters, network.error), (7, 7), textcoords="offset points")
+                # Above and below: where the two store alike they lie close together.
+                beside = (7, 6) if network.generated else (7, -14)
+                axis.annotate(_words(network), (network.parameters, network.error), beside, textcoords="offset points")
         for name, fmt, colour in (("kernels generated", "o", COLOURS[1]), ("direct twin", "s", COLOURS[0])):
             axis.plot([], [], fmt, color=colour, label=name)
         axis.plot([], [], "o", color="0.4", label=f"here: {picture.recipe}")
