@@ -223,3 +223,11 @@ def test_cells_near_the_best_are_counted_in_the_unit_of_the_metric() -> None:
         0.1 * np.log(lr * d / 1e-4) ** 2 <= 0.5 for lr in (0.01, 0.03, 0.1, 0.3) for d in (3e-4, 1e-3, 3e-3, 1e-2)
     )
     assert f"over {near} cells within 0.5 nats of the best" in claim.reason
+
+
+def test_a_small_loss_is_no_broken_evaluation() -> None:
+    """A test loss of 1.4 nats beside a training loss below 1 is what learning by heart looks like."""
+    setting = Setting(0.1, 1e-3, 0.9, 128)
+    runs = [Observation(setting, str(seed), 1.4 + 0.01 * seed, 0.8) for seed in (0, 1)]
+    assert analyze([Observations("final_test_loss", tuple(runs))]).notes == ()
+    assert len(analyze([Observations("final_test_acc", tuple(runs))]).notes) == 2  # 1.4 per cent is one

@@ -69,6 +69,27 @@ def test_the_heatmap_knows_missing_diverged_and_best_cells(table: Table) -> None
     assert estimates[0.05] == pytest.approx(2e-3, rel=0.5)
 
 
+def test_the_heatmap_leaves_out_rates_and_decays_of_other_sets(table: Table) -> None:
+    strays = [
+        {**row, "lr": "0.001", "wd": wd, "momentum": "0.9", "batch_size": "128"}
+        for row, wd in zip(results(0), ("1e-6", "1e-3"), strict=False)
+    ]
+    more = tabulate([from_rows([*results(0), *strays], "0.csv"), from_rows(results(1), "1.csv")])[0]
+    picture = heatmap_picture(more)
+    assert picture is not None
+    assert (picture.lrs, picture.decays) == (LRS, DECAYS)
+
+
+def test_a_heatmap_says_of_how_many_runs_its_cells_are_and_where_its_colours_end(table: Table) -> None:
+    picture = heatmap_picture(table)
+    assert picture is not None
+    figure = heatmap.draw(picture)
+    assert "3 runs a cell" in figure.axes[0].get_title()
+    values = [value for row in picture.values for value in row if value is not None]
+    clipped = min(values) < max(values) - 15
+    assert figure.axes[0].collections[0].colorbar.extend == ("min" if clipped else "neither")  # type: ignore[attr-defined]
+
+
 def test_only_runs_of_a_set_are_in_its_figure(table: Table) -> None:
     ordering, scale = ordering_picture(table), scaling_picture(table)
     assert ordering is not None

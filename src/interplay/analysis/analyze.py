@@ -137,7 +137,7 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int
         optima=optima,
         claims=tuple(claims),
         joint=joint_fit(table),
-        notes=tuple(_outliers(runs)),
+        notes=tuple(_outliers(runs) if "acc" in table.metric else ()),
         runs=len(runs),
         repetitions=repetitions,
         agreement=_agreement(table),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,13 +87,23 @@ def ordering_picture(table: Table) -> Ordering | None:
     return Ordering(table.metric, curves, next(iter(groups.values()))[0].batch_size)
 
 
+def _well_filled(values: Iterable[float]) -> tuple[float, ...]:
+    """Those that occur at least half as often as the most frequent one, in rising order."""
+    counts = Counter(values)
+    most = max(counts.values(), default=0)
+    return tuple(sorted(value for value, count in counts.items() if 2 * count >= most))
+
+
 def heatmap_picture(table: Table) -> Heatmap | None:
     """Set 2 of the table, or ``None`` if there is no grid of learning rates and decays."""
     members = plane(table)
     if not members:
         return None
-    lrs = tuple(sorted({s.lr for s in members}))
-    decays = tuple(sorted({s.weight_decay for s in members}))
+    # What was measured at few places only belongs to another set, and would be a column or a row of blanks.
+    lrs = _well_filled(s.lr for s in members)
+    members = [s for s in members if s.lr in lrs]
+    decays = _well_filled(s.weight_decay for s in members)
+    members = [s for s in members if s.weight_decay in decays]
     cells = {(s.weight_decay, s.lr): s for s in members}
     values, diverged, points = [], set(), []
     for i, wd in enumerate(decays):

@@ -25,10 +25,9 @@ def draw(picture: Collapse) -> Figure:
         for axis, fall in zip(axes, picture.falls, strict=False):
             _panel(axis, picture, fall, rates, batches)
             least = " (least)" if fall.spread is not None and fall.spread == min(known) else ""
-            words = "" if fall.spread is None else f"optima within a factor of {fall.spread:.2f}{least}"
-            axis.set_title(
-                words if fall.scatter is None else f"{words}; scatter {fall.scatter:.1f} × noise", fontsize=9
-            )
+            words = [] if fall.spread is None else [f"optima within a factor of {fall.spread:.2f}{least}"]
+            words += [] if fall.scatter is None else [f"scatter {fall.scatter:.1f} × noise"]
+            axis.set_title("; ".join(words), fontsize=9)
         handles = [Line2D([], [], color=shade(lr, rates), label=f"η {lr:g}") for lr in rates]
         if len(batches) > 1:
             handles += [Line2D([], [], ls="", marker=_marker(b, batches), color="0.4", label=f"B {b}") for b in batches]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from interplay.analysis.pictures import MethodCurve, Ordering
 from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label
@@ -20,6 +21,9 @@ def draw(picture: Ordering) -> Figure:
         log_axis(axis, "x", rates, "learning rate η (peak)")
         axis.tick_params(axis="x", rotation=45)
         axis.set_ylabel(metric_label(picture.metric))
+        if "acc" in picture.metric and axis.get_ylim()[0] < 0:
+            axis.set_ylim(bottom=0)  # an error bar may reach below what an accuracy can be
+        axis.add_patch(Rectangle((0, 0), 0, 0, color="0.5", alpha=0.25, lw=0, label="90 % interval of η*"))
         axis.set_title(f"Which learning rate for which method? (batch {picture.batch_size})")
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, fontsize=9)
         axis.grid(axis="y", alpha=0.25)

@@ -16,8 +16,10 @@ def draw(picture: Training) -> Figure:
         for history, colour in zip(picture.histories, COLOURS, strict=False):
             s = history.setting
             label = f"η {s.lr:g}, λ {s.weight_decay:g} ({history.runs} run{'s' if history.runs > 1 else ''})"
-            left.plot(history.epochs, history.train_loss, color=colour, label=label)
-            right.plot(history.epochs, history.test_acc, color=colour, label=label)
+            # Where few epochs were measured, the points say which; the lines between them are nobody's measurement.
+            marker = "o" if len(history.epochs) <= 12 else ""
+            left.plot(history.epochs, history.train_loss, color=colour, label=label, marker=marker, ms=4)
+            right.plot(history.epochs, history.test_acc, color=colour, label=label, marker=marker, ms=4)
             right.fill_between(history.epochs, history.low, history.high, color=colour, alpha=0.2, lw=0)
         losses = [loss for history in picture.histories for loss in history.train_loss]
         if min(losses) > 0 and max(losses) > 5 * min(losses):
