@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Everything in this folder: results/hyper-small/reproduce.sh [OUTPUT_DIR] [DATA_DIR]. Runs kept in records.tar.xz are not run
+# again; delete that file to start from nothing, which takes an hour and a half on two cores.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=${1:-outputs/hyper-small}
+data=${2:-data}
+mkdir -p "$out"
+if [ -f "$here/records.tar.xz" ]; then tar -xJf "$here/records.tar.xz" -C "$out" --skip-old-files; fi
+for model in hyper_resnet wide_resnet; do
+  interplay study "$here/../../studies/hyper-small.toml" --model "$model" --test_every 8 --data_dir "$data" --output_dir "$out/$model"
+  interplay analyze "$out/$model" --json > "$here/verdicts-$model.json"
+  interplay analyze "$out/$model" > "$here/verdicts-$model.txt"
+  interplay report "$out/$model" --output "$out/$model/report.html"
+  cp "$out/$model/plots/exp2_eta_lambda_heatmap.png" "$here/map-$model.png"
+  cp "$out/$model/results/results.csv" "$here/results-$model.csv"
+done
+tar -cJf "$here/records.tar.xz" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$out" \
+  --exclude='.*' --exclude='*.lock' --exclude='*.pt' --exclude=results --exclude=plots --exclude='*.html' hyper_resnet wide_resnet
+cp "$out/hyper_resnet/report.html" "$here"
+# Both together: error against stored parameters.
+interplay report "$out/hyper_resnet" "$out/wide_resnet" --output "$out/both.html"
+cp "$out/hyper_resnet/plots/error_vs_parameters.png" "$here"
