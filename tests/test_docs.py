@@ -229,6 +229,14 @@ def test_the_chinese_readme_has_the_same_numbers() -> None:
     assert ours == theirs
 
 
+def test_the_chinese_readme_has_the_same_pictures_and_pages() -> None:
+    ours, theirs = (
+        sorted(set(re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text())) - {"README.md", "README.zh-CN.md"})
+        for name in ("README.md", "README.zh-CN.md")
+    )
+    assert ours == theirs
+
+
 @pytest.mark.parametrize("name", ["README.zh-CN.md", "CONTRIBUTING.md"])
 def test_links_lead_somewhere(name: str) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -68,3 +69,46 @@ def test_links_lead_somewhere(target: str) -> None:
 def test_make_targets_exist(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+SOURCES = ("resnet18-cifar100-public", "cifar100-memorised", "digits")
+"""The folders under ``results/`` that the columns of the claims table come from."""
+
+CLAIMS = {
+    "best rates, without and with decay": "ordering.sgd>sgd_wd",
+    "best rates, without and with momentum": "ordering.sgd_wd>sgdm_wd",
+    "inverse coupling": "inverse.profile",
+    "contours along ηλ = const": "inverse.direction",
+    "ηλ alone decides": "inverse.sufficiency",
+    "batch coupling": "batch.linear_rule",
+}
+
+
+def numbers_of(found: object) -> set[str]:
+    """Every number of a JSON value, as a text may print it."""
+    if isinstance(found, dict):
+        return set().union(*map(numbers_of, found.values())) if found else set()
+    if isinstance(found, list):
+        return set().union(*map(numbers_of, found)) if found else set()
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        return {format(found, form) for form in (".2g", ".3g", ".2f", ".3f", ".0f")}
+    return set()
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_every_number_of_the_claims_table_is_in_the_verdicts_that_it_names(claim: str) -> None:
+    (line,) = [line for line in README.splitlines() if line.startswith(f"| {claim} |")]
+    _, _, _, *cells, _ = (cell.strip() for cell in line.split("|"))
+    assert len(cells) == len(SOURCES)
+    for cell, source in zip(cells, SOURCES, strict=True):
+        found = json.loads((ROOT / "results" / source / "verdicts.json").read_text())
+        verdict = next(each["verdict"] for each in found["claims"] if each["id"] == CLAIMS[claim])
+        assert cell.replace("*", "").startswith(f"{verdict}:"), (source, cell)
+        said = set(re.findall(r"-?\d+(?:\.\d+)?", cell.replace("R²", "")))
+        assert said <= numbers_of(found["claims"]) | numbers_of(found["optima"]), (source, cell)
+
+
+def test_the_table_is_checked_in_full() -> None:
+    rows = [line for line in README.splitlines() if line.startswith("|") and "[1]" not in line and "---" not in line]
+    claims = [line.split("|")[1].strip() for line in rows if len(line.split("|")) == 7]
+    assert claims == list(CLAIMS)
