@@ -7,10 +7,12 @@ Everything is measured in this run, on this machine; compare ratios, not seconds
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
 
+from common import Report
 from slurm_cluster import NoSlurmError, SlurmCluster
 
 STUDY = '[base]\ndataset = "digits"\nmodel = "mlp"\nlabel_noise = 0.2\n[[grid]]\nepochs = {epochs}\nlr = {rates}\n'
@@ -101,22 +104,33 @@ def recovery(engine: str) -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table and keep it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    report = Report("engines")
     with tempfile.TemporaryDirectory(prefix="slurm-") as name:
         cluster, names = SlurmCluster(Path(name)), list(ENGINES)
         try:
             cluster.start()
             os.environ.update(PATH=cluster.environment["PATH"], SLURM_CONF=cluster.environment["SLURM_CONF"])
         except NoSlurmError as error:
-            print(f"no Slurm: {error}")
+            report.say(f"no Slurm: {error}")
             names.remove("slurm")
-        print(f"{'':8}{'first run claimed':>20}{'overhead a run':>18}{'recovery':>12}")
+        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
         try:
-            for engine in names:
-                up, each = overhead(engine)
-                print(f"{engine:8}{up:>18.1f} s{each:>15.0f} ms{recovery(engine):>10.1f} s", flush=True)
+            for _ in range(args.repeats):
+                for engine in names:
+                    found[engine].append((*overhead(engine), recovery(engine)))
         finally:
             cluster.stop()
+    rows = []
+    for engine, measured in found.items():
+        up, each, again = (statistics.median(values) for values in zip(*measured, strict=True))
+        rows.append([engine, f"{up:.1f} s", f"{each:.0f} ms", f"{again:.1f} s"])
+    columns = ["", "first run claimed after", "overhead a run", "next attempt after SIGKILL"]
+    report.table(f"two workers, medians of {args.repeats}", columns, rows)
+    report.save()
 
 
 if __name__ == "__main__":
