@@ -11,7 +11,7 @@ from interplay.analysis.observations import Observation, Observations, Setting
 from interplay.analysis.words import comparison
 from interplay.cli import main
 
-REFERENCE = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "resnet18-cifar100-public"
 SD = 0.3
 
 
@@ -71,8 +71,6 @@ def test_cells_of_another_network_are_not_the_same_cells() -> None:
 
 
 def test_the_published_batches_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
-    if not REFERENCE.is_dir():
-        pytest.skip("the reference batches are not here: ../shared/reference is absent")
     one, *others = (str(REFERENCE / f"resnet18_cifar100_seed{name}.csv") for name in ("123", "42", "42_run2"))
     assert main(["compare", one, "--with", *others]) == 0
     said = capsys.readouterr().out
