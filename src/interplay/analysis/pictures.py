@@ -62,6 +62,8 @@ class Heatmap:
     batch_size: int
     cells: tuple[tuple[Point | None, ...], ...] = ()
     """As ``values``, with standard error and number of runs; x is the learning rate, ``None`` is a missing cell."""
+    left_out: int = 0
+    """How many cells were measured at rates and decays that the picture has not, because they are nearly empty."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,14 @@ def ordering_picture(table: Table) -> Ordering | None:
 
 
 def _well_filled(values: Iterable[float]) -> tuple[float, ...]:
-    """Those that occur at least half as often as the most frequent one, in rising order."""
+    """Those that occur at least half as often as the most frequent one and three times, in rising order.
+
+    Three times only where one of them does: a grid of two rates has two values a row.
+    """
     counts = Counter(values)
     most = max(counts.values(), default=0)
-    return tuple(sorted(value for value, count in counts.items() if 2 * count >= most))
+    least = max(most / 2, min(3, most))
+    return tuple(sorted(value for value, count in counts.items() if count >= least))
 
 
 def heatmap_picture(table: Table) -> Heatmap | None:
@@ -100,6 +106,7 @@ def heatmap_picture(table: Table) -> Heatmap | None:
     if not members:
         return None
     # What was measured at few places only belongs to another set, and would be a column or a row of blanks.
+    measured = len(members)
     lrs = _well_filled(s.lr for s in members)
     members = [s for s in members if s.lr in lrs]
     decays = _well_filled(s.weight_decay for s in members)
@@ -119,7 +126,8 @@ def heatmap_picture(table: Table) -> Heatmap | None:
         table.optimum("weight_decay", [s for s in members if s.lr == lr], {"lr": lr, "of": "heatmap"}) for lr in lrs
     )
     batch = members[0].batch_size
-    return Heatmap(table.metric, lrs, decays, tuple(values), frozenset(diverged), ridge, batch, tuple(points))
+    left = measured - len(members)
+    return Heatmap(table.metric, lrs, decays, tuple(values), frozenset(diverged), ridge, batch, tuple(points), left)
 
 
 def scaling_picture(table: Table) -> Scaling | None:

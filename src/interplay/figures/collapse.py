@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
@@ -12,45 +17,113 @@ from matplotlib.ticker import NullFormatter
 from interplay.analysis.collapse import Collapse, Fall
 from interplay.figures.style import MARKERS, log_axis, look, metric_label
 
+MANY = 12
+"""More curves than this cannot be told apart by a legend: a colour bar shows one knob instead."""
+
+LINES = ("-", "--", ":", "-.")
+WORDS = {"lr": ("η", "learning rate η (peak)"), "batch_size": ("B", "batch size B"), "epochs": ("E", "epochs E")}
+"""Symbol of each knob of a curve, and words for a colour bar."""
+
+
+class Curve(NamedTuple):
+    """The knobs of one curve; along it only the decay changes."""
+
+    lr: float
+    batch_size: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Key:
+    """How the curves of a picture are told apart."""
+
+    curves: tuple[Curve, ...]
+
+    @property
+    def many(self) -> bool:
+        """Whether there are too many for a legend."""
+        return len(self.curves) > MANY
+
+    def values(self, knob: str) -> list[float]:
+        """The values that a knob takes, rising."""
+        return sorted({float(getattr(curve, knob)) for curve in self.curves})
+
+    @property
+    def coloured(self) -> str:
+        """The knob that colours show: the rate; without a legend the batch size; or the next one that varies."""
+        first = ("batch_size", "lr", "epochs") if self.many else ("lr", "batch_size", "epochs")
+        return next((knob for knob in first if len(self.values(knob)) > 1), first[0])
+
+    def label(self, curve: Curve) -> str:
+        """Those knobs that differ between the curves, and no others."""
+        differ = [(symbol, knob) for knob, (symbol, _) in WORDS.items() if len(self.values(knob)) > 1]
+        return ", ".join(f"{symbol} {getattr(curve, knob):g}" for symbol, knob in differ)
+
+    def style(self, curve: Curve) -> dict[str, Any]:
+        """Colour of the coloured knob, marker of the batch size; dashes of the epochs where a legend tells them."""
+        epochs = self.values("epochs").index(curve.epochs)
+        return {
+            "color": shade(getattr(curve, self.coloured), self.values(self.coloured)),
+            "marker": MARKERS[self.values("batch_size").index(curve.batch_size) % len(MARKERS)],
+            "ls": "-" if self.many else LINES[epochs % len(LINES)],
+        }
+
 
 def draw(picture: Collapse) -> Figure:
-    """One panel a variable; colours are learning rates, markers batch sizes. The title of a panel has its scatter."""
-    settings = [s for _, _, s in picture.falls[0].points]
-    rates = sorted({s.lr for s in settings})
-    batches = sorted({s.batch_size for s in settings})
+    """One panel a variable, one curve a setting. The title of a panel has its scatter.
+
+    Up to twelve curves are named in a legend. With more, their colours are batch sizes (rates, if there is one batch
+    size only), and a colour bar tells which.
+    """
+    key = Key(tuple(sorted({Curve(s.lr, s.batch_size, s.epochs) for _, _, s in picture.falls[0].points})))
     with look():
         figure = Figure(figsize=(9.6, 7.2))
-        axes = figure.subplots(2, 2, sharey=True).flat
+        axes = figure.subplots(2, 2, sharey=True)
         known = [fall.spread for fall in picture.falls if fall.spread is not None]
-        for axis, fall in zip(axes, picture.falls, strict=False):
-            _panel(axis, picture, fall, rates, batches)
-            least = " (least)" if fall.spread is not None and fall.spread == min(known) else ""
-            words = [] if fall.spread is None else [f"optima within a factor of {fall.spread:.2f}{least}"]
-            words += [] if fall.scatter is None else [f"scatter {fall.scatter:.1f} × noise"]
-            axis.set_title("; ".join(words), fontsize=9)
-        handles = [Line2D([], [], color=shade(lr, rates), label=f"η {lr:g}") for lr in rates]
-        if len(batches) > 1:
-            handles += [Line2D([], [], ls="", marker=_marker(b, batches), color="0.4", label=f"B {b}") for b in batches]
-        figure.legend(handles=handles, loc="outside right center", fontsize=8)
+        for axis, fall in zip(axes.flat, picture.falls, strict=False):
+            _panel(axis, picture, fall, key)
+            axis.set_title(heading(fall, known), fontsize=9)
+        if key.many:
+            _bar(figure, axes.flat, key)
+        else:
+            handles = [Line2D([], [], ms=4, lw=1, label=key.label(curve), **key.style(curve)) for curve in key.curves]
+            figure.legend(handles=handles, loc="outside right center", fontsize=8)
     return figure
 
 
-def shade(lr: float, rates: list[float]) -> str:
-    """The colour of a rate. Rates have an order, so their colours have one, too; the palest end is left out."""
-    return to_hex(mpl.colormaps["viridis"](0.92 * rates.index(lr) / max(1, len(rates) - 1)))
+def heading(fall: Fall, spreads: Sequence[float]) -> str:
+    """How well the cells fall together, as far as that can be said; ``spreads`` are those of all variables."""
+    words = []
+    if fall.spread is not None:
+        words.append(f"optima within a factor of {fall.spread:.2f}{' (least)' if fall.spread == min(spreads) else ''}")
+    if fall.scatter is not None:
+        words.append(f"scatter {fall.scatter:.1f} × noise")
+    return "; ".join(words)
 
 
-def _marker(batch: int, batches: list[int]) -> str:
-    return MARKERS[batches.index(batch) % len(MARKERS)]
+def shade(value: float, values: Sequence[float]) -> str:
+    """The colour of a rate or a batch size.
+
+    They have an order, so their colours have one, too; the palest end is left out.
+    """
+    return to_hex(mpl.colormaps["viridis"](0.92 * values.index(value) / max(1, len(values) - 1)))
 
 
-def _panel(axis: Axes, picture: Collapse, fall: Fall, rates: list[float], batches: list[int]) -> None:
-    groups: dict[tuple[float, int, int], list[tuple[float, float]]] = {}
+def _bar(figure: Figure, axes: Iterable[Axes], key: Key) -> None:
+    values = key.values(key.coloured)
+    colours = ListedColormap([shade(value, values) for value in values])
+    steps = ScalarMappable(BoundaryNorm(range(len(values) + 1), len(values)), colours)
+    bar = figure.colorbar(steps, ax=list(axes), label=WORDS[key.coloured][1], aspect=40)
+    bar.set_ticks([number + 0.5 for number in range(len(values))], labels=[f"{value:g}" for value in values])
+    bar.ax.tick_params(length=0)
+
+
+def _panel(axis: Axes, picture: Collapse, fall: Fall, key: Key) -> None:
+    groups: dict[Curve, list[tuple[float, float]]] = {}
     for value, mean, s in fall.points:
-        groups.setdefault((s.lr, s.batch_size, s.epochs), []).append((value, mean))
-    for (lr, batch, _), points in groups.items():
-        x, y = [p[0] for p in points], [p[1] for p in points]
-        axis.plot(x, y, marker=_marker(batch, batches), ms=4, lw=1, color=shade(lr, rates), alpha=0.9)
+        groups.setdefault(Curve(s.lr, s.batch_size, s.epochs), []).append((value, mean))
+    for curve, points in groups.items():
+        axis.plot([x for x, _ in points], [y for _, y in points], ms=4, lw=1, alpha=0.9, **key.style(curve))
     values = sorted({value for value, _, _ in fall.points})
     if len(values) <= 8:
         log_axis(axis, "x", values, fall.label)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch
 
 from interplay.analysis.pictures import MethodCurve, Ordering
 from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label
 
+BAND = "90 % interval of η*"
+DIVERGED = ": diverged"
+
 
 def draw(picture: Ordering) -> Figure:
-    """One curve a method; bars are 1 standard error of the mean; the optimum is a vertical line in its interval."""
+    """One curve a method; bars are 1 standard error of the mean; the optimum is a vertical line in its interval.
+
+    The axis of an accuracy does not go below 0. In the legend are the methods, then what the bands are, then what
+    diverged.
+    """
     with look():
         figure = Figure(figsize=(6.4, 5.0))
         axis = figure.add_subplot()
@@ -22,10 +29,20 @@ def draw(picture: Ordering) -> Figure:
         axis.tick_params(axis="x", rotation=45)
         axis.set_ylabel(metric_label(picture.metric))
         if "acc" in picture.metric and axis.get_ylim()[0] < 0:
-            axis.set_ylim(bottom=0)  # an error bar may reach below what an accuracy can be
-        axis.add_patch(Rectangle((0, 0), 0, 0, color="0.5", alpha=0.25, lw=0, label="90 % interval of η*"))
+            axis.set_ylim(bottom=0)  # the margin would reach below what an accuracy can be
         axis.set_title(f"Which learning rate for which method? (batch {picture.batch_size})")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, fontsize=9)
+        handles, labels = axis.get_legend_handles_labels()
+        methods = [(h, name) for h, name in zip(handles, labels, strict=True) if not name.endswith(DIVERGED)]
+        lost = [(h, name) for h, name in zip(handles, labels, strict=True) if name.endswith(DIVERGED)]
+        bands = [(Patch(color="0.4", alpha=0.3, lw=0), BAND)] if any(map(_band, picture.curves)) else []
+        entries = [*methods, *bands, *lost]
+        figure.legend(
+            [handle for handle, _ in entries],
+            [name for _, name in entries],
+            loc="outside lower center",
+            ncols=2,
+            fontsize=9,
+        )
         axis.grid(axis="y", alpha=0.25)
     return figure
 
@@ -35,9 +52,12 @@ def _curve(axis: Axes, curve: MethodCurve, colour: str, marker: str, rates: list
     words = f"η* = {optimum.estimate:.2g}" if optimum.estimate is not None else f"η* {optimum.status}"
     draw_points(axis, curve.points, colour, marker, f"{curve.method}  ({words})")
     low, high = optimum.interval
-    if optimum.status != "unknown" and (low is not None or high is not None):
+    if _band(curve):
         # An open end reaches the edge of what was measured.
         axis.axvspan(low or rates[0], high or rates[-1], color=colour, alpha=0.12, lw=0)
+        for end in filter(None, (low, high)):
+            # Where bands overlap, their colours mix: a thin line shows whose end it is.
+            axis.axvline(end, color=colour, lw=0.6, alpha=0.6)
     if optimum.estimate is not None:
         axis.axvline(optimum.estimate, color=colour, lw=1, ls="--")
     lost = [p.x for p in curve.points if p.mean is None]
@@ -50,6 +70,11 @@ def _curve(axis: Axes, curve: MethodCurve, colour: str, marker: str, rates: list
             ls="none",
             marker="x",
             color=colour,
-            label=f"{curve.method}: diverged",
+            label=f"{curve.method}{DIVERGED}",
             transform=foot,
         )
+
+
+def _band(curve: MethodCurve) -> bool:
+    """Whether the interval of an optimum is bounded on a side, so that it can be drawn."""
+    return curve.optimum.status != "unknown" and curve.optimum.interval != (None, None)

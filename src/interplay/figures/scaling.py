@@ -15,6 +15,14 @@ from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, loo
 
 THEORIES = {"λ ∝ B (the claim)": 1.0, "constant (horizon law, η ∝ B)": 0.0, "λ ∝ √B": 0.5}
 
+LABELS = {
+    "interior": "measured λ*, 90 % interval",
+    "plateau": "plateau: λ* is somewhere in it",
+    "censored": "beyond the grid (censored)",
+}
+MIDDLES = "no interior optimum: slopes only,\nthrough the middle of the intervals"
+NOTHING = "no optimum is bounded: no slope is drawn"
+
 
 def draw(picture: Scaling) -> Figure:
     """Left: λ* with its 90 % interval; open ends are arrows. Right: the curves it comes from."""
@@ -23,13 +31,16 @@ def draw(picture: Scaling) -> Figure:
         left, right = figure.subplots(1, 2)
         decays = sorted({p.x for curve in picture.curves for p in curve if p.x > 0})
         _optima(left, picture, decays)
-        lines = theory_lines(picture.batches, picture.optima)
+        lines, title = theory_lines(picture.batches, picture.optima), None
+        if not lines:
+            lines = theory_lines(picture.batches, picture.optima, (decays[0], decays[-1]))
+            title = MIDDLES if lines else NOTHING
         for (name, line), style in zip(lines.items(), ("-", "--", ":"), strict=False):
             left.plot(picture.batches, line, color="0.55", ls=style, lw=1, label=name)
         log_axis(left, "x", list(picture.batches), "batch size B")
         log_axis(left, "y", decays, "optimal weight decay λ*")
         left.set_title("Is λ* ∝ B under the linear rule?")
-        left.legend(loc="best", fontsize=8)
+        left.legend(loc="best", fontsize=8, title=title, title_fontsize=8, alignment="left")
         for batch, curve, colour, marker in zip(picture.batches, picture.curves, COLOURS, MARKERS, strict=False):
             draw_points(right, [p for p in curve if p.x > 0], colour, marker, f"B = {batch}")
         log_axis(right, "x", decays, "weight decay λ")
@@ -39,9 +50,18 @@ def draw(picture: Scaling) -> Figure:
     return figure
 
 
-def theory_lines(batches: Sequence[int], optima: Sequence[Optimum]) -> dict[str, list[float]]:
-    """λ at each batch size by each theory, through the geometric mean of the interior optima; empty without any."""
+def theory_lines(
+    batches: Sequence[int], optima: Sequence[Optimum], ends: tuple[float, float] | None = None
+) -> dict[str, list[float]]:
+    """λ at each batch size by each theory, through the geometric mean of the interior optima; empty without any.
+
+    With ``ends``, lowest and highest decay of the grid, the lines go through the middles of the intervals instead, an
+    open side of which reaches that end.
+    """
     known = [(batch, o.estimate) for batch, o in zip(batches, optima, strict=True) if o.estimate is not None]
+    if ends is not None:
+        bounded = [(batch, o.interval) for batch, o in zip(batches, optima, strict=True) if o.interval != (None, None)]
+        known = [(batch, math.sqrt((low or ends[0]) * (high or ends[1]))) for batch, (low, high) in bounded]
     if not known:
         return {}
     middle, centre = np.exp(np.mean(np.log(known), axis=0))
@@ -52,13 +72,13 @@ def _optima(axis: Axes, picture: Scaling, decays: list[float]) -> None:
     labelled: set[str] = set()
     for batch, optimum in zip(picture.batches, picture.optima, strict=True):
         low, high = optimum.interval
+        if optimum.estimate is None and low is None and high is None:
+            continue  # nothing is known of it
         bottom, top = low or decays[0], high or decays[-1]
         # An arrow begins at the bound: on the side of a limit matplotlib draws nothing but its point.
         bound = top if low is None and high is not None else bottom if high is None and low is not None else None
         middle = optimum.estimate if optimum.estimate is not None else bound or math.sqrt(bottom * top)
-        label = {"interior": "measured λ*, 90 % interval", "plateau": "plateau", "censored": "censored"}.get(
-            optimum.status
-        )
+        label = LABELS.get(optimum.status)
         solid = optimum.estimate is not None
         axis.errorbar(
             [batch],
@@ -67,8 +87,19 @@ def _optima(axis: Axes, picture: Scaling, decays: list[float]) -> None:
             lolims=[high is None and low is not None],
             uplims=[low is None and high is not None],
             color=COLOURS[0] if solid else "0.4",
-            marker="o" if solid else "none",
+            marker=_marker(optimum),
+            # Hollow, since it is no estimate.
+            markerfacecolor=COLOURS[0] if solid else "white",
             capsize=3,
             label=None if label in labelled else label,
         )
         labelled.add(label or "")
+
+
+def _marker(optimum: Optimum) -> str:
+    """A marker for each kind of optimum, so that the legend tells them apart; triangles point beyond the grid."""
+    if optimum.estimate is not None:
+        return "o"
+    if optimum.status == "censored":
+        return "v" if optimum.interval[0] is None else "^"
+    return "s"

@@ -54,17 +54,24 @@ def metric_label(metric: str) -> str:
 
 
 def draw_points(axis: Axes, points: Sequence[Point], colour: str, marker: str, label: str) -> None:
-    """Means of the cells that have one, with bars of one standard error, joined by a line."""
+    """Means of the cells that have one, with bars of one standard error, joined by a line.
+
+    A bar stops at 0: an accuracy or a loss below it does not exist.
+    """
     there = [p for p in points if p.mean is not None]
     axis.errorbar(
         [p.x for p in there],
         [p.mean or 0.0 for p in there],
-        yerr=[p.error or 0.0 for p in there],
+        yerr=[
+            [max(0.0, min(p.error or 0.0, p.mean or 0.0)) for p in there],
+            [p.error or 0.0 for p in there],
+        ],
         color=colour,
         marker=marker,
         markersize=5,
         capsize=2,
         label=label,
+        clip_on=False,  # a mean near 0 lies on the edge of the picture
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from matplotlib.figure import Figure
 
-from interplay.analysis.histories import Training
-from interplay.figures.style import COLOURS, look
+from interplay.analysis.histories import History, Training
+from interplay.figures.style import COLOURS, MARKERS, look
 
 
 def draw(picture: Training) -> Figure:
@@ -13,11 +15,11 @@ def draw(picture: Training) -> Figure:
     with look():
         figure = Figure(figsize=(9.6, 4.0))
         left, right = figure.subplots(1, 2)
-        for history, colour in zip(picture.histories, COLOURS, strict=False):
+        for history, colour, shape in zip(picture.histories, COLOURS, MARKERS, strict=False):
             s = history.setting
             label = f"η {s.lr:g}, λ {s.weight_decay:g} ({history.runs} run{'s' if history.runs > 1 else ''})"
             # Where few epochs were measured, the points say which; the lines between them are nobody's measurement.
-            marker = "o" if len(history.epochs) <= 12 else ""
+            marker = shape if _sparse(history) else ""
             left.plot(history.epochs, history.train_loss, color=colour, label=label, marker=marker, ms=4)
             right.plot(history.epochs, history.test_acc, color=colour, label=label, marker=marker, ms=4)
             right.fill_between(history.epochs, history.low, history.high, color=colour, alpha=0.2, lw=0)
@@ -30,3 +32,8 @@ def draw(picture: Training) -> Figure:
             axis.grid(alpha=0.25)
         right.legend(loc="lower right", fontsize=8)
     return figure
+
+
+def _sparse(history: History) -> bool:
+    """Whether the epochs are few, or some between them were not measured (every fifth, say, of a long run)."""
+    return len(history.epochs) <= 12 or any(later - earlier > 1 for earlier, later in pairwise(history.epochs))

@@ -91,6 +91,9 @@ def joined(device: str) -> Iterator[Group]:
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield Group(dist.get_rank(), dist.get_world_size())
+        # Together: a process that takes its connections down while the first one still writes was seen to abort
+        # (torch 2.13, gloo: "terminate called without an active exception"), and takes the whole run with it.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
