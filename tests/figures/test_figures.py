@@ -78,6 +78,22 @@ def test_the_heatmap_leaves_out_rates_and_decays_of_other_sets(table: Table) -> 
     picture = heatmap_picture(more)
     assert picture is not None
     assert (picture.lrs, picture.decays) == (LRS, DECAYS)
+    assert picture.left_out == 0  # a rate with two decays is no part of the set at all
+
+
+def test_a_decay_at_fewer_than_three_rates_is_left_out_and_counted(table: Table) -> None:
+    strays = [
+        {**results(0)[0], "lr": lr, "wd": "1e-6", "momentum": "0.9", "batch_size": "128"} for lr in ("0.05", "0.1")
+    ]
+    more = tabulate([from_rows([*results(0), *strays], "0.csv"), from_rows(results(1), "1.csv")])[0]
+    picture = heatmap_picture(more)
+    assert picture is not None
+    assert (picture.decays, picture.left_out) == (DECAYS, 2)
+    # With two rates in all there cannot be three to a decay: then nothing is left out.
+    two = tabulate([from_rows([row for row in results(0) if row["lr"] in ("0.05", "0.1")], "0.csv")])[0]
+    narrow = heatmap_picture(two)
+    assert narrow is not None
+    assert (narrow.lrs, narrow.decays, narrow.left_out) == ((0.05, 0.1), DECAYS, 0)
 
 
 def test_a_heatmap_says_of_how_many_runs_its_cells_are_and_where_its_colours_end(table: Table) -> None:

@@ -40,7 +40,8 @@ def draw(picture: Scaling) -> Figure:
         log_axis(left, "x", list(picture.batches), "batch size B")
         log_axis(left, "y", decays, "optimal weight decay λ*")
         left.set_title("Is λ* ∝ B under the linear rule?")
-        left.legend(loc="best", fontsize=8, title=title, title_fontsize=8, alignment="left")
+        entries = left.get_legend_handles_labels()
+        left.legend(*entries, loc="best", fontsize=8, title=title, title_fontsize=8, alignment="left")
         for batch, curve, colour, marker in zip(picture.batches, picture.curves, COLOURS, MARKERS, strict=False):
             draw_points(right, [p for p in curve if p.x > 0], colour, marker, f"B = {batch}")
         log_axis(right, "x", decays, "weight decay λ")
