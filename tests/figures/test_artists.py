@@ -1,0 +1,311 @@
+"""What stands in the figures, of results made by hand: the artists are checked, not the pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from interplay.analysis.collapse import Collapse, Fall
+from interplay.analysis.histories import History, Training
+from interplay.analysis.observations import Setting
+from interplay.analysis.optimum import Optimum, Status
+from interplay.analysis.pictures import Heatmap, MethodCurve, Ordering, Point, Scaling
+from interplay.analysis.predict import Check, Prediction, Score
+from interplay.figures import agreement, collapse, curves, heatmap, scaling, training
+
+
+def optimum(
+    estimate: float | None, low: float | None = None, high: float | None = None, status: Status = "interior"
+) -> Optimum:
+    return Optimum("x", {}, estimate, (low, high), status)
+
+
+def legend(figure: Figure) -> list[str]:
+    """Words of the legend, of the figure or of its first axes, in their order."""
+    found = figure.legends[0] if figure.legends else figure.axes[0].get_legend()
+    assert found is not None
+    return [text.get_text() for text in found.get_texts()]
+
+
+# -- set 1 ------------------------------------------------------------------------------------------------------------
+
+
+def ordering(*methods: tuple[str, Optimum], metric: str = "final_test_acc") -> Ordering:
+    points = (Point(0.1, 40.0, 2.0, 3), Point(0.2, 1.0, 3.0, 3), Point(0.4, None, None, 0))
+    return Ordering(metric, tuple(MethodCurve(name, points, best) for name, best in methods), 128)
+
+
+def test_the_legend_has_methods_first_then_one_band_and_what_diverged_last() -> None:
+    figure = curves.draw(ordering(("SGD", optimum(0.15, 0.1, 0.2)), ("SGD+WD", optimum(None, 0.1, None, "plateau"))))
+    assert legend(figure) == [
+        "SGD  (η* = 0.15)",
+        "SGD+WD  (η* plateau)",
+        "90 % interval of η*",
+        "SGD: diverged",
+        "SGD+WD: diverged",
+    ]
+    assert curves.BAND not in legend(curves.draw(ordering(("SGD", optimum(0.15)))))
+
+
+@pytest.mark.parametrize("metric", ["final_test_acc", "final_test_loss"])
+def test_no_bar_reaches_below_zero(metric: str) -> None:
+    axis = curves.draw(ordering(("SGD", optimum(0.15)), metric=metric)).axes[0]
+    bars = axis.containers[0][2][0].get_segments()  # type: ignore[index]
+    assert [(float(bar[0][1]), float(bar[1][1])) for bar in bars] == [(38.0, 42.0), (0.0, 4.0)]
+    if "acc" in metric:
+        assert axis.get_ylim()[0] == 0
+
+
+# -- set 2 ------------------------------------------------------------------------------------------------------------
+
+RATES, DECAYS = (0.01, 0.02, 0.04, 0.08), (1e-4, 2e-4, 4e-4, 8e-4)
+
+
+def plane(worst: float = 40.0, metric: str = "final_test_acc") -> Heatmap:
+    """The best cell is the third of the third decay; one cell is missing, one diverged, the others grow steadily."""
+    rest = Setting(0.1, 1e-4, 0.9, 128, rest="resnet8 cifar100")
+    values = [[worst + 2 * (i + j) for j in range(4)] for i in range(4)]
+    values[2][2] = 78.3
+    shown: list[list[float | None]] = [list(row) for row in values]
+    shown[1][1], shown[3][3] = None, None
+    cells = tuple(
+        tuple(None if (i, j) == (1, 1) else Point(lr, shown[i][j], 0.1, 2, rest) for j, lr in enumerate(RATES))
+        for i in range(4)
+    )
+    ridge = (optimum(1.1e-4), optimum(2.9e-4), optimum(4.2e-4), optimum(None, None, 4e-4, "plateau"))
+    rows = tuple(tuple(row) for row in shown)
+    return Heatmap(metric, RATES, DECAYS, rows, frozenset({(3, 3)}), ridge, 128, cells)
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """By WCAG 2.2; written apart from the code under test."""
+
+    def luminance(colour: tuple[float, ...]) -> float:
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3])
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_number_has_contrast_to_its_cell() -> None:
+    scale = [to_rgb(tuple(colour)) for colour in mpl.colormaps["cividis"](np.linspace(0, 1, 200))]
+    assert min(contrast(to_rgb(heatmap.text_colour(colour)), colour) for colour in scale) > 4.5
+    assert {heatmap.text_colour(colour) for colour in scale} == {"black", "white"}
+    # Of the drawn figure: number by number, against the colour that its cell has.
+    picture = plane(60.0)
+    axis = heatmap.draw(picture).axes[0]
+    mesh = axis.collections[0]
+    known = [v for row in picture.values for v in row if v is not None]
+    assert [text.get_text() for text in axis.texts] == [f"{v:.1f}" for v in known]
+    for text, value in zip(axis.texts, known, strict=True):
+        cell = to_rgb(tuple(mesh.to_rgba(np.asarray(value))))
+        assert contrast(to_rgb(text.get_color()), cell) > 4.5
+        # The halo is the cell itself, so that a line beneath does not reach the number.
+        assert to_rgb(text.get_path_effects()[0]._gc["foreground"]) == cell  # type: ignore[attr-defined]
+
+
+def test_numbers_make_room_for_the_markers_of_the_ridge() -> None:
+    picture = plane()
+    axis = heatmap.draw(picture).axes[0]
+    line = next(line for line in axis.lines if line.get_label() == "best λ at each η (interior)")
+    assert to_rgb(line.get_markerfacecolor()) == to_rgb("white")
+    xs, ys = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+    assert xs.tolist() == [0.5, 1.5, 2.5]
+    places = [0.5 + math.log2(wd / 1e-4) for wd in (1.1e-4, 2.9e-4, 4.2e-4)]  # decays double from cell to cell
+    assert ys.tolist() == pytest.approx(places)
+    for text in axis.texts:
+        x, y = text.get_position()
+        assert text.get_zorder() > line.get_zorder()
+        assert all(abs(b - y) > 0.2 for a, b in zip(xs, ys, strict=True) if a == x)
+    assert (0.5, 0.5 - heatmap.BESIDE) in [text.get_position() for text in axis.texts]
+
+
+def test_no_marker_stands_for_an_optimum_outside_the_decays_shown() -> None:
+    picture = dataclasses.replace(plane(), ridge=(optimum(1e-5), optimum(1e-2), optimum(4e-4), optimum(None)))
+    assert heatmap.ridge_points(picture) == [(2, pytest.approx(2.5))]
+
+
+def test_lines_of_constant_product_cross_neither_numbers_nor_empty_cells() -> None:
+    picture = plane()
+    axis = heatmap.draw(picture).axes[0]
+    numbers = [text.get_position() for text in axis.texts]
+    lines = [line for line in axis.lines if line.get_linestyle() == "--"]
+    assert [line.get_label() for line in lines].count(heatmap.CONSTANT) == 1
+    points = [
+        p for line in lines for p in np.column_stack([line.get_xdata(), line.get_ydata()]) if not np.isnan(p).any()
+    ]
+    assert len(points) > 200
+    for x, y in points:
+        assert not (1 < x < 2 and 1 < y < 2)  # the missing cell
+        assert all(abs(x - a) > 0.25 or abs(y - b) > 0.15 for a, b in numbers)
+    assert any(1 < x < 2 and 2 < y < 3 for x, y in points)  # those that are there may be crossed
+
+
+def test_the_colour_bar_says_on_which_side_there_is_more() -> None:
+    assert heatmap.limits(plane(40.0)) == (78.3 - 15, 78.3, "min")
+    assert heatmap.limits(plane(70.0)) == (70.0, 80.0, "neither")
+    assert heatmap.limits(plane(40.0, "final_test_loss")) == (40.0, 41.0, "max")
+    axis = heatmap.draw(plane(40.0, "final_test_loss")).axes[0]
+    assert axis.collections[0].colorbar.extend == "max"  # type: ignore[attr-defined]
+    lost = dataclasses.replace(plane(), values=((None,) * 4,) * 4)
+    assert heatmap.limits(lost) == (0.0, 1.0, "neither")
+
+
+def test_a_heatmap_says_what_was_trained_and_what_it_leaves_out() -> None:
+    picture = plane()
+    assert heatmap.draw(picture).get_supxlabel() == "resnet8 cifar100"
+    assert "diverged" in legend(heatmap.draw(picture))
+    cropped = dataclasses.replace(picture, left_out=2, diverged=frozenset())
+    assert heatmap.draw(cropped).get_supxlabel() == "resnet8 cifar100; 2 cells outside this grid not shown"
+    assert "diverged" not in legend(heatmap.draw(cropped))
+
+
+# -- set 3 ------------------------------------------------------------------------------------------------------------
+
+
+def scale(*optima: Optimum) -> Scaling:
+    curve = tuple(Point(wd, 70.0, 0.1, 2) for wd in DECAYS)
+    return Scaling("final_test_acc", (64, 128, 256)[: len(optima)], optima, (curve,) * len(optima))
+
+
+def test_entries_of_the_legend_differ_and_so_do_their_markers() -> None:
+    figure = scaling.draw(
+        scale(optimum(None, None, 2e-4, "plateau"), optimum(None, None, 4e-4, "censored"), optimum(4e-4, 3e-4, 5e-4))
+    )
+    axis = figure.axes[0]
+    assert len(set(legend(figure))) == len(legend(figure)) == 6
+    assert [container[0].get_marker() for container in axis.containers] == ["s", "v", "o"]  # type: ignore[index]
+    assert to_rgb(axis.containers[0][0].get_markerfacecolor()) == to_rgb("white")  # type: ignore[index]
+
+
+def test_without_an_interior_optimum_slopes_go_through_the_middle_of_the_intervals() -> None:
+    picture = scale(*[optimum(None, None, 4e-4, "plateau")] * 3)
+    figure = scaling.draw(picture)
+    found = figure.axes[0].get_legend()
+    assert found is not None
+    assert found.get_title().get_text() == scaling.MIDDLES
+    assert legend(figure)[:3] == list(scaling.THEORIES)
+    claim = next(line for line in figure.axes[0].lines if line.get_label() == "λ ∝ B (the claim)")
+    # From the lowest decay of the grid to the bound: the middle is 2e-4, at the middle batch size.
+    assert np.asarray(claim.get_ydata(), float).tolist() == pytest.approx([1e-4, 2e-4, 4e-4])
+
+
+def test_lines_through_measured_optima_need_no_excuse() -> None:
+    found = scaling.draw(scale(optimum(2e-4), optimum(None, None, 4e-4, "plateau"), optimum(2e-4))).axes[0].get_legend()
+    assert found is not None
+    assert found.get_title().get_text() == ""
+
+
+def test_where_nothing_is_bounded_the_legend_says_that_no_slope_is_drawn() -> None:
+    figure = scaling.draw(scale(*[optimum(None, None, None, "plateau")] * 3))
+    found = figure.axes[0].get_legend()
+    assert found is not None
+    assert found.get_title().get_text() == scaling.NOTHING
+    assert legend(figure) == []
+
+
+# -- further ----------------------------------------------------------------------------------------------------------
+
+
+def fallen(settings: list[Setting], scatter: float | None = 2.9, spread: float | None = None) -> Collapse:
+    points = tuple((wd, 70.0 - 1e3 * wd, dataclasses.replace(s, weight_decay=wd)) for wd in DECAYS for s in settings)
+    names = ("weight_decay", "product", "tau_epochs", "e_folds")
+    return Collapse("final_test_acc", tuple(Fall(name, name, points, scatter, spread) for name in names))
+
+
+def test_titles_join_only_what_there_is() -> None:
+    settings = [Setting(lr, 0.0, 0.9, 128) for lr in RATES]
+    for given, title in (
+        ((2.9, None), "scatter 2.9 × noise"),
+        ((2.9, 1.2), "optima within a factor of 1.20 (least); scatter 2.9 × noise"),
+        ((None, 1.2), "optima within a factor of 1.20 (least)"),
+        ((None, None), ""),
+    ):
+        assert {axis.get_title() for axis in collapse.draw(fallen(settings, *given)).axes} == {title}
+
+
+def test_labels_of_curves_have_the_knobs_that_differ() -> None:
+    several = [Setting(0.1, 0.0, 0.9, b, epochs) for b in (64, 128) for epochs in (20, 40)]
+    figure = collapse.draw(fallen(several))
+    assert legend(figure) == ["B 64, E 20", "B 64, E 40", "B 128, E 20", "B 128, E 40"]
+    styles = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in figure.axes[0].lines}
+    assert len(styles) == 4  # each is another to the eye, too
+    assert legend(collapse.draw(fallen([Setting(lr, 0.0, 0.9, 128) for lr in (0.1, 0.2)]))) == ["η 0.1", "η 0.2"]
+
+
+@pytest.mark.parametrize(
+    ("batches", "label", "ticks"), [((64, 256), "batch size B", ["64", "256"]), ((64,), "learning rate η (peak)", None)]
+)
+def test_many_curves_have_a_colour_bar_and_no_legend(
+    batches: tuple[int, ...], label: str, ticks: list[str] | None
+) -> None:
+    rates = [round(0.01 * n, 2) for n in range(1, 14)]
+    figure = collapse.draw(fallen([Setting(lr, 0.0, 0.9, b) for lr in rates for b in batches]))
+    assert figure.legends == []
+    panel, bar = figure.axes[0], figure.axes[-1]
+    assert bar.get_ylabel() == label
+    assert [tick.get_text() for tick in bar.get_yticklabels()] == (ticks or [f"{lr:g}" for lr in rates])
+    assert len({line.get_color() for line in panel.lines}) == len(ticks or rates)
+
+
+def history(epochs: tuple[int, ...]) -> Training:
+    series = tuple(float(e) for e in epochs)
+    return Training((History(Setting(0.1, 1e-3, 0.9, 128), 2, epochs, series, series, series, series),))
+
+
+def test_epochs_that_were_measured_have_markers_where_others_were_not() -> None:
+    for epochs, marked in (
+        (tuple(range(5, 201, 5)), True),
+        ((10, 20, 30, 40), True),
+        ((7,), True),
+        (tuple(range(1, 201)), False),
+    ):
+        for axis in training.draw(history(epochs)).axes:
+            assert (axis.lines[0].get_marker() not in ("", "None")) is marked, epochs
+
+
+def prediction(*checks: tuple[float, float, float]) -> Prediction:
+    """Checks of (measured, said by the rule, said by the baseline)."""
+    rule, baseline = Score("rule", False, 1.1, 0.1, 0.1), Score("5e-4 always", True, 20.0, 1.0, 1.0)
+    made = tuple(Check({"lr": 0.1}, m, (m / 1.2, m * 1.2), {"rule": r, "5e-4 always": b}) for m, r, b in checks)
+    return Prediction(
+        "weight_decay", {}, 0.02, (0.01, 0.03), "rule", "", (), rule, (rule, baseline), made, "", "final_test_acc"
+    )
+
+
+def test_the_axes_of_predictions_are_equal_and_tight_about_the_rule_in_use() -> None:
+    figure = agreement.draw(prediction((0.016, 0.02, 5e-4), (0.024, 0.02, 5e-4)))
+    axis = figure.axes[0]
+    low, high = 0.016 / 1.2, 0.024 * 1.2
+    room = (high / low) ** 0.1
+    assert axis.get_xlim() == axis.get_ylim() == pytest.approx((low / room, high * room))
+    diagonal = axis.lines[0]
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == list(axis.get_xlim())  # type: ignore[arg-type]
+    # A baseline that is off by a factor of thirty lies on the edge, and the legend says so.
+    hollow = [line for line in axis.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]  # type: ignore[arg-type]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in hollow] == [  # type: ignore[misc]
+        (x, axis.get_ylim()[0]) for x in (0.016, 0.024)
+    ]
+    assert legend(figure) == ["rule (off by 1.10)", "5e-4 always (off by 20.00)", agreement.FAR]
+
+
+def test_baselines_that_are_near_stand_where_they_are() -> None:
+    found = prediction((0.016, 0.02, 0.011), (0.024, 0.02, 0.04))
+    low, high = agreement.limits(found)
+    assert low < 0.011 < 0.04 < high
+    assert legend(agreement.draw(found)) == ["rule (off by 1.10)", "5e-4 always (off by 20.00)"]
+
+
+def test_optima_that_agree_have_a_picture_as_wide_as_the_band() -> None:
+    found = prediction(*[(0.02, 0.02, 0.02)] * 3)
+    alike = dataclasses.replace(
+        found, checks=tuple(dataclasses.replace(check, interval=(None, None)) for check in found.checks)
+    )
+    assert agreement.limits(alike) == pytest.approx((0.02 / 1.5, 0.02 * 1.5))
