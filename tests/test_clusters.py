@@ -156,6 +156,18 @@ def test_gpu_hours_are_of_gpus_and_not_of_the_runs_that_shared_them(tmp_path: Pa
     (line,) = [line for line in said.splitlines() if line.split()[:1] == ["4"]]
     assert line.split()[1:4] == ["2", "h", "0"] or "2 h" in line or "120 min" in line
     assert " 4.00 " in line  # eight runs of half an hour
+    unasked = forecast(study, Settings(output_dir=tmp_path), 4, "h100")
+    assert "note:" not in unasked
+    assert line in unasked
+
+
+def test_plan_says_nothing_of_sharing_unless_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from interplay import lab
+
+    asked: list[Settings] = []
+    monkeypatch.setattr(lab, "forecast", lambda study, settings, workers, gpu: asked.append(settings) or "")
+    assert main(["plan", "lr-ordering", "--workers", "4", "--gpu", "H100"]) == 0
+    assert [settings.per_gpu for settings in asked] == [0]
 
 
 def test_a_machine_without_slurm_says_what_to_do(

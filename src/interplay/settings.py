@@ -46,10 +46,11 @@ class Settings:
         test_every: epochs from one look at the test and validation images to the next; the last epoch always has one.
             The best epoch is the best of those looked at.
         gpus: of a study: ``all``, ``0``, ``0,2-4``; ``None`` for the CPU.
-        per_gpu: runs at a time on one GPU; 0 chooses from free memory.
+        per_gpu: runs at a time on one GPU; 0 leaves it to a probe of the GPU, within its free memory.
         workers: on a CPU, runs at a time; 0 for one a core.
-        path: of a study: ``single`` trains one run at a time, ``fused`` stacks of runs that can share one, ``auto``
-            stacks where a short probe of this machine finds them faster. A single run always goes alone, and so do
+        path: of a study: ``single`` trains one run at a time, ``fused`` stacks of runs that can share one (on a GPU
+            with captured steps), ``compiled`` the same through Inductor, ``auto`` whichever a short probe of this
+            machine finds faster. A single run always goes alone, and so do
             runs on a cluster.
         stack: most runs in a stack; 0 leaves it to the probe and to memory.
         executor: ``local`` for worker processes, ``inline`` for this process, ``slurm`` or ``ray`` for a cluster.

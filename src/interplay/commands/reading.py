@@ -34,7 +34,7 @@ class PlanFlags(OverrideFlags):
     name: Annotated[str, tyro.conf.Positional, arg(help="name of a set, or path of a .toml file")]
     workers: Annotated[int, arg(help="runs at a time; half and twice as many are shown beside")] = 1
     gpu: Annotated[str | None, arg(help="only measurements on devices with this in their name, such as H100")] = None
-    per_gpu: Annotated[int, arg(help="runs that share a GPU")] = 1
+    per_gpu: Annotated[int, arg(help="runs that share a GPU (0: as many as when it was measured)")] = 0
     data_dir: Annotated[Path, arg(help="where datasets lie")] = Path("data")
     output_dir: Annotated[Path, arg(help="where the measured runs lie")] = Path("outputs")
     allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False

@@ -101,9 +101,9 @@ class MachineFlags(TrainingFlags):
     """Where and how a study runs."""
 
     gpus: Annotated[str | None, arg(help="all, 0, 0,1,2,3, 0-7 or 0,2-4,7 (default: the CPU)")] = None
-    per_gpu: Annotated[int, arg(help="runs at a time on one GPU (0: by its free memory)")] = 0
+    per_gpu: Annotated[int, arg(help="runs at a time on one GPU (0: by a probe, as memory allows)")] = 0
     workers: Annotated[int, arg(help="on CPUs or a cluster, runs at a time (0: one a core, or what there is)")] = 0
-    path: Annotated[PathName, arg(help="one run at a time, stacks of runs, or whichever a probe finds faster")] = "auto"
+    path: Annotated[PathName, arg(help="one run at a time, stacks, compiled, or what a probe finds fastest")] = "auto"
     stack: Annotated[int, arg(help="runs in a stack at most (0: by a probe and by memory)")] = 0
     executor: Annotated[
         Literal["local", "inline", "slurm", "ray"], arg(help="worker processes, this process, or a cluster")
