@@ -13,7 +13,7 @@ from interplay.spec import RunSpec
 BASE = RunSpec(dataset="cifar10", model="hyper_resnet", blocks_per_stage=1, train_limit=2000, epochs=1)
 
 
-def record(model: str, acc: float, status: Status = Status.FINISHED, **knobs: float) -> RunRecord:
+def record(model: str, acc: float, status: Status = Status.FINISHED, **knobs: float | str) -> RunRecord:
     spec = BASE.replace(model=model, **knobs)
     size = {"hyper_resnet": 90_000, "wide_resnet": 120_000}[model]
     return RunRecord(spec, status, (EpochMetrics(1, 0.1, 1.0, 50.0, 1.0, acc),), parameters=size)
@@ -44,6 +44,27 @@ def test_a_network_without_its_twin_of_the_same_recipe_makes_no_picture() -> Non
     assert compression_picture([record("hyper_resnet", 50.0)]) is None
     assert compression_picture([record("hyper_resnet", 50.0), record("wide_resnet", 60.0, train_limit=1000)]) is None
     assert compression_picture([record("hyper_resnet", 50.0), record("wide_resnet", 60.0, widening=2)]) is None
+    assert compression_picture([record("hyper_resnet", 50.0), record("wide_resnet", 60.0, augment="flip")]) is None
+
+
+def test_runs_of_another_momentum_are_another_setting_not_another_seed() -> None:
+    runs = [record("hyper_resnet", 50.0), record("hyper_resnet", 20.0, momentum=0.0), record("wide_resnet", 60.0)]
+    picture = compression_picture(runs)
+    assert picture is not None
+    ((hyper, twin),) = picture.pairs
+    assert (hyper.error, hyper.runs, twin.error) == (50.0, 1, 40.0)
+
+
+def test_pairs_of_two_depths_stand_in_one_picture() -> None:
+    shallow = [record("hyper_resnet", 50.0), record("wide_resnet", 60.0)]
+    deep = [record(model, 40.0, blocks_per_stage=6) for model in ("hyper_resnet", "wide_resnet")]
+    alone = [record(model, 40.0, epochs=2) for model in ("hyper_resnet", "wide_resnet")]
+    picture = compression_picture([*alone, *deep, *shallow])
+    assert picture is not None
+    assert [pair[0].name for pair in picture.pairs] == [
+        f"hypernetwork, {blocks} blocks a stage, widening 1" for blocks in (1, 6)
+    ]
+    assert "1 epochs" in picture.recipe
 
 
 def test_the_figure_shows_ours_and_the_published_with_their_sources(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from interplay.analysis.observations import Setting, setting_of
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
 
@@ -53,28 +54,41 @@ PUBLISHED = (
 def compression_picture(records: Iterable[RunRecord]) -> Compression | None:
     """The pairs that ``records`` hold, of the recipe with most of them; ``None`` without a pair.
 
-    The best setting of each network is that of the highest mean final test accuracy over its seeds: chosen on the test
-    set, for both alike.
+    The best setting of each network (η, λ, momentum, and what only a hypernetwork has) is that of the highest mean
+    final test accuracy over its seeds: chosen on the test set, for both alike. All the rest but the shape is the
+    recipe.
     """
-    cells: dict[tuple[str, str], dict[str, dict[tuple[float, float], list[RunRecord]]]] = {}
+    cells: dict[tuple[RunSpec, str], dict[str, dict[Setting, list[RunRecord]]]] = {}
     for record in records:
         spec = record.spec
         if spec.model not in MODELS or record.status is not Status.FINISHED or record.final_test_acc is None:
             continue
         place = cells.setdefault((_recipe(spec), _shape(spec)), {}).setdefault(spec.model, {})
-        place.setdefault((spec.lr, spec.weight_decay), []).append(record)
-    pairs: dict[str, list[tuple[Network, Network]]] = {}
-    for (recipe, shape), found in sorted(cells.items()):
+        place.setdefault(setting_of(spec), []).append(record)
+    pairs: dict[RunSpec, list[tuple[Network, Network]]] = {}
+    for (recipe, shape), found in sorted(cells.items(), key=lambda item: item[0][1]):
         if len(found) == len(MODELS):
             hyper, twin = (_best(found[model], model == MODELS[0], shape) for model in MODELS)
             pairs.setdefault(recipe, []).append((hyper, twin))
     if not pairs:
         return None
-    recipe = max(pairs, key=lambda each: len(pairs[each]))
-    return Compression(tuple(pairs[recipe]), recipe, PUBLISHED)
+    recipe = max(pairs, key=lambda each: (len(pairs[each]), _words(each)))
+    return Compression(tuple(pairs[recipe]), _words(recipe), PUBLISHED)
 
 
-def _recipe(spec: RunSpec) -> str:
+def _recipe(spec: RunSpec) -> RunSpec:
+    """What two runs to be compared must share: shape, setting, hypernetwork and seed are brought to one value."""
+    bare = RunSpec()
+    return spec.replace(model="wide_resnet", **{name: getattr(bare, name) for name in _MAY_DIFFER})
+
+
+_SHAPE = ("widening", "blocks_per_stage")
+_HYPERNETWORK = ("hyper_init", "kernel_decay", "normalize_embeddings")
+_SETTING = ("lr", "weight_decay", "momentum", "dampening", "nesterov")
+_MAY_DIFFER = (*_SHAPE, *_HYPERNETWORK, *_SETTING, "seed")
+
+
+def _words(spec: RunSpec) -> str:
     images = f"{spec.train_limit:,} images" if spec.train_limit else "all images"
     return f"{spec.dataset}, {images}, {spec.epochs} epochs, B = {spec.batch_size}, {spec.optimizer}"
 
@@ -83,14 +97,15 @@ def _shape(spec: RunSpec) -> str:
     return f"{spec.own_knobs['blocks_per_stage']} blocks a stage, widening {spec.own_knobs['widening']}"
 
 
-def _best(cells: dict[tuple[float, float], list[RunRecord]], generated: bool, shape: str) -> Network:
+def _best(cells: dict[Setting, list[RunRecord]], generated: bool, shape: str) -> Network:
     def mean(runs: list[RunRecord]) -> float:
         return sum(run.final_test_acc or 0.0 for run in runs) / len(runs)
 
-    (lr, decay), runs = max(cells.items(), key=lambda item: mean(item[1]))
+    setting, runs = max(cells.items(), key=lambda item: mean(item[1]))
     best, spread = mean(runs), None
     if len(runs) > 1:
         variance = sum(((run.final_test_acc or 0.0) - best) ** 2 for run in runs) / (len(runs) - 1)
         spread = math.sqrt(variance / len(runs))
+    where = f"η {setting.lr:g}, λ {setting.weight_decay:g}"
     name = f"{'hypernetwork' if generated else 'twin'}, {shape}"
-    return Network(name, generated, runs[0].parameters or 0, 100 - best, spread, len(runs), f"η {lr:g}, λ {decay:g}")
+    return Network(name, generated, runs[0].parameters or 0, 100 - best, spread, len(runs), where)
