@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from interplay.analysis.observations import Setting, setting_of
+from interplay.analysis.ridge import WITHIN_POINTS
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
 
@@ -24,10 +25,16 @@ class Network:
     error: float
     """Test error, per cent."""
     spread: float | None
-    """Standard error of that mean over seeds; ``None`` for one seed and for what others published."""
+    """Standard error of that mean, points; ``None`` without repetitions and for what others published.
+
+    The standard deviation of a run is pooled over all settings within `ridge.WITHIN_POINTS` of the best, since that of the
+    two or three seeds of one setting says little.
+    """
     runs: int
     where: str
     """The setting, or the source."""
+    shape: str
+    """Depth and width, which a network shares with its twin."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +47,14 @@ class Compression:
     published: tuple[tuple[Network, Network], ...]
 
 
-def _of_the_paper(name: str, generated: bool, parameters: int, error: float) -> Network:
-    return Network(name, generated, parameters, error, None, 1, "Ha, Dai, Le, arXiv 1609.09106")
+def _of_the_paper(shape: str, generated: bool, parameters: int, error: float) -> Network:
+    name = f"{'hyper' if generated else 'WRN'} {shape}"
+    return Network(name, generated, parameters, error, None, 1, "Ha, Dai, Le, arXiv 1609.09106", f"WRN {shape}")
 
 
 PUBLISHED = (
-    (_of_the_paper("hyper 40-1", True, 97_000, 8.02), _of_the_paper("WRN 40-1", False, 563_000, 6.73)),
-    (_of_the_paper("hyper 40-2", True, 148_000, 7.23), _of_the_paper("WRN 40-2", False, 2_236_000, 5.66)),
+    (_of_the_paper("40-1", True, 97_000, 8.02), _of_the_paper("40-1", False, 563_000, 6.73)),
+    (_of_the_paper("40-2", True, 148_000, 7.23), _of_the_paper("40-2", False, 2_236_000, 5.66)),
 )
 """Of CIFAR-10, all training images."""
 
@@ -94,7 +102,8 @@ def _words(spec: RunSpec) -> str:
 
 
 def _shape(spec: RunSpec) -> str:
-    return f"{spec.own_knobs['blocks_per_stage']} blocks a stage, widening {spec.own_knobs['widening']}"
+    blocks, widening = spec.blocks_per_stage, spec.widening
+    return f"{blocks} block{'s' * (blocks > 1)} a stage" + (f", {widening} times as wide" if widening > 1 else "")
 
 
 def _best(cells: dict[Setting, list[RunRecord]], generated: bool, shape: str) -> Network:
@@ -102,10 +111,11 @@ def _best(cells: dict[Setting, list[RunRecord]], generated: bool, shape: str) ->
         return sum(run.final_test_acc or 0.0 for run in runs) / len(runs)
 
     setting, runs = max(cells.items(), key=lambda item: mean(item[1]))
-    best, spread = mean(runs), None
-    if len(runs) > 1:
-        variance = sum(((run.final_test_acc or 0.0) - best) ** 2 for run in runs) / (len(runs) - 1)
-        spread = math.sqrt(variance / len(runs))
+    best = mean(runs)
+    near = [each for each in cells.values() if mean(each) >= best - WITHIN_POINTS]
+    freedom = sum(len(each) - 1 for each in near)
+    squares = sum(((run.final_test_acc or 0.0) - mean(each)) ** 2 for each in near for run in each)
+    spread = math.sqrt(squares / freedom / len(runs)) if freedom else None
     where = f"η {setting.lr:g}, λ {setting.weight_decay:g}"
     name = f"{'hypernetwork' if generated else 'twin'}, {shape}"
-    return Network(name, generated, runs[0].parameters or 0, 100 - best, spread, len(runs), where)
+    return Network(name, generated, runs[0].parameters or 0, 100 - best, spread, len(runs), where, shape)

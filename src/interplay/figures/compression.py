@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from matplotlib.figure import Figure
 
 from interplay.analysis.compression import Compression, Network
@@ -29,8 +31,16 @@ def draw(picture: Compression) -> Figure:
                     capsize=3,
                 )
                 # Above and below: where the two store alike they lie close together.
-                beside = (7, 6) if network.generated else (7, -14)
-                axis.annotate(_words(network), (network.parameters, network.error), beside, textcoords="offset points")
+                aside = -7 if _crowded(network, [pair[0] for pair in pairs]) else 7
+                axis.annotate(
+                    _words(network) + ("" if network.generated else f"\n{network.shape}"),
+                    (network.parameters, network.error),
+                    (aside, 6 if network.generated else -6),
+                    textcoords="offset points",
+                    ha="left" if aside > 0 else "right",
+                    va="bottom" if network.generated else "top",
+                    fontsize=9,
+                )
         for name, fmt, colour in (("kernels generated", "o", COLOURS[1]), ("direct twin", "s", COLOURS[0])):
             axis.plot([], [], fmt, color=colour, label=name)
         axis.plot([], [], "o", color="0.4", label=f"here: {picture.recipe}")
@@ -42,10 +52,19 @@ def draw(picture: Compression) -> Figure:
         axis.yaxis.set_ticks(ticks, [str(tick) for tick in ticks])
         axis.yaxis.set_ticks([], minor=True)
         low, high = axis.get_xlim()
-        axis.set_xlim(low / 1.3, high * 2)
+        axis.set_xlim(low / 1.8, high * 2)
         axis.set_title("Error against stored parameters, CIFAR-10")
         axis.legend(loc="upper right", fontsize=8)
     return figure
+
+
+def _crowded(network: Network, others: list[Network]) -> bool:
+    """Whether one of ``others`` lies so close on the right that two labels there would overlap."""
+    return network in others and any(
+        network.parameters < other.parameters < 2.5 * network.parameters
+        and abs(math.log(other.error / network.error)) < math.log(1.4)
+        for other in others
+    )
 
 
 def _words(network: Network) -> str:
