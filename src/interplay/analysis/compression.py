@@ -27,8 +27,8 @@ class Network:
     spread: float | None
     """Standard error of that mean, points; ``None`` without repetitions and for what others published.
 
-    The standard deviation of a run is pooled over all settings within `ridge.WITHIN_POINTS` of the best, since that of the
-    two or three seeds of one setting says little.
+    The standard deviation of a run is pooled over all settings within `ridge.WITHIN_POINTS` of the best; that of the
+    two or three runs of one setting says little.
     """
     runs: int
     where: str
