@@ -8,7 +8,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# On a machine without a GPU, a CPU build of torch saves gigabytes: make venv PIP_ARGS="--index-url ..."
+# On a machine without a GPU, the CPU build of torch saves gigabytes:
+# make venv PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
 PIP_ARGS ?=
 
 # The main job at the scale of a laptop: all three sets on built-in data, three seeds.
