@@ -6,6 +6,7 @@ One list of knobs and one copy of each figure, where its numbers are.
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def knobs() -> str:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Called by mkdocs with the files of the site: pages name figures as ``results/<name>/<figure>.png``."""
+    """Called by mkdocs with the files of the site: each figure under its path in the repository."""
     root = Path(config["config_file_path"]).parent
     for path in sorted(root.glob("results/*/*.png")):
         files.append(File.generated(config, path.relative_to(root).as_posix(), abs_src_path=str(path)))
@@ -37,5 +38,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Called by mkdocs for every page."""
+    """Called by mkdocs for every page.
+
+    Pages name figures as ``../results/<name>/<figure>.png``, as they lie beside ``docs/``, or as ``results/...``,
+    as they lie in the site.
+    """
+    markdown = re.sub(r"\]\(\.\./(results/[^)\s]+\.png)\)", r"](\1)", markdown)
     return markdown.replace(MARK, knobs()) if MARK in markdown else markdown
