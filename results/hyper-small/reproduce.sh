@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Everything in this folder: results/hyper-small/reproduce.sh [OUTPUT_DIR] [DATA_DIR]. Runs kept in records.tar.xz are not run
-# again; delete that file to start from nothing, which takes an hour and a half on two cores.
+# Everything in this folder: results/hyper-small/reproduce.sh [OUTPUT_DIR [DATA_DIR [ARGUMENTS OF interplay study ...]]].
+# The runs kept in records.tar.xz are of altered CIFAR-10 files (README.md). They are unpacked, and not run again, only when
+# --allow_modified_data is among the arguments: give it with those files alone. From the published files everything is made anew,
+# in an empty OUTPUT_DIR, which takes an hour and a half on two cores.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${1:-outputs/hyper-small}
 data=${2:-data}
 mkdir -p "$out"
-if [ -f "$here/records.tar.xz" ]; then tar -xJf "$here/records.tar.xz" -C "$out" --skip-old-files; fi
+if [[ " ${*:3} " == *" --allow_modified_data "* && -f "$here/records.tar.xz" ]]; then
+  tar -xJf "$here/records.tar.xz" -C "$out" --skip-old-files
+fi
 for model in hyper_resnet wide_resnet; do
-  interplay study "$here/../../studies/hyper-small.toml" --model "$model" --test_every 8 --data_dir "$data" --output_dir "$out/$model"
+  interplay study "$here/../../studies/hyper-small.toml" --model "$model" --test_every 8 --data_dir "$data" --output_dir "$out/$model" \
+    "${@:3}"
   interplay analyze "$out/$model" --json > "$here/verdicts-$model.json"
   interplay analyze "$out/$model" > "$here/verdicts-$model.txt"
   interplay report "$out/$model" --output "$out/$model/report.html"
