@@ -19,7 +19,7 @@ def read(inputs: Sequence[str | Path], metric: str) -> list[Observations]:
     found = []
     for name, each in named(inputs):
         if each.is_dir():
-            found.append(from_records(Store(each).records(), metric))
+            found.append(from_records(Store(each).records(), metric, name if len(inputs) > 1 else None))
         else:
             found.append(from_rows(rows(each), name, metric))
         if not found[-1].runs:
@@ -42,6 +42,13 @@ def named(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file by column."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """The rows of a CSV file by column; a mark of byte order, as spreadsheets write it, is passed over.
+
+    Raises:
+        InputError: it is not text in UTF-8.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text in UTF-8: {error}") from error

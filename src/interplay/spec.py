@@ -275,8 +275,21 @@ class RunSpec:
 
     @property
     def own_words(self) -> str:
-        """``own_knobs`` in one line, such as ``widening=2 blocks_per_stage=6``; empty for most runs."""
-        return " ".join(f"{name}={value}" for name, value in self.own_knobs.items())
+        """In one line what results.csv has no column for, such as ``widening=2 blocks_per_stage=6``.
+
+        ``own_knobs``, other knobs without a column where they are not at their default, and as ``data`` the
+        fingerprint where the files are not the published ones. Empty for most runs.
+        """
+        facts = DATASETS.get(self.dataset)
+        words = dict(self.own_knobs)
+        for name in ("dampening", "schedule_every", "milestones", "gamma"):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                words[name] = getattr(self, name)
+        if self.augment != (facts.augment if facts else "none"):
+            words["augment"] = self.augment
+        if self.fingerprint and (facts is None or self.fingerprint != facts.fingerprint):
+            words["data"] = self.fingerprint.rpartition(":")[2]
+        return " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in words.items())
 
     def stream(self, name: str, index: int = 0) -> int:
         """Seed of one stream of random numbers (63 bits), independent of every other name, index and run seed.

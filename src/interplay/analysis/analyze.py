@@ -11,18 +11,22 @@ from typing import Any
 import numpy as np
 
 from interplay.analysis import ridge
-from interplay.analysis.claims import Table, exponent_claim, ordering
+from interplay.analysis.claims import NO_REPETITIONS, Table, exponent_claim, ordering
 from interplay.analysis.collapse import collapse_picture
 from interplay.analysis.laws import Joint, joint_fit
-from interplay.analysis.noise import Noise, pool
+from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observation, Observations, Setting
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.schedules import compare
 from interplay.analysis.verdict import BAND, Verdict, holm, judge, undecided
 from interplay.record import cleaned
+from interplay.spec import DATASETS
 
 SUFFICIENT = 0.1
 """Share of the variance that ηλ alone may leave to a surface in (η, λ) and still count as sufficient."""
+
+PREDICTIVE = 0.5
+"""R² that the surface must reach for the curve to be called sufficient beside it."""
 
 PRIMARY = ("ordering.sgd>sgd_wd", "ordering.sgd_wd>sgdm_wd", "inverse.profile", "batch.linear_rule")
 """Claims of the three questions, over which Holm's correction runs."""
@@ -96,10 +100,11 @@ def tabulate(observations: Sequence[Observations], seed: int = 0) -> tuple[Table
     if not observations or len({each.metric for each in observations}) != 1:
         raise ValueError("analyze needs at least one set of observations, all of the same metric")
     runs, duplicates = without_duplicates([run for each in observations for run in each.runs])
-    joined = Observations(observations[0].metric, tuple(runs))
-    noise = pool([[joined.sign * v for v in values] for values in joined.cells().values()])
-    repetitions = len({run.repetition for run in runs})
-    return Table(joined, noise, repetitions, seed), duplicates
+    notes: list[str] = []
+    if "acc" in observations[0].metric:
+        notes = _outliers(runs)
+        runs = [run for run in runs if not _broken(run)]
+    return Table(Observations(observations[0].metric, tuple(runs)), seed, notes), duplicates
 
 
 def analyze(observations: Sequence[Observations], seed: int = 0) -> Analysis:
@@ -129,6 +134,8 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int
     primary = [c for c in claims if c.id in PRIMARY]
     corrected = {c.id: c for c in holm(primary)}
     claims = [corrected.get(c.id, c) for c in claims]
+    if table.metric == "best_test_acc":
+        claims = [undecided(c.id, SELECTED) for c in claims]
     optima = tuple({(o.of, str(o.given)): o for o in table.optima}.values())
     return Analysis(
         metric=table.metric,
@@ -137,11 +144,24 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int
         optima=optima,
         claims=tuple(claims),
         joint=joint_fit(table),
-        notes=tuple(_outliers(runs) if "acc" in table.metric else ()),
+        notes=(*table.notes, *_networks(table)),
         runs=len(runs),
         repetitions=repetitions,
         agreement=_agreement(table),
     )
+
+
+SELECTED = "the best epoch was chosen on the test set: final_test_acc is there to decide by"
+
+
+def _networks(table: Table) -> list[str]:
+    """Where there are several networks or data: which one has how many runs, since a claim speaks of one of them."""
+    names = table.networks()
+    if len(names) < 2:
+        return []
+    counts = Counter(run.setting.rest for run in table.runs)
+    words = ", ".join(f"{name or 'documented'} ({counts[name]} runs)" for name in names)
+    return [f"{len(names)} networks or data: {words}; each claim speaks of the one with the largest grid for it"]
 
 
 def _agreement(table: Table) -> tuple[Agreement, ...]:
@@ -155,41 +175,64 @@ def _agreement(table: Table) -> tuple[Agreement, ...]:
 
 
 def without_duplicates(runs: Sequence[Observation]) -> tuple[list[Observation], list[tuple[str, str, int]]]:
-    """Runs without repetitions that repeat another one to the last digit, and which ones those are.
+    """Runs without those that repeat others to the last digit, and between which repetitions they do.
 
     Two independent runs agree in all digits of the metric and of the training loss by chance only in trivial cells, so
-    a repetition of which nine tenths or more of the shared settings agree (five at least) is a copy of one batch.
+    where `COPIES` settings or more agree, and half or more of those that both repetitions have a value of, the later
+    ones are copies: all of them if nine tenths agree, else those that do.
     """
     runs = list(dict.fromkeys(runs))  # a row that is there twice in one table is one run, too
-    order = list(dict.fromkeys(run.repetition for run in runs))
-    by_name: dict[str, dict[Setting, set[tuple[float | None, float | None]]]] = {name: {} for name in order}
+    by_name: dict[str, dict[Setting, set[tuple[float, float | None]]]] = {}
     for run in runs:
-        by_name[run.repetition].setdefault(run.setting, set()).add((run.value, run.train_loss))
-    left_out: dict[str, tuple[str, int]] = {}
+        values = by_name.setdefault(run.repetition, {}).setdefault(run.setting, set())
+        if run.value is not None:
+            values.add((run.value, run.train_loss))
+    order = list(by_name)
+    copies: dict[str, tuple[str, set[Setting] | None]] = {}
     for index, name in enumerate(order):
         for other in order[:index]:
-            if other in left_out:
+            if other in copies:
                 continue
-            shared = set(by_name[name]) & set(by_name[other])
-            same = sum(bool(by_name[name][s] & by_name[other][s]) for s in shared)
-            if len(shared) >= 5 and same >= 0.9 * len(shared):
-                left_out[name] = (other, same)
+            mine, theirs = by_name[name], by_name[other]
+            shared = {s for s in mine if mine[s] and theirs.get(s)}
+            same = {s for s in shared if mine[s] & theirs[s]}
+            if len(same) >= COPIES and 2 * len(same) >= len(shared):
+                copies[name] = (other, None if len(same) >= 0.9 * len(shared) else same)
                 break
-    kept = [run for run in runs if run.repetition not in left_out]
-    return kept, [(kept_name, name, count) for name, (kept_name, count) in left_out.items()]
+
+    def kept(run: Observation) -> bool:
+        if run.repetition not in copies:
+            return True
+        same = copies[run.repetition][1]
+        return same is not None and run.setting not in same
+
+    left = Counter(run.repetition for run in runs if not kept(run))
+    return [run for run in runs if kept(run)], [(other, name, left[name]) for name, (other, _) in copies.items()]
+
+
+COPIES = 3
+"""Settings that agree to the last digit below which agreement is called chance."""
+
+
+def _broken(run: Observation) -> bool:
+    """A network that fits its training images and is at chance on others (twice it, or less): its evaluation is broken.
+
+    Of accuracies only; a loss says nothing of chance.
+    """
+    facts = DATASETS.get(next((word for word in run.setting.rest.split() if word in DATASETS), "cifar100"))
+    if facts is None or run.train_loss is None or run.value is None:
+        return False
+    return run.train_loss < 0.2 * math.log(facts.classes) and run.value <= 200 / facts.classes
 
 
 def _outliers(runs: Iterable[Observation]) -> list[str]:
-    notes = []
-    for run in runs:
-        learnt = run.train_loss is not None and run.train_loss < 1.0
-        if learnt and run.value is not None and run.value <= 2.0:
-            s = run.setting
-            notes.append(
-                f"{run.repetition}: lr {s.lr:g}, wd {s.weight_decay:g}, batch {s.batch_size}: training loss "
-                f"{run.train_loss:.3g} but accuracy {run.value:g} %, at chance: its evaluation is broken"
-            )
-    return notes
+    return [
+        f"{run.repetition}: lr {run.setting.lr:g}, wd {run.setting.weight_decay:g}, batch {run.setting.batch_size}: "
+        f"training loss {run.train_loss:.3g} but accuracy {run.value:g} %, at chance: its evaluation is broken, and it "
+        "is left out"
+        for run in runs
+        if _broken(run)
+    ]
 
 
 # -- which runs speak to which claim ----------------------------------------------------------------------------------
@@ -198,13 +241,21 @@ def _outliers(runs: Iterable[Observation]) -> list[str]:
 def _largest(
     settings: Iterable[Setting], key: Callable[[Setting], tuple[Any, ...]], varies: Callable[[Setting], object]
 ) -> list[Setting]:
-    """The largest group of settings with the same ``key`` in which ``varies`` takes two values or more."""
-    groups: dict[tuple[Any, ...], list[Setting]] = {}
+    """The largest group of settings with the same ``key`` in which ``varies`` takes two values or more.
+
+    A value counts if three decays or more were measured there; where none does, the largest group is taken as it is.
+    """
+    groups: dict[tuple[Any, ...], dict[object, list[Setting]]] = {}
     for s in settings:
         if s.weight_decay > 0:
-            groups.setdefault(key(s), []).append(s)
-    fitting = [members for members in groups.values() if len({varies(s) for s in members}) > 1]
-    return max(fitting, key=lambda members: (len({varies(s) for s in members}), len(members)), default=[])
+            groups.setdefault(key(s), {}).setdefault(varies(s), []).append(s)
+    for least in (3, 1):
+        found = [[each for each in group.values() if len(each) >= least] for group in groups.values()]
+        fitting = [each for each in found if len(each) > 1]
+        if fitting:
+            most = max(fitting, key=lambda each: (len(each), sum(map(len, each))))
+            return sorted(s for members in most for s in members)
+    return []
 
 
 def plane(table: Table) -> list[Setting]:
@@ -231,18 +282,27 @@ def _inverse(table: Table, rng: np.random.Generator) -> list[Verdict]:
     members = plane(table)
     profile = exponent_claim("inverse.profile", table, members, lambda s: s.lr, "lr", -1.0, "η", {"lr": 1})
     cells = [s for s in members if s in table.cells]
-    if table.noise is None or table.repetitions < 2 or len(cells) < 8:
-        reason = "no repetitions, so no intervals" if cells else "no grid of learning rates and decays"
+    reason = ""
+    if not cells:
+        reason = "no grid of learning rates and decays"
+    elif not table.repeated(cells):
+        reason = NO_REPETITIONS
+    elif len(cells) < MIN_CELLS:
+        reason = f"a grid of {len(cells)} cells; {MIN_CELLS} are needed"
+    if reason:
         return [undecided("inverse.direction", reason), profile, undecided("inverse.sufficiency", reason)]
     mean = np.array([table.sign * float(np.mean(table.cells[s])) for s in cells])
-    count = np.array([len(table.cells[s]) for s in cells])
-    error = np.array([table.noise.sd(m) for m in mean]) / np.sqrt(count)
+    error = np.array([table.error(s) for s in cells])
     surface = ridge.Plane(
         np.log([s.lr for s in cells]), np.log([s.weight_decay for s in cells]), mean, np.maximum(error, 1e-9)
     )
     reach, words = ridge.within(table.metric)
     near = ridge.chosen(surface, reach)
     return [_direction(near, words), profile, _sufficiency(near, rng)]
+
+
+MIN_CELLS = 8
+"""Cells of the (η, λ) grid below which neither its direction nor sufficiency is spoken of."""
 
 
 def _direction(plane: ridge.Plane, within: str) -> Verdict:
@@ -257,20 +317,22 @@ def _direction(plane: ridge.Plane, within: str) -> Verdict:
 
 
 def _sufficiency(plane: ridge.Plane, rng: np.random.Generator) -> Verdict:
+    claim = "inverse.sufficiency"
     found = ridge.sufficiency(plane, rng)
     if found is None:
-        return undecided("inverse.sufficiency", f"only {len(plane.mean)} cells near the best one")
+        return undecided(claim, f"only {len(plane.mean)} cells near the best one")
+    if found.least <= 0:
+        return undecided(claim, "the cells near the best one differ by no more than the noise")
+    both = f"R² of a curve in ηλ {found.curve:.2f}, of a surface in (η, λ) {found.surface:.2f}"
     if max(found.curve, found.surface) <= 0:
-        both = f"a curve in ηλ {found.curve:.2f}, a surface in (η, λ) {found.surface:.2f}"
-        return undecided(
-            "inverse.sufficiency", f"neither predicts a cell left out better than their mean: R² of {both}"
-        )
+        return undecided(claim, f"neither predicts a cell left out better than their mean: cross-validated {both}")
     q = [float(x) for x in np.quantile(found.draws, [0.05, 0.95, 0.025, 0.975])]
-    reason = (
-        f"cross-validated R² of a curve in ηλ {found.curve:.2f}, of a surface in (η, λ) {found.surface:.2f}; "
-        f"sufficient if the curve leaves less than {SUFFICIENT:g}"
-    )
-    return judge("inverse.sufficiency", found.loss, (q[0], q[1]), (q[2], q[3]), (-math.inf, SUFFICIENT), reason)
+    reason = f"cross-validated {both}, without the noise; sufficient if the curve leaves less than {SUFFICIENT:g}"
+    verdict = judge(claim, found.loss, (q[0], q[1]), (q[2], q[3]), (-math.inf, SUFFICIENT), reason)
+    if verdict.verdict == "supported" and found.surface < PREDICTIVE:
+        reason = f"{reason}; a surface that predicts less than {PREDICTIVE:g} is no measure of it"
+        return replace(verdict, verdict="inconclusive", reason=reason)
+    return verdict
 
 
 def _batch(table: Table) -> list[Verdict]:
@@ -279,10 +341,12 @@ def _batch(table: Table) -> list[Verdict]:
 
     linear = linear_rule(table)
     fixed = _largest(table.settings(), lambda s: (s.momentum, s.epochs, s.schedule, s.rest, s.lr), batch)
-    matched = _largest(
-        [s for s in table.settings() if s.epochs > 1],
-        lambda s: (s.momentum, s.schedule, s.rest, s.lr, round(20 * math.log(s.epochs / s.batch_size))),
-        batch,
+    matched = _one_length(
+        _largest(
+            [s for s in table.settings() if s.epochs > 1],
+            lambda s: (s.momentum, s.schedule, s.rest, s.lr, round(20 * math.log(s.epochs / s.batch_size))),
+            batch,
+        )
     )
     arms: tuple[tuple[str, list[Setting], dict[str, float]], ...] = (
         ("batch.linear_rule", linear, {"batch_size": 1, "lr": 1}),
@@ -293,6 +357,15 @@ def _batch(table: Table) -> list[Verdict]:
         exponent_claim(name, table, members, batch, "batch_size", 1.0, "B", direction)
         for name, members, direction in arms
     ]
+
+
+def _one_length(settings: Sequence[Setting]) -> list[Setting]:
+    """Of settings with about the same number of steps, one number of epochs a batch size: that with the most cells."""
+    lengths: dict[int, Counter[int]] = {}
+    for s in settings:
+        lengths.setdefault(s.batch_size, Counter())[s.epochs] += 1
+    chosen = {batch: max(counts, key=lambda epochs: (counts[epochs], -epochs)) for batch, counts in lengths.items()}
+    return [s for s in settings if s.epochs == chosen[s.batch_size]]
 
 
 def _schedule(table: Table) -> Verdict:

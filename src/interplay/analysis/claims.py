@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from interplay.analysis.exponents import Exponents, fit
-from interplay.analysis.noise import Noise
+from interplay.analysis.noise import Noise, pool
 from interplay.analysis.observations import Observations, Setting
 from interplay.analysis.optimum import Optimum, curve_of, locate
 from interplay.analysis.theories import along as theory_exponents
@@ -20,19 +21,33 @@ from interplay.analysis.verdict import BAND, Verdict, judge, undecided
 MIN_OPTIMA = 3
 """Interior optima below which no exponent is concluded."""
 
+NO_REPETITIONS = "no repetitions, so no intervals: a second seed is needed"
+
 METHODS = {"SGD": (False, False), "SGD+WD": (False, True), "SGDM": (True, False), "SGDM+WD": (True, True)}
 """Methods by (momentum, decay); set 1 compares three of them."""
 
 
 class Table:
-    """Cells of all runs with the noise model, and the optima that are asked of it."""
+    """Cells of all runs with their noise, and the optima that are asked of it.
 
-    def __init__(self, observations: Observations, noise: Noise | None, repetitions: int, seed: int = 0) -> None:
+    Noise is pooled for each network and data (`Setting.rest`) by itself: one network tells nothing of the scatter of
+    another. ``cells`` are without the settings in which at least half of the runs diverged.
+    """
+
+    def __init__(self, observations: Observations, seed: int = 0, notes: Sequence[str] = ()) -> None:
+        self.notes = tuple(notes)
         self.runs = observations.runs
         self.metric = observations.metric
-        self.cells = observations.cells()
+        self.sign = observations.sign
         self.diverged = observations.diverged()
-        self.sign, self.noise, self.repetitions = observations.sign, noise, repetitions
+        self.cells = {s: values for s, values in observations.cells().items() if s not in self.diverged}
+        self._noise: dict[str, Noise | None] = {}
+        self._repetitions: dict[Setting, set[str]] = {}
+        for run in self.runs:
+            self._repetitions.setdefault(run.setting, set()).add(run.repetition)
+        for rest in {s.rest for s in self.cells}:
+            mine = [values for s, values in self.cells.items() if s.rest == rest]
+            self._noise[rest] = pool([[self.sign * v for v in values] for values in mine])
         self._seed = seed
         self.optima: list[Optimum] = []
 
@@ -40,21 +55,58 @@ class Table:
         """All settings, those that diverged included, in one order, so that ties are always broken the same way."""
         return sorted(set(self.cells) | self.diverged)
 
+    def networks(self) -> list[str]:
+        """What networks and data there are (`Setting.rest`), that with the most runs first."""
+        counts = Counter(run.setting.rest for run in self.runs)
+        return sorted(counts, key=lambda rest: (-counts[rest], rest))
+
+    @property
+    def noise(self) -> Noise | None:
+        """Of the network with the most runs."""
+        return self._noise.get(next(iter(self.networks()), ""))
+
+    def noise_of(self, setting: Setting) -> Noise | None:
+        """Of the runs of the same network and data; ``None`` without repetitions."""
+        return self._noise.get(setting.rest)
+
+    def error(self, setting: Setting) -> float:
+        """Standard error of the mean of a cell.
+
+        Raises:
+            ValueError: there is no noise model of its network.
+        """
+        noise = self.noise_of(setting)
+        if noise is None:
+            raise ValueError(f"no setting of {setting.rest!r} was repeated")
+        values = self.cells[setting]
+        return noise.sd(self.sign * float(np.mean(values))) / math.sqrt(len(values))
+
+    def repeated(self, settings: Iterable[Setting]) -> bool:
+        """Whether intervals can be had: two repetitions among these settings, and noise for all of them."""
+        chosen = list(settings)
+        found = set().union(*(self._repetitions.get(s, set()) for s in chosen)) if chosen else set()
+        return len(found) >= 2 and all(self.noise_of(s) is not None for s in chosen)
+
     def optimum(self, of: str, settings: Iterable[Setting], given: dict[str, Any], *, listed: bool = True) -> Optimum:
         """The optimum along knob ``of`` over ``settings`` that differ in nothing else; ``listed`` among the results.
+
+        For the weight decay the same setting without any is looked at, too, if it was measured.
 
         Raises:
             ValueError: they do differ in something else.
         """
-        chosen = list(settings)
-        if len({getattr(s, of) for s in chosen}) < len(set(chosen)):
+        chosen = sorted(set(settings))
+        if of == "weight_decay" and (none := replace(chosen[0], weight_decay=0.0)) in self._repetitions:
+            chosen = sorted({*chosen, none})
+        if len({getattr(s, of) for s in chosen}) < len(chosen):
             raise ValueError(f"settings with the same {of} differ in something else: their runs are no repetitions")
         values: dict[float, Sequence[float]] = {getattr(s, of): self.cells[s] for s in chosen if s in self.cells}
         lost = [getattr(s, of) for s in chosen if s not in self.cells]
         curve = curve_of(values, lost, self.sign)
-        # A stream of its own for each question: one more optimum must not change the draws of the others.
-        words = [self._seed, *(zlib.crc32(str(item).encode()) for item in sorted(given.items()))]
-        found = locate(curve, self.noise, np.random.default_rng(words), of, given)
+        # A stream of its own for each question: one more optimum must not change the draws of the others, and whoever
+        # asks again gets the same answer.
+        words = [self._seed, zlib.crc32(of.encode()), *(zlib.crc32(repr(s).encode()) for s in chosen)]
+        found = locate(curve, self.noise_of(chosen[0]), np.random.default_rng(words), of, given)
         if listed:
             self.optima.append(found)
         return found
@@ -66,20 +118,41 @@ def ordering(table: Table) -> list[Verdict]:
     Each inequality is a verdict on the difference of log η*. A censored optimum bounds the difference on one side and
     can refute the claim, never confirm it. The estimate is the difference of log10 η*; the reason gives η/(1-μ) too.
     """
-    optima = {name: method_optimum(table, name, members) for name, members in method_groups(table).items()}
+    groups = method_groups(table)
+    optima = {name: method_optimum(table, name, members) for name, members in groups.items()}
+
+    def above(claim: str, first: str, second: str) -> Verdict:
+        if first not in groups or second not in groups:
+            return undecided(claim, "the learning rate was not varied for both methods")
+        if not (table.repeated(groups[first]) and table.repeated(groups[second])):
+            return undecided(claim, NO_REPETITIONS)
+        verdict = _above(claim, optima[first], optima[second])
+        shared = _common([*groups[first], *groups[second]])
+        return replace(verdict, needed=tuple(cell | (shared | cell) for cell in verdict.needed))
+
     return [
-        _above("ordering.sgd>sgd_wd", optima.get("SGD"), optima.get("SGD+WD"), table),
-        _above("ordering.sgd_wd>sgdm_wd", optima.get("SGD+WD"), optima.get("SGDM+WD"), table),
+        above("ordering.sgd>sgd_wd", "SGD", "SGD+WD"),
+        above("ordering.sgd_wd>sgdm_wd", "SGD+WD", "SGDM+WD"),
     ]
 
 
 def method_groups(table: Table) -> dict[str, list[Setting]]:
-    """The runs of each method that differ in their learning rate only: the longest grid of rates of each."""
-    groups: dict[tuple[Any, ...], list[Setting]] = {}
+    """The runs of each method that differ in their learning rate only: the longest grid of rates of each.
+
+    All methods have the same batch size, length, schedule, network and data: those for which there are most of them.
+    """
+    strata: dict[tuple[Any, ...], dict[tuple[float, float], list[Setting]]] = {}
     for s in table.settings():
         if "optimizer=adam" in s.rest:
             continue  # the methods of set 1 are all of the SGD family
-        groups.setdefault((s.momentum, s.weight_decay, s.batch_size, s.epochs, s.schedule, s.rest), []).append(s)
+        place = strata.setdefault((s.batch_size, s.epochs, s.schedule, s.rest), {})
+        place.setdefault((s.momentum, s.weight_decay), []).append(s)
+    found = [_methods(groups) for groups in strata.values()]
+    return max(found, key=lambda each: (len(each), sum(map(len, each.values()))), default={})
+
+
+def _methods(groups: Mapping[tuple[float, float], list[Setting]]) -> dict[str, list[Setting]]:
+    """By method, of runs by (momentum, decay) that differ in their rate only."""
     found: dict[str, list[Setting]] = {}
     decays = _ordering_decays(groups)
     for name, (momentum, decay) in METHODS.items():
@@ -99,19 +172,18 @@ def method_optimum(table: Table, name: str, members: Sequence[Setting]) -> Optim
     return table.optimum("lr", members, {"method": name, "momentum": one.momentum, "weight_decay": one.weight_decay})
 
 
-def _ordering_decays(groups: dict[tuple[Any, ...], list[Setting]]) -> set[float]:
+def _ordering_decays(groups: Mapping[tuple[float, float], Sequence[Setting]]) -> set[float]:
     """The decay that SGD+WD and SGDM+WD share on the longest common grid of rates: set 1's."""
-    with_momentum = {key[1]: len(members) for key, members in groups.items() if key[0] > 0 and key[1] > 0}
-    without = {key[1]: len(members) for key, members in groups.items() if key[0] == 0 and key[1] > 0}
-    shared = set(with_momentum) & set(without)
-    return {max(shared, key=lambda wd: with_momentum[wd] + without[wd])} if shared else set(without)
+    longest: dict[bool, dict[float, int]] = {True: {}, False: {}}
+    for (momentum, decay), members in groups.items():
+        if decay > 0:
+            lengths = longest[momentum > 0]
+            lengths[decay] = max(lengths.get(decay, 0), len(members))
+    shared = set(longest[True]) & set(longest[False])
+    return {max(shared, key=lambda wd: longest[True][wd] + longest[False][wd])} if shared else set(longest[False])
 
 
-def _above(claim: str, first: Optimum | None, second: Optimum | None, table: Table) -> Verdict:
-    if first is None or second is None:
-        return undecided(claim, "the learning rate was not varied for both methods")
-    if table.noise is None or table.repetitions < 2:
-        return undecided(claim, "no repetitions, so no intervals: a second seed is needed")
+def _above(claim: str, first: Optimum, second: Optimum) -> Verdict:
     scaled = _scaled_words(first, second)
     if first.status == second.status == "interior":
         return _interior(claim, first, second, scaled)
@@ -136,8 +208,8 @@ def _interior(claim: str, first: Optimum, second: Optimum, scaled: str) -> Verdi
     gap = (first.draws - second.draws)[np.isfinite(first.draws) & np.isfinite(second.draws)] / math.log(10)
     estimate = math.log10((first.estimate or 1.0) / (second.estimate or 1.0))
     q = [float(x) for x in np.quantile(gap, [0.05, 0.95, 0.025, 0.975])]
-    p = 2 * float(min((gap > 0).mean(), (gap < 0).mean()) + 1 / len(gap))
     # The band of an inequality is everything above zero; zero itself belongs to neither side.
+    p = min(1.0, 2 * float((gap > 0).mean() + 1 / len(gap)))
     return judge(
         claim, estimate, (q[0], q[1]), (q[2], q[3]), (1e-9, math.inf), f"difference of log10 η*, {scaled}", p=p
     )
@@ -194,15 +266,15 @@ def exponent_claim(
     groups: dict[tuple[float, str], list[Setting]] = {}
     for s in settings:
         groups.setdefault((along(s), s.schedule), []).append(s)
-    groups = {key: members for key, members in groups.items() if len({s.weight_decay for s in members}) >= 3}
+    groups = {key: each for key, each in groups.items() if len({s.weight_decay for s in each if s.weight_decay}) >= 3}
     if len({value for value, _ in groups}) < 2:
         return undecided(claim, f"weight decay was not varied at two or more values of {varies}")
     optima = {
         key: table.optimum("weight_decay", members, {name: key[0], **_common(members)})
         for key, members in sorted(groups.items())
     }
-    if table.noise is None or table.repetitions < 2:
-        return undecided(claim, "no repetitions, so no intervals: a second seed is needed")
+    if not table.repeated(s for members in groups.values() for s in members):
+        return undecided(claim, NO_REPETITIONS)
     needed = tuple({"weight_decay": x, **_common(groups[key])} for key, o in optima.items() for x in o.needed)
     interior = [o for o in optima.values() if o.status == "interior"]
     if len(interior) < MIN_OPTIMA:
@@ -211,7 +283,7 @@ def exponent_claim(
     found = fit(list(optima.values()), [[math.log(value)] for value, _ in optima])
     if found is None:
         return undecided(claim, "the optima do not determine an exponent", needed)
-    wide = _widest_plateau(optima.values())
+    wide = _widest_open(optima.values())
     values = [value for value, _ in optima]
     shift = abs(predicted) * (math.log(max(values)) - math.log(min(values)))
     verdict = judge(
@@ -224,8 +296,9 @@ def exponent_claim(
         p=_p_outside(found, (predicted - BAND, predicted + BAND)),
         needed=needed,
     )
-    if verdict.verdict == "supported" and wide > shift:
-        return replace(verdict, verdict="inconclusive", reason=f"{verdict.reason}; a plateau is wider than the shift")
+    if verdict.verdict != "inconclusive" and wide > shift:
+        reason = f"{verdict.reason}; a plateau is wider than the shift that is claimed"
+        return replace(verdict, verdict="inconclusive", reason=reason, needed=needed)
     return verdict
 
 
@@ -251,9 +324,9 @@ def _p_outside(found: Exponents, band: tuple[float, float]) -> float:
     return 2 * float(stats.t.sf(gap / error, found.free)) if gap else 1.0
 
 
-def _widest_plateau(optima: Iterable[Optimum]) -> float:
-    widths = [o.bounds()[1] - o.bounds()[0] for o in optima if o.status == "plateau"]
-    return max((w for w in widths if math.isfinite(w)), default=0.0)
+def _widest_open(optima: Iterable[Optimum]) -> float:
+    # A plateau whose best cell happens to be on the edge of the grid is called censored.
+    return max((o.width for o in optima if o.status in ("plateau", "censored")), default=0.0)
 
 
 def _common(members: Sequence[Setting]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def _optima(
 
 
 def _scatter(table: Table, points: list[tuple[float, float, Setting]]) -> float | None:
-    if table.noise is None:
+    if any(table.noise_of(s) is None for _, _, s in points):
         return None
     level = np.array([table.sign * mean for _, mean, _ in points])
     near = level >= level.max() - within(table.metric)[0]
@@ -98,8 +98,9 @@ def _scatter(table: Table, points: list[tuple[float, float, Setting]]) -> float 
     free = int(near.sum()) - DEGREE - 1
     if free < 3 or np.ptp(logs) == 0:
         return None
-    counts = [len(table.cells[s]) for (_, _, s), kept in zip(points, near, strict=True) if kept]
-    error = np.array([table.noise.sd(mean) for mean in level[near]]) / np.sqrt(counts)
+    error = np.array([table.error(s) for (_, _, s), kept in zip(points, near, strict=True) if kept])
+    if not (error > 0).all():
+        return None
     design = np.vander((logs - logs.mean()) / np.ptp(logs), DEGREE + 1) / error[:, None]
     target = level[near] / error
     residual = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]

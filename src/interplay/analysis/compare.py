@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from interplay.analysis.analyze import conclude, tabulate
+from interplay.analysis.analyze import COPIES, conclude, tabulate
 from interplay.analysis.claims import Table
 from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observations, Setting
@@ -88,11 +88,19 @@ def compare(ours: Sequence[Observations], theirs: Sequence[Observations], seed: 
     if ours[0].metric != theirs[0].metric:
         raise ValueError("both sides must be measured by one metric")
     notes = [f"{left_out} repeats {kept} and is counted once" for kept, left_out, _ in (*copies, *other_copies)]
-    noises = _noises(first, second, notes)
     shared = sorted(set(first.cells) & set(second.cells))
-    pairs = tuple(_pair(s, first, second, noises) for s in shared)
-    only = (len(set(first.cells) - set(second.cells)), len(set(second.cells) - set(first.cells)))
-    freedom = min((noise.dof for noise in noises if noise is not None), default=0)
+    noises = {s.rest: _noises(s, first, second, notes) for s in shared}
+    pairs = tuple(_pair(s, first, second, noises[s.rest]) for s in shared)
+    notes = list(dict.fromkeys(notes))
+    lost = (set(first.diverged) & set(second.cells), set(second.diverged) & set(first.cells))
+    for cells, whose in zip(lost, ("ours", "theirs"), strict=True):
+        if cells:
+            notes.append(f"{len(cells)} cells diverged on one side only, {whose}: they have no difference")
+    copied = sum(set(first.cells[s]) == set(second.cells[s]) for s in shared)
+    if copied >= COPIES and 2 * copied >= len(shared):
+        notes.append(f"{copied} of {len(shared)} cells agree to the last digit: these are the same runs")
+    only = (len(set(first.cells) - set(shared) - lost[1]), len(set(second.cells) - set(shared) - lost[0]))
+    freedom = min((noise.dof for both in noises.values() for noise in both if noise is not None), default=0)
     mean, interval, spread, p = _overall(pairs, freedom)
     order = None
     if len(pairs) > 2:
@@ -114,8 +122,8 @@ def _documented(observations: Observations) -> Observations:
 _PROGRAMME = ("resnet18", "cifar100")
 
 
-def _noises(first: Table, second: Table, notes: list[str]) -> tuple[Noise | None, Noise | None]:
-    one, other = first.noise, second.noise
+def _noises(setting: Setting, first: Table, second: Table, notes: list[str]) -> tuple[Noise | None, Noise | None]:
+    one, other = first.noise_of(setting), second.noise_of(setting)
     if one is None and other is None:
         notes.append("neither side has repetitions, so differences cannot be held against noise")
     elif one is None or other is None:

@@ -96,7 +96,8 @@ def fit(optima: Sequence[Optimum], covariates: Sequence[Sequence[float]]) -> Exp
 
     start = np.linalg.lstsq(z[inside], y[inside], rcond=None)[0]
     residual = y[inside] - z[inside] @ start
-    free = int(keep.sum()) - size
+    # A plateau or a censored optimum says little more than that it does not contradict: it is no degree of freedom.
+    free = int(inside.sum()) - size
     scatter = max(1e-3, float(np.sqrt((residual**2).mean())))
     if outside.any():
         found = optimize.minimize(loss, np.append(start, math.log(scatter)), method="Nelder-Mead", options=_SEARCH).x
@@ -106,7 +107,7 @@ def fit(optima: Sequence[Optimum], covariates: Sequence[Sequence[float]]) -> Exp
     best = found[:size]
     tau = math.exp(min(found[size], 5.0))
     # Maximum likelihood underestimates the scatter of few points; the usual correction by degrees of freedom.
-    scatter = tau * math.sqrt(len(optima) / max(1, free))
+    scatter = tau * math.sqrt(int(inside.sum()) / max(1, free))
     weights = np.where(inside, 1 / (spread**2 + scatter**2), 0.0)
     joint = np.linalg.inv(z.T @ (weights[:, None] * z))
     covariance = joint[1:, 1:]

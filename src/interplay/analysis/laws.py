@@ -108,12 +108,12 @@ class Joint:
 
 def joint_fit(table: Table) -> Joint | None:
     """Fit log λ* = a + Σ b log(axis) on the largest group of settings; ``None`` where the data cannot determine it."""
-    if table.noise is None or table.repetitions < 2:
-        return None
     groups = measured(table)
     if not groups:
         return None
     (schedule, rest), found = max(groups.items(), key=lambda item: len(item[1]))
+    if not table.repeated(s for one in found for s in one.members):
+        return None
     axes, basis, scores = span([m.at for m in found])
     if not axes:
         return None

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import PurePath
 from typing import Any
 
 from interplay.errors import InterplayError, nearest
 from interplay.record import RunRecord, Status
 from interplay.spec import DATASETS, RunSpec
+
+METRICS = ("final_test_acc", "best_test_acc", "final_test_loss", "final_train_loss", "final_val_acc")
+"""What a run can be judged by."""
 
 LOWER_IS_BETTER = ("loss",)
 """A metric whose name holds one of these words is to be minimised."""
@@ -100,9 +104,7 @@ class Observations:
 
 def setting_of(spec: RunSpec) -> Setting:
     """The setting that a run belongs to: everything but its seed."""
-    facts = DATASETS.get(spec.dataset)
-    augment = None if spec.augment == (facts.augment if facts else "none") else spec.augment
-    knobs = {name: getattr(spec, name) for name in (*_SHARED, *_UNLISTED)} | {"augment": augment}
+    knobs = {name: getattr(spec, name) for name in _SHARED}
     return Setting(
         lr=spec.lr,
         weight_decay=spec.weight_decay,
@@ -114,26 +116,31 @@ def setting_of(spec: RunSpec) -> Setting:
     )
 
 
-def from_records(records: Iterable[RunRecord], metric: str = "final_test_acc") -> Observations:
-    """Observations of finished and diverged runs; failed ones measured nothing.
+def from_records(
+    records: Iterable[RunRecord], metric: str = "final_test_acc", source: str | None = None
+) -> Observations:
+    """Observations of finished and diverged runs; failed ones measured nothing, and some have not the metric.
+
+    Args:
+        records: of one store.
+        metric: one of `METRICS`.
+        source: a name for the store where there are several: then equal seeds of two are two repetitions.
 
     Raises:
-        InputError: records have no such metric.
+        InputError: there is no such metric, or no run has it.
     """
-    allowed = ("final_test_acc", "best_test_acc", "final_test_loss", "final_train_loss", "final_val_acc")
-    if metric not in allowed:
-        raise InputError(f"unknown metric {metric!r}; {nearest(metric, allowed)}")
-    runs = []
+    _check_metric(metric)
+    runs, lacking = [], 0
     for record in records:
-        if record.status is Status.FAILED:
-            continue
         spec = record.spec
-        setting = setting_of(spec)
         value: float | None = getattr(record, metric) if record.status is Status.FINISHED else None
+        if record.status is Status.FAILED or (record.status is Status.FINISHED and value is None):
+            lacking += record.status is Status.FINISHED
+            continue
         runs.append(
             Observation(
-                setting,
-                str(spec.seed),
+                setting_of(spec),
+                f"{source} {spec.seed}" if source else str(spec.seed),
                 value,
                 record.final_train_loss,
                 record.collapse.get("sum_of_rates"),
@@ -142,7 +149,14 @@ def from_records(records: Iterable[RunRecord], metric: str = "final_test_acc") -
                 spec.decay_gain,
             )
         )
+    if lacking and not any(run.value is not None for run in runs):
+        raise InputError(f"no run has {metric}{': none held out images (val_split)' if 'val' in metric else ''}")
     return Observations(metric, tuple(runs))
+
+
+def _check_metric(metric: str) -> None:
+    if metric not in METRICS:
+        raise InputError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
 
 
 def from_rows(rows: Sequence[Mapping[str, str]], source: str, metric: str = "final_test_acc") -> Observations:
@@ -151,9 +165,13 @@ def from_rows(rows: Sequence[Mapping[str, str]], source: str, metric: str = "fin
     The method column is not used: its labels are ambiguous, momentum and decay are not. Of columns that are absent the
     documented values are taken: 100 epochs, cosine stepped once an epoch, 50,000 training images.
 
+    Without a column ``status`` a run at chance whose training loss is that of guessing counts as diverged.
+
     Raises:
-        InputError: a column is absent, or a cell holds no number; names the line (the header is line 1).
+        InputError: no such metric, a column is absent, or a cell holds no number or one that no run can have; names the
+            line (the header is line 1).
     """
+    _check_metric(metric)
     needed = ("batch_size", "lr", "wd", "momentum", metric)
     runs = []
     for number, row in enumerate(rows, start=2):
@@ -163,6 +181,7 @@ def from_rows(rows: Sequence[Mapping[str, str]], source: str, metric: str = "fin
         try:
             if row.get("status") == "failed":
                 continue
+            words = " ".join(filter(None, (_rest({name: row.get(name) for name in _SHARED}), row.get("own_knobs"))))
             setting = Setting(
                 lr=_rounded(row["lr"]),
                 weight_decay=_rounded(row["wd"]),
@@ -170,9 +189,12 @@ def from_rows(rows: Sequence[Mapping[str, str]], source: str, metric: str = "fin
                 batch_size=int(float(row["batch_size"])),
                 epochs=int(float(row.get("epochs") or 100)),
                 schedule=row.get("schedule") or "cosine",
-                rest=" ".join(filter(None, (_rest({name: row.get(name) for name in _SHARED}), row.get("own_knobs")))),
+                rest=words,
             )
-            value = _optional(row[metric])
+            _check_ranges(setting)
+            value = None if _diverged(row) else _optional(row[metric])
+            if value is None and row.get("status") == "finished":
+                continue  # it was not measured, which is no divergence
             steps = setting.epochs * math.ceil(_images(row) / setting.batch_size)
             # Cosine and linear, stepped once an epoch, average (E+1)/(2E) of the peak.
             share = {"cosine": 1, "linear": 1}.get(setting.schedule, 0) * (setting.epochs + 1) / (2 * setting.epochs)
@@ -180,11 +202,45 @@ def from_rows(rows: Sequence[Mapping[str, str]], source: str, metric: str = "fin
             repetition = f"{source} {row['seed']}" if row.get("seed") else source
             loss = _optional(row.get("final_train_loss"))
             window = _optional(row.get("window_epochs"))
-            gain = {"adam": None, "sgdw": 1.0, "adamw": 1.0}.get(row.get("optimizer") or "sgd", 1 - setting.momentum)
+            dampening = next((float(word[10:]) for word in words.split() if word.startswith("dampening=")), 0.0)
+            coupled = (1 - setting.momentum) / (1 - dampening)
+            gain = {"adam": None, "sgdw": 1.0, "adamw": 1.0}.get(row.get("optimizer") or "sgd", coupled)
         except ValueError as error:
             raise InputError(f"{source}, line {number}: {error}") from error
         runs.append(Observation(setting, repetition, value, loss, total, float(steps), window, gain))
     return Observations(metric, tuple(runs))
+
+
+def _check_ranges(setting: Setting) -> None:
+    """Raises ValueError for what `RunSpec` would refuse, before it is divided by or its logarithm taken."""
+    rules = {
+        "lr": setting.lr > 0 and math.isfinite(setting.lr),
+        "wd": setting.weight_decay >= 0 and math.isfinite(setting.weight_decay),
+        "momentum": 0 <= setting.momentum < 1,
+        "batch_size": setting.batch_size >= 1,
+        "epochs": setting.epochs >= 1,
+    }
+    for name, held in rules.items():
+        if not held:
+            value = getattr(setting, "weight_decay" if name == "wd" else name)
+            raise ValueError(f"{name} {value:g} is out of range")
+
+
+def _diverged(row: Mapping[str, str]) -> bool:
+    """As the table says, or where it has no such column: accuracy within three SD of chance, and nothing learnt."""
+    if row.get("status"):
+        return row["status"] == "diverged"
+    facts = DATASETS.get(row.get("dataset") or "cifar100")
+    accuracy, loss = _optional(row.get("final_test_acc")), _optional(row.get("final_train_loss"))
+    if facts is None or accuracy is None or loss is None:
+        return False
+    return accuracy <= chance(facts.classes, facts.n_test) and loss >= 0.98 * math.log(facts.classes)
+
+
+def chance(classes: int, images: int) -> float:
+    """Accuracy, per cent, that guessing exceeds once in a thousand times: three SD above 1/``classes``."""
+    share = 1 / classes
+    return 100 * (share + 3 * math.sqrt(share * (1 - share) / images))
 
 
 _SHARED = (
@@ -201,17 +257,17 @@ _SHARED = (
 )
 """Knobs besides those of a setting that results.csv has columns for."""
 
-_UNLISTED = ("augment", "dampening", "schedule_every", "milestones", "gamma")
-
 
 def _rest(knobs: Mapping[str, Any]) -> str:
     """Every knob that is not as in the documented programme, as one word; runs that differ in it are never pooled."""
     words = []
     for name, value in knobs.items():
-        text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-        if name in ("model", "dataset"):
+        text = _plain(value)
+        if name == "dataset":
+            words.append(PurePath(text).name)  # a file that was moved is the same data: see RunSpec.own_words
+        elif name == "model":
             words.append(text)
-        elif text not in _DOCUMENTED.get(name, ("", "0", "0.0", "False")):
+        elif text not in _DOCUMENTED.get(name, ("", "0", "False")):
             words.append(f"{name}={text}")
     return " ".join(filter(None, words))
 
@@ -220,11 +276,20 @@ _DOCUMENTED = {
     "optimizer": ("", "sgd"),
     "decay_on": ("", "all"),
     "precision": ("", "bf16"),
-    "schedule_every": ("epoch",),
-    "milestones": ("(0.5, 0.75)",),
-    "gamma": ("0.1",),
 }
 """What a knob says where nothing is to be remarked; of the others, zero and no."""
+
+
+def _plain(value: object) -> str:
+    """A knob as a word; a number reads alike whether a store, its table, or a table saved again says it (5000.0)."""
+    if value is None:
+        return ""
+    text = str(value)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else f"{number:g}"
 
 
 def _images(row: Mapping[str, str]) -> int:

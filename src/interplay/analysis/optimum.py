@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -51,12 +51,20 @@ class Optimum:
     status: Status
     needed: tuple[float, ...] = ()
     """Values of x that would settle it."""
+    grid: tuple[float, float] = (0.0, math.inf)
+    """The least positive and the greatest x that were measured."""
     draws: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
     def bounds(self) -> tuple[float, float]:
         """The interval on the log axis, open ends as ±inf."""
         low, high = self.interval
         return (math.log(low) if low else -math.inf, math.log(high) if high else math.inf)
+
+    @property
+    def width(self) -> float:
+        """Of the interval on the log axis, as far as the grid reaches: an open end is as wide as what was measured."""
+        (low, high), (first, last) = self.bounds(), self.grid
+        return min(high, math.log(last)) - max(low, math.log(first) if first else -math.inf)
 
 
 def locate(
@@ -65,13 +73,19 @@ def locate(
     """The optimum of ``curve``: the vertex of the parabola through the best cell and its two neighbours, in log x.
 
     Wider fits are biased, because such curves fall off a cliff on one side. The interval comes from redrawing every
-    cell mean with its standard error (parametric bootstrap). Without a noise model there is no interval.
+    cell mean with its standard error (parametric bootstrap), which is itself redrawn as far as few repetitions leave it
+    uncertain. Without a noise model there is no interval.
 
-    - Best cell on the edge of the grid: *censored*.
+    - Best cell on the edge of the grid, or beside x = 0: *censored*.
     - Best cell equal, within noise, to three or more others, or to an edge: *plateau*.
-    - A neighbour that diverged bounds the optimum without entering the parabola.
+    - A neighbour that diverged bounds the optimum without entering the parabola: it may lie anywhere up to there.
     """
-    given = given or {}
+    found = _located(curve, noise, rng, of, given or {})
+    positive = [x for x in curve.x if x > 0]
+    return replace(found, grid=(positive[0], positive[-1])) if positive else found
+
+
+def _located(curve: Curve, noise: Noise | None, rng: np.random.Generator, of: str, given: dict[str, Any]) -> Optimum:
     mean = np.asarray(curve.mean)
     if len(mean) < 3 or not np.isfinite(mean).any():
         return Optimum(of, given, None, (None, None), "unknown")
@@ -84,16 +98,18 @@ def locate(
     within = float(stats.t.ppf(stats.norm.cdf(WITHIN), noise.freedom(float(mean[best]))))
     equal = _equal_cells(mean, errors, best, within)
     low, high = equal[0], equal[-1]
-    draws = _draws(curve, errors, rng)
-    at_edge = best in (0, len(mean) - 1)
-    edges = [e for e in (0, len(mean) - 1) if _same(mean, errors, best, e, within)]
+    free = np.array([noise.freedom(m) if math.isfinite(m) else 1 for m in mean])
+    draws = _draws(curve, errors, free, rng)
+    beside_zero = best == 1 and curve.x[0] == 0
+    at_edge = best in (0, len(mean) - 1) or beside_zero
+    edges = [e for e in (0, len(mean) - 1) if _same(mean, errors, best, e, within) or (e == 0 and beside_zero)]
     if at_edge or edges or len(equal) > 3:
         status: Status = "censored" if at_edge else "plateau"
         interval = _open_interval(curve, draws, open_low=0 in edges, open_high=len(mean) - 1 in edges)
-        return Optimum(of, given, None, interval, status, _beyond(curve, low, high, edges), draws)
+        return Optimum(of, given, None, interval, status, _beyond(curve, low, high, edges), draws=draws)
     inside = draws[np.isfinite(draws)]
     interval = (float(np.exp(np.quantile(inside, 0.05))), float(np.exp(np.quantile(inside, 0.95))))
-    return Optimum(of, given, math.exp(vertex(curve, mean, best)), interval, "interior", (), draws)
+    return Optimum(of, given, math.exp(vertex(curve, mean, best)), interval, "interior", draws=draws)
 
 
 def _open_interval(
@@ -129,17 +145,41 @@ def _equal_cells(mean: NDArray[np.float64], errors: NDArray[np.float64], best: i
     return [index for index in range(len(mean)) if _same(mean, errors, best, index, within)]
 
 
-def _draws(curve: Curve, errors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Bootstrap draws of the log optimum; minus or plus infinity where the best cell of a draw is on the edge."""
+def _draws(
+    curve: Curve, errors: NDArray[np.float64], free: NDArray[np.int_], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Bootstrap draws of the log optimum; minus or plus infinity where the best cell of a draw is on the edge.
+
+    A standard error from ``free`` degrees of freedom is off by the root of ν/χ²_ν, the same for cells that share it.
+    """
     mean = np.asarray(curve.mean)
-    drawn = mean + errors * rng.standard_normal((DRAWS, len(mean)))
+    scale = np.ones((DRAWS, len(mean)))
+    for degrees in np.unique(free):
+        scale[:, free == degrees] = np.sqrt(degrees / rng.chisquare(degrees, DRAWS))[:, None]
+    drawn = mean + errors * scale * rng.standard_normal((DRAWS, len(mean)))
     best = drawn.argmax(axis=1)
     found = np.where(best == 0, -math.inf, math.inf)
     for index in range(1, len(mean) - 1):
         rows = np.flatnonzero(best == index)
-        if len(rows):
-            found[rows] = _vertices(curve, drawn[rows], index)
+        if not len(rows):
+            continue
+        ends = _bracket(curve, index)
+        found[rows] = rng.uniform(*ends, len(rows)) if ends else _vertices(curve, drawn[rows], index)
     return found
+
+
+def _bracket(curve: Curve, best: int) -> tuple[float, float] | None:
+    """Between which log x the optimum lies if a neighbour of the best cell has no value, so that there is no parabola.
+
+    On the side of a cell that was measured that is the midpoint, where a parabola would have it at most; on the side of
+    one that diverged it may be anywhere up to there, and beside x = 0 as far below as the next cell is above.
+    """
+    left, right = math.isfinite(curve.mean[best - 1]), math.isfinite(curve.mean[best + 1])
+    if left and right and curve.x[best - 1] > 0:
+        return None
+    b, c = math.log(curve.x[best]), math.log(curve.x[best + 1])
+    a = math.log(curve.x[best - 1]) if curve.x[best - 1] > 0 else 2 * b - c
+    return ((a + b) / 2 if left and curve.x[best - 1] > 0 else a, (b + c) / 2 if right else c)
 
 
 def vertex(curve: Curve, mean: NDArray[np.float64], best: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -109,6 +108,10 @@ def heatmap_picture(table: Table) -> Heatmap | None:
     measured = len(members)
     lrs = _well_filled(s.lr for s in members)
     members = [s for s in members if s.lr in lrs]
+    # The best decay is that of all that was measured at the rate, as the claims have it.
+    ridge = tuple(
+        table.optimum("weight_decay", [s for s in members if s.lr == lr], {"lr": lr}, listed=False) for lr in lrs
+    )
     decays = _well_filled(s.weight_decay for s in members)
     members = [s for s in members if s.weight_decay in decays]
     cells = {(s.weight_decay, s.lr): s for s in members}
@@ -122,9 +125,6 @@ def heatmap_picture(table: Table) -> Heatmap | None:
                 diverged.add((i, j))
         values.append(tuple(row))
         points.append(tuple(_point(table, cells[wd, lr], "lr") if (wd, lr) in cells else None for lr in lrs))
-    ridge = tuple(
-        table.optimum("weight_decay", [s for s in members if s.lr == lr], {"lr": lr, "of": "heatmap"}) for lr in lrs
-    )
     batch = members[0].batch_size
     left = measured - len(members)
     return Heatmap(table.metric, lrs, decays, tuple(values), frozenset(diverged), ridge, batch, tuple(points), left)
@@ -138,7 +138,7 @@ def scaling_picture(table: Table) -> Scaling | None:
         return None
     groups = [[s for s in members if s.batch_size == b] for b in batches]
     optima = tuple(
-        table.optimum("weight_decay", group, {"batch_size": b, "of": "scaling"})
+        table.optimum("weight_decay", group, {"batch_size": b}, listed=False)
         for b, group in zip(batches, groups, strict=True)
     )
     return Scaling(table.metric, batches, optima, tuple(_points(table, group, "weight_decay") for group in groups))
@@ -151,7 +151,5 @@ def _points(table: Table, members: Sequence[Setting], of: str) -> tuple[Point, .
 def _point(table: Table, setting: Setting, of: str) -> Point:
     values = table.cells.get(setting, [])
     mean = float(np.mean(values)) if values else None
-    error = None
-    if mean is not None and table.noise is not None:
-        error = table.noise.sd(table.sign * mean) / math.sqrt(len(values))
+    error = table.error(setting) if values and table.noise_of(setting) is not None else None
     return Point(getattr(setting, of), mean, error, len(values), setting)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,11 +101,16 @@ def _fitted(design: Array, plane: Plane) -> Array:
 
 @dataclass(frozen=True)
 class Sufficiency:
-    """Cross-validated R² of a curve in ηλ alone and of a surface in (η, λ); draws of their difference."""
+    """Cross-validated R² of a curve in ηλ alone and of a surface in (η, λ), of what noise leaves to be explained.
+
+    ``draws`` are bootstrap draws of their difference; ``least`` the 5 % quantile of the draws of the variance between
+    cells beyond the noise: if that is not positive, there is nothing to be explained.
+    """
 
     curve: float
     surface: float
     draws: Array
+    least: float
 
     @property
     def loss(self) -> float:
@@ -115,7 +119,11 @@ class Sufficiency:
 
 
 def sufficiency(plane: Plane, rng: np.random.Generator, draws: int = 400) -> Sufficiency | None:
-    """Leave-one-cell-out R² of both; ``None`` with too few cells for the surface."""
+    """Leave-one-cell-out R² of both; ``None`` with too few cells for the surface.
+
+    What noise adds on average to the squared errors of prediction, more for the surface with its many coefficients, is
+    known from the errors of the cells and is taken off: otherwise noise alone would make the curve look sufficient.
+    """
     if len(plane.mean) < 10:
         return None
     u = plane.log_lr + plane.log_wd
@@ -123,24 +131,31 @@ def sufficiency(plane: Plane, rng: np.random.Generator, draws: int = 400) -> Suf
     surface = np.column_stack([np.ones_like(a), a, b, a * a, a * b, b * b, a**3, b**3, a * a * b, a * b * b])
     if len(plane.mean) <= surface.shape[1] + 3:
         surface = surface[:, :6]
-    designs = (_powers(u), surface)
-    leverages = [_hat(design) for design in designs]
-    samples = [plane.mean, *(plane.mean + plane.error * rng.standard_normal((draws, len(plane.mean))))]
-    scores = np.array([[_r2(y, hat) for hat in leverages] for y in samples])
-    differences = scores[1:, 1] - scores[1:, 0]
-    return Sufficiency(float(scores[0, 0]), float(scores[0, 1]), differences)
+    size = len(plane.mean)
+    # Sums of squares as |R y|²: about the mean, and of what either leaves unpredicted.
+    forms = (np.eye(size) - 1 / size, *(_unpredicted(design) for design in (_powers(u), surface)))
+    noise = [float((form**2 @ plane.error**2).sum()) for form in forms]
+    drawn = plane.mean + plane.error * rng.standard_normal((draws, size))
+
+    def squares(values: Array, doses: int) -> list[Array]:
+        """Sums for each row of ``values``, less what so many doses of noise add to them on average."""
+        pairs = zip(forms, noise, strict=True)
+        return [((values @ form.T) ** 2).sum(axis=1) - doses * extra for form, extra in pairs]
+
+    total, left, rest = (float(each[0]) for each in squares(plane.mean[None], 1))
+    if total <= 0:
+        return Sufficiency(-math.inf, -math.inf, np.zeros(draws), total)
+    # A draw has the noise of the measurement and its own.
+    all_total, all_left, all_rest = squares(drawn, 2)
+    losses = (all_left - all_rest) / np.maximum(all_total, 1e-12)
+    return Sufficiency(1 - left / total, 1 - rest / total, losses, float(np.quantile(all_total, 0.05)))
 
 
 def _scaled(values: Array) -> Array:
     return np.asarray((values - values.mean()) / (np.ptp(values) or 1.0))
 
 
-def _hat(design: Array) -> Array:
-    return np.asarray(design @ np.linalg.pinv(design))
-
-
-def _r2(y: Sequence[float] | Array, hat: Array) -> float:
-    """Leave-one-out R²: residuals divided by 1 - leverage (Allen's PRESS)."""
-    values = np.asarray(y)
-    press = ((values - hat @ values) / np.maximum(1 - np.diag(hat), 1e-6)) ** 2
-    return float(1 - press.sum() / ((values - values.mean()) ** 2).sum())
+def _unpredicted(design: Array) -> Array:
+    """R with R y the errors of predicting each cell from the others: residuals over 1 - leverage (Allen's PRESS)."""
+    hat = design @ np.linalg.pinv(design)
+    return np.asarray((np.eye(len(hat)) - hat) / np.maximum(1 - np.diag(hat), 1e-6)[:, None])

@@ -63,7 +63,7 @@ def compare(
     total = np.array(logs)
     by_sum, by_window = _by_sum(np.array(best), total), _by_window(np.array(best), paths)
     wins = []
-    for row in np.array(draws).T[:200] if table.noise is not None else []:
+    for row in np.array(draws).T[:200] if all(len(each) for each in draws) else []:
         if np.isfinite(row).all():
             wins.append(_by_window(row, paths) < _by_sum(row, total))
     share = float(np.mean(wins)) if wins else float(by_window < by_sum)

@@ -43,15 +43,26 @@ THEORIES = (
 
 
 def theories(coupled: bool) -> tuple[Theory, ...]:
-    """The theories for coupled decay; for decoupled decay m = 1, so those that carry m have no exponent of 1-μ."""
+    """The theories for coupled decay, or for decoupled.
+
+    Those of the horizon and of the memory say what the decay of one step is, η_t λ/m, and m = 1 for decoupled decay: no
+    exponent of 1-μ. Those of a minimum (ridge, quadratic) balance decay against the gradient, which momentum makes
+    1/(1-μ) as large and decoupled decay does not follow: λ = λ_coupled/(1-μ), so their exponent is one less.
+    """
     if coupled:
         return THEORIES
     decoupled = []
     for each in THEORIES:
-        silent = each.exponents["1-momentum"] in (0, None)
-        momentum = each.exponents["1-momentum"] if silent else 0.0
+        momentum = each.exponents["1-momentum"]
+        if each.name in _OF_A_MINIMUM:
+            momentum = (momentum or 0.0) - 1
+        elif momentum is not None:
+            momentum = 0.0
         decoupled.append(Theory(each.name, {**each.exponents, "1-momentum": momentum}))
     return tuple(t for t in decoupled if t.name != "horizon C/S, C carrying m")
+
+
+_OF_A_MINIMUM = ("converged ridge", "noisy quadratic")
 
 
 def along(direction: Mapping[str, float], coupled: bool = True) -> dict[str, float]:

@@ -18,7 +18,8 @@ class Verdict:
     """What the measurements say of one claim.
 
     ``interval`` is the 90 % interval of ``estimate``; ``needed`` are cells (knob to value) that would settle the claim;
-    ``p`` the probability of data as far from the band, for Holm's correction, ``None`` where nothing was tested.
+    ``p`` the probability of data as far outside the band, for Holm's correction: 1 within it, and ``None`` where
+    nothing was tested.
     """
 
     id: str

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from interplay.analysis.optimum import Optimum
@@ -42,7 +45,10 @@ def draw(picture: Scaling) -> Figure:
         left.set_title("Is λ* ∝ B under the linear rule?")
         entries = left.get_legend_handles_labels()
         left.legend(*entries, loc="best", fontsize=8, title=title, title_fontsize=8, alignment="left")
-        for batch, curve, colour, marker in zip(picture.batches, picture.curves, COLOURS, MARKERS, strict=False):
+        few = len(picture.batches) <= len(COLOURS)
+        shades = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(picture.batches)))
+        colours = COLOURS if few else [to_hex(each) for each in shades]
+        for batch, curve, colour, marker in zip(picture.batches, picture.curves, colours, cycle(MARKERS), strict=False):
             draw_points(right, [p for p in curve if p.x > 0], colour, marker, f"B = {batch}")
         log_axis(right, "x", decays, "weight decay λ")
         right.set_ylabel(metric_label(picture.metric))

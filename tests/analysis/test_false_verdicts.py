@@ -1,0 +1,401 @@
+"""Ways in which an analysis could say more than the runs support, one a test."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from interplay import inputs
+from interplay.analysis import ridge
+from interplay.analysis.analyze import Analysis, _sufficiency, analyze, conclude, tabulate
+from interplay.analysis.claims import method_groups
+from interplay.analysis.compare import compare
+from interplay.analysis.exponents import fit
+from interplay.analysis.noise import Noise
+from interplay.analysis.observations import InputError, Observation, Observations, Setting, from_records, from_rows
+from interplay.analysis.optimum import Optimum, curve_of, locate
+from interplay.analysis.pictures import heatmap_picture
+from interplay.analysis.theories import theories
+from interplay.analysis.verdict import Verdict
+from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.spec import RunSpec
+
+ACC = "final_test_acc"
+DECAYS = tuple(1e-4 * 2**k for k in range(10))
+RATES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+METHODS = ((0.0, 0.0), (0.0, 5e-4), (0.9, 5e-4))
+
+
+def runs(
+    setting: Setting, mean: float | None, rng: np.random.Generator, seeds: int = 3, sd: float = 0.1
+) -> list[Observation]:
+    """Repetitions of one cell; ``None`` is a run that diverged."""
+    return [
+        Observation(setting, str(seed), None if mean is None else mean + sd * rng.standard_normal(), rng.random())
+        for seed in range(seeds)
+    ]
+
+
+def said(observations: list[Observation], metric: str = ACC) -> Analysis:
+    return analyze([Observations(metric, tuple(observations))])
+
+
+def claim(analysis: Analysis, name: str) -> Verdict:
+    return next(c for c in analysis.claims if c.id == name)
+
+
+def test_beside_a_cell_that_diverged_the_optimum_may_be_anywhere_up_to_it() -> None:
+    noise = Noise((70.0,), (0.1,), 40, (40,))
+    curve = curve_of({0.1: [60.0, 60.1], 0.2: [65.0, 65.1], 0.4: [70.0, 70.1]}, [0.8])
+    found = locate(curve, noise, np.random.default_rng(0))
+    assert (found.status, found.estimate) == ("interior", pytest.approx(0.4))
+    low, high = found.interval
+    assert low is not None
+    assert high is not None
+    assert math.sqrt(0.2 * 0.4) <= low < 0.4 < 0.7 < high <= 0.8
+
+
+def test_an_optimum_beside_no_decay_at_all_is_open_below() -> None:
+    noise = Noise((70.0,), (0.1,), 40, (40,))
+    found = locate(curve_of({0.0: [60.0], 1e-4: [70.0], 2e-4: [65.0], 4e-4: [60.0]}), noise, np.random.default_rng(0))
+    assert (found.status, found.estimate, found.interval[0]) == ("censored", None, None)
+    assert found.interval[1] == pytest.approx(1e-4, rel=0.5)
+
+
+def test_plateaus_are_no_degrees_of_freedom() -> None:
+    rng = np.random.default_rng(1)
+    covered = []
+    for _ in range(100):
+        optima, at = [], []
+        for lr in (0.02, 0.04, 0.08):
+            y = -math.log(lr) - 8 + 0.5 * rng.standard_normal()
+            draws = y + 0.05 * rng.standard_normal(400)
+            ends = (math.exp(y - 0.1), math.exp(y + 0.1))
+            optima.append(Optimum("weight_decay", {}, math.exp(y), ends, "interior", draws=draws))
+            at.append([math.log(lr)])
+        for lr in (0.16, 0.32, 0.64, 1.28):
+            ends = (math.exp(-math.log(lr) - 11), math.exp(-math.log(lr) - 5))
+            optima.append(Optimum("weight_decay", {}, None, ends, "plateau"))
+            at.append([math.log(lr)])
+        found = fit(optima, at)
+        assert found is not None
+        assert found.free == 1
+        low, high = found.interval(0.95)
+        covered.append(low <= -1 <= high)
+    assert np.mean(covered) >= 0.9
+
+
+@pytest.mark.parametrize(("slope", "flat"), [(0, range(1, 9)), (-1, range(8))])
+def test_a_plateau_wider_than_the_shift_decides_nothing(slope: int, flat: range) -> None:
+    rng, observations = np.random.default_rng(3), []
+    for row, lr in enumerate((0.02, 0.04, 0.08, 0.16)):
+        for column, wd in enumerate(DECAYS):
+            drop = -1.5 * (column - 4.5 - slope * row) ** 2
+            if row == 3:
+                drop = 0.0 if column in flat else -20.0
+            observations += runs(Setting(lr, wd, 0.9, 128), 75 + max(drop, -30.0), rng)
+    found = claim(said(observations), "inverse.profile")
+    assert (found.verdict, "wider than the shift" in found.reason) == ("inconclusive", True)
+    assert found.needed
+
+
+def test_the_survivor_of_a_cell_that_mostly_diverged_is_no_measurement() -> None:
+    rng, observations = np.random.default_rng(0), []
+    for lr in (0.01, 0.05, 0.1, 0.2, 0.4):
+        for wd in DECAYS[:5]:
+            mean = 70 - 2 * abs(math.log(lr * wd / 4e-5))
+            cell = runs(Setting(lr, wd, 0.9, 128), mean if lr < 0.4 else 76.0, rng)
+            observations += [
+                dataclasses.replace(run, value=None) if lr == 0.4 and i else run for i, run in enumerate(cell)
+            ]
+    table, copies = tabulate([Observations(ACC, tuple(observations))])
+    assert len(table.diverged) == 5
+    assert not table.diverged & set(table.cells)
+    picture = heatmap_picture(table)
+    assert picture is not None
+    assert all(picture.values[i][j] is None for i, j in picture.diverged)
+    assert claim(conclude(table, copies), "inverse.profile").verdict == "supported"
+
+
+def test_methods_are_compared_on_one_network_only() -> None:
+    rng, observations = np.random.default_rng(0), []
+    for momentum, wd in METHODS:
+        for lr in RATES[:5]:
+            mean = 70 - 3 * math.log(lr / 0.04) ** 2
+            observations += runs(Setting(lr, wd, momentum, 128, 20, rest="mlp digits"), mean, rng)
+    for lr in RATES:  # more rates, another network: not SGD of the first
+        mean = 70 - 3 * math.log(lr / 0.16) ** 2
+        observations += runs(Setting(lr, 0.0, 0.0, 512, 100, rest="resnet18 cifar100"), mean, rng)
+    table, _ = tabulate([Observations(ACC, tuple(observations))])
+    groups = method_groups(table)
+    assert set(groups) == {"SGD", "SGD+WD", "SGDM+WD"}
+    assert {(s.rest, s.batch_size) for members in groups.values() for s in members} == {("mlp digits", 128)}
+
+
+def test_noise_is_not_borrowed_from_another_network() -> None:
+    rng, observations = np.random.default_rng(5), []
+    for momentum, wd in METHODS:
+        for lr in RATES:
+            mean = 70 - 3 * math.log(lr / 0.05) ** 2
+            observations += runs(Setting(lr, wd, momentum, 128, rest="resnet8 cifar100"), mean, rng, 1, 1.5)
+    for lr in (0.01, 0.1):
+        observations += runs(Setting(lr, 5e-4, 0.9, 128, rest="mlp digits"), 72.0, rng, 6, 0.05)
+    analysis = said(observations)
+    assert "second seed" in claim(analysis, "ordering.sgd>sgd_wd").reason
+    (note,) = analysis.notes
+    assert "resnet8 cifar100 (18 runs)" in note
+    assert "mlp digits (12 runs)" in note
+
+
+def test_few_repetitions_leave_the_noise_uncertain_and_the_interval_wide() -> None:
+    def width(free: int) -> float:
+        noise = Noise((70.0,), (0.1,), free, (free,))
+        curve = curve_of({x: [70 - 2 * math.log(x / 0.1) ** 2] for x in RATES})
+        low, high = locate(curve, noise, np.random.default_rng(0)).bounds()
+        return high - low
+
+    assert width(4) > 1.15 * width(100)
+
+
+@pytest.mark.parametrize("sd", [0.1, 0.3, 0.7])
+def test_noise_does_not_make_the_product_sufficient(sd: float) -> None:
+    """Of the variance between cells the curve leaves 0.3, three times what sufficiency allows."""
+    x, y = (each.ravel() for each in np.meshgrid(np.log(RATES[:5]), np.log(DECAYS[:5])))
+    u = x + y
+    truth = 70 - 0.25 * (u - u.mean()) ** 2 - 0.5 * (x - x.mean()) ** 2
+    rng, words = np.random.default_rng(0), []
+    for seed in range(60):
+        cells = ridge.Plane(x, y, truth + sd * rng.standard_normal(len(truth)), np.full(len(truth), sd))
+        words.append(_sufficiency(ridge.chosen(cells), np.random.default_rng(seed)).verdict)
+    assert words.count("supported") <= 3
+    if sd == 0.1:
+        assert words.count("refuted") >= 55
+
+
+def test_a_supported_order_does_not_lower_the_bar_for_others() -> None:
+    rng, observations = np.random.default_rng(0), []
+    for (momentum, wd), best in zip(METHODS, (0.16, 0.06, 0.02), strict=True):
+        for lr in (0.005, *RATES, 0.64):
+            mean = 70 - 3 * math.log(lr / best) ** 2
+            observations += runs(Setting(lr, wd, momentum, 128), mean, rng)
+    for found in said(observations).claims[:2]:
+        assert (found.verdict, found.p) == ("supported", 1.0)
+
+
+def test_runs_at_chance_that_learnt_nothing_diverged_even_where_a_table_does_not_say_so() -> None:
+    row = {"batch_size": "128", "lr": "2", "wd": "5e-4", "momentum": "0.9"}
+    values = {"final_test_acc": "1.0", "final_train_loss": "4.605", "best_test_acc": "4.3"}
+    lost, slow, told = from_rows(
+        [row | values, row | values | {"final_train_loss": "4.2"}, row | values | {"status": "finished"}], "a.csv"
+    ).runs
+    assert (lost.value, slow.value, told.value) == (None, 1.0, 1.0)
+    (diverged,) = from_rows([row | values | {"status": "diverged"}], "a.csv", "best_test_acc").runs
+    assert diverged.value is None
+
+
+def test_the_best_epoch_on_the_test_set_decides_no_claim() -> None:
+    rng, observations = np.random.default_rng(0), []
+    for momentum, wd in METHODS:
+        for lr in RATES:
+            observations += runs(Setting(lr, wd, momentum, 128), 70 - 3 * math.log(lr / 0.05) ** 2, rng)
+    assert {(c.verdict, c.p) for c in said(observations, "best_test_acc").claims} == {("inconclusive", None)}
+    assert all("chosen on the test set" in c.reason for c in said(observations, "best_test_acc").claims)
+
+
+def test_no_decay_counts_among_the_decays() -> None:
+    rng, observations = np.random.default_rng(0), []
+    for lr in RATES[:4]:
+        for wd in DECAYS:
+            mean = 70 - 2 * math.log(lr * wd / 3e-5) ** 2
+            observations += runs(Setting(lr, wd, 0.9, 128), mean, rng)
+    assert claim(said(observations), "inverse.profile").verdict == "supported"
+    none = [run for lr in RATES[:4] for run in runs(Setting(lr, 0.0, 0.9, 128), 75.0, rng)]
+    analysis = said([*observations, *none])
+    assert claim(analysis, "inverse.profile").verdict == "inconclusive"
+    assert {o.status for o in analysis.optima if o.of == "weight_decay"} == {"censored"}
+
+
+def test_two_lengths_of_about_the_same_number_of_steps_are_not_mixed() -> None:
+    rng, observations = np.random.default_rng(0), []
+    for batch, epochs in ((64, 50), (128, 100), (128, 101), (256, 200)):
+        for wd in DECAYS[:5]:
+            observations += runs(Setting(0.1, wd, 0.9, batch, epochs), 70 - (math.log(wd / 4e-4)) ** 2, rng)
+    assert claim(said(observations), "batch.step_matched").verdict in ("refuted", "inconclusive")
+
+
+def test_cells_that_do_not_scatter_at_all_are_analysed() -> None:
+    observations = [
+        Observation(Setting(lr, wd, 0.9, 128), str(seed), 1.0, 4.0)
+        for lr in RATES[:4]
+        for wd in DECAYS[:5]
+        for seed in (0, 1)
+    ]
+    assert {c.verdict for c in said(observations).claims} == {"inconclusive"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": "0"}, "line 2: batch_size 0 is out of range"),
+        ({"epochs": "-1"}, "line 2: epochs -1 is out of range"),
+        ({"lr": "0"}, "line 2: lr 0 is out of range"),
+        ({"lr": "nan"}, "line 2: lr nan is out of range"),
+        ({"momentum": "1"}, "line 2: momentum 1 is out of range"),
+        ({"wd": "-0.1"}, "line 2: wd -0.1 is out of range"),
+    ],
+)
+def test_numbers_that_no_run_can_have_are_named_by_line(change: dict[str, str], message: str) -> None:
+    row = {"batch_size": "128", "lr": "0.1", "wd": "5e-4", "momentum": "0.9", "final_test_acc": "70"}
+    with pytest.raises(InputError, match=message):
+        from_rows([row | change], "a.csv")
+
+
+def test_only_metrics_of_generalisation_are_maximised() -> None:
+    with pytest.raises(InputError, match="unknown metric 'wall_seconds'"):
+        from_rows([], "a.csv", "wall_seconds")
+
+
+def test_a_table_from_a_spreadsheet_is_read_and_one_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    text = "batch_size,lr,wd,momentum,final_test_acc\n128,0.1,5e-4,0.9,70\n"
+    marked, latin = tmp_path / "marked.csv", tmp_path / "latin.csv"
+    marked.write_text(text, encoding="utf-8-sig")
+    latin.write_bytes(text.encode() + "é".encode("latin-1"))
+    (observations,) = inputs.read([marked], ACC)
+    assert observations.runs[0].value == 70.0
+    with pytest.raises(InputError, match=r"latin\.csv is not text in UTF-8"):
+        inputs.read([latin], ACC)
+
+
+def finished(acc: float | None = 50.0, val: float | None = None, **knobs: object) -> RunRecord:
+    spec = RunSpec(epochs=1).replace(**knobs)
+    return RunRecord(spec, Status.FINISHED, (EpochMetrics(1, 0.1, 1.0, 50.0, 1.0, acc, val_acc=val),))
+
+
+def test_what_was_not_measured_did_not_diverge() -> None:
+    split = finished(val_split=100, val=48.0)
+    assert len(from_records([finished(), split], "final_val_acc").runs) == 1
+    with pytest.raises(InputError, match=r"no run has final_val_acc: none held out images"):
+        from_records([finished()], "final_val_acc")
+
+
+def test_equal_seeds_of_two_stores_are_two_repetitions() -> None:
+    records = [finished(seed=seed) for seed in (1, 2)]
+    assert {run.repetition for run in from_records(records).runs} == {"1", "2"}
+    assert {run.repetition for run in from_records(records, source="b").runs} == {"b 1", "b 2"}
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"augment": "flip"},
+        {"dampening": 0.5},
+        {"schedule_every": "step"},
+        {"schedule": "step", "gamma": 0.2},
+        {"schedule": "step", "milestones": (0.3, 0.6)},
+        {"train_limit": 5000},
+        {"model": "wide_resnet", "widening": 2},
+        {"fingerprint": "cifar100:0123456789abcdef"},
+        {"dataset": "/somewhere/mine.npz", "fingerprint": "npz:0123456789abcdef"},
+    ],
+)
+def test_a_store_and_its_table_tell_the_same_settings_apart(knobs: dict[str, object]) -> None:
+    from interplay.store.results import COLUMNS
+
+    spec = finished(**knobs)
+
+    def row(record: RunRecord) -> dict[str, str]:
+        values = {name: value(record) for name, value in COLUMNS.items()}
+        return {name: "" if value is None else str(value) for name, value in values.items()}
+
+    plain = row(finished(schedule=spec.spec.schedule, model=spec.spec.model))
+    saved = row(spec) | {"train_limit": "5000.0" if spec.spec.train_limit else ""}  # as pandas writes it
+    (by_table, other), (by_store,) = from_rows([saved, plain], "a.csv").runs, from_records([spec]).runs
+    assert by_table.setting == by_store.setting != other.setting
+    assert by_table.gain == pytest.approx(by_store.gain)
+
+
+def test_data_are_told_apart_by_content_and_not_by_folder() -> None:
+    def where(folder: str, digest: str) -> Setting:
+        record = finished(dataset=f"{folder}/mine.npz", fingerprint=f"npz:{digest}")
+        return from_records([record]).runs[0].setting
+
+    assert where("/a", "11") == where("/b", "11") != where("/a", "22")
+
+
+def test_a_partial_copy_counts_once_and_what_is_new_in_it_counts() -> None:
+    rng = np.random.default_rng(0)
+    cells = [Setting(0.1, wd, 0.9, 128) for wd in DECAYS]
+    first = [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="a") for s in cells]
+    copied = [dataclasses.replace(run, repetition="b") for run in first[:7]]
+    fresh = [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="b") for s in cells[7:]]
+    analysis = said([*first, *copied, *fresh])
+    assert (analysis.duplicates, analysis.runs) == ((("a", "b", 7),), 13)
+
+
+def test_two_batches_that_diverged_alike_are_two() -> None:
+    rng = np.random.default_rng(0)
+    cells = [Setting(0.1, wd, 0.9, 128) for wd in DECAYS]
+    observations = [run for i, s in enumerate(cells) for run in runs(s, 70.0 if i < 2 else None, rng, 2, 0.1)]
+    lost = [dataclasses.replace(run, train_loss=None) if run.value is None else run for run in observations]
+    assert said(lost).duplicates == ()
+
+
+def test_a_broken_evaluation_is_told_by_the_classes_and_left_out() -> None:
+    setting = Setting(0.1, 1e-3, 0.9, 128, rest="wide_resnet cifar10")
+    observations = [Observation(setting, "0", 10.0, 0.01), Observation(setting, "1", 85.0, 0.02)]
+    analysis = said(observations)
+    assert analysis.runs == 1
+    assert "its evaluation is broken" in analysis.notes[0]
+
+
+def test_what_would_settle_an_order_is_asked_for_where_it_was_measured() -> None:
+    rng, observations = np.random.default_rng(0), []
+    for momentum, wd in METHODS:
+        for lr in RATES:
+            observations += runs(Setting(lr, wd, momentum, 512, 40), 70 + 3 * math.log(lr), rng)
+    needed = claim(said(observations), "ordering.sgd>sgd_wd").needed
+    assert needed
+    assert {(cell["batch_size"], cell["epochs"], cell["lr"]) for cell in needed} == {(512, 40, 0.64)}
+
+
+def test_whoever_asks_for_an_optimum_gets_the_same_interval() -> None:
+    rng, observations = np.random.default_rng(0), []
+    for lr in RATES[:4]:
+        for wd in DECAYS:
+            observations += runs(Setting(lr, wd, 0.9, 128), 70 - 2 * math.log(lr * wd / 3e-5) ** 2, rng)
+    table, copies = tabulate([Observations(ACC, tuple(observations))])
+    picture = heatmap_picture(table)
+    assert picture is not None
+    listed = {o.given["lr"]: o.interval for o in conclude(table, copies).optima}
+    assert {o.given["lr"]: o.interval for o in picture.ridge} == listed
+
+
+def test_decoupled_decay_does_not_follow_the_gradient_that_momentum_amplifies() -> None:
+    """Stationary point of w on a parabola, by iteration: decay λ/(1-μ) with momentum does what λ does without."""
+
+    def minimum(momentum: float, decay: float) -> float:
+        v = w = 0.0
+        for _ in range(20_000):
+            v = momentum * v + (w - 1)
+            w -= 0.01 * v + 0.01 * decay * w
+        return w
+
+    assert minimum(0.9, 0.1 / (1 - 0.9)) == pytest.approx(minimum(0.0, 0.1))
+    exponents = {t.name: t.exponents["1-momentum"] for t in theories(coupled=False)}
+    assert (exponents["converged ridge"], exponents["noisy quadratic"]) == (-1, -2)
+    assert exponents["EMA timescale in epochs"] == 0
+
+
+def test_a_comparison_says_what_diverged_on_one_side_and_what_is_the_same_run() -> None:
+    rng = np.random.default_rng(0)
+    cells = [Setting(0.1, wd, 0.9, 128) for wd in DECAYS[:5]]
+    ours = Observations(ACC, tuple(run for s in cells for run in runs(s, 70.0, rng)))
+    theirs = Observations(ACC, tuple(run for i, s in enumerate(cells) for run in runs(s, 70.0 if i else None, rng)))
+    found = compare([ours], [theirs])
+    assert found.only == (0, 0)
+    assert any("1 cells diverged on one side only, theirs" in note for note in found.notes)
+    assert any("5 of 5 cells agree to the last digit" in note for note in compare([ours], [ours]).notes)
