@@ -23,7 +23,7 @@ def report(analysis: Analysis) -> str:
         lines.append(f"note: {left_out} repeats {kept} to the last digit in {count} runs and is counted once")
     lines += [f"note: {note}" for note in analysis.notes]
     if analysis.noise is None:
-        lines.append("note: no setting was repeated, so there are no intervals and no verdicts")
+        lines.append("note: no setting was repeated, so there are no intervals and every claim is inconclusive")
     else:
         noise = analysis.noise
         best, worst = noise.sds[-1], noise.sds[0]

@@ -23,8 +23,8 @@ def draw(picture: Ordering) -> Figure:
         figure = Figure(figsize=(6.4, 5.0))
         axis = figure.add_subplot()
         rates = sorted({point.x for curve in picture.curves for point in curve.points})
-        for curve, colour, marker in zip(picture.curves, COLOURS, MARKERS, strict=False):
-            _curve(axis, curve, colour, marker, rates)
+        for row, (curve, colour, marker) in enumerate(zip(picture.curves, COLOURS, MARKERS, strict=False)):
+            _curve(axis, curve, colour, marker, rates, row)
         log_axis(axis, "x", rates, "learning rate η (peak)")
         axis.tick_params(axis="x", rotation=45)
         axis.set_ylabel(metric_label(picture.metric))
@@ -47,7 +47,7 @@ def draw(picture: Ordering) -> Figure:
     return figure
 
 
-def _curve(axis: Axes, curve: MethodCurve, colour: str, marker: str, rates: list[float]) -> None:
+def _curve(axis: Axes, curve: MethodCurve, colour: str, marker: str, rates: list[float], row: int) -> None:
     optimum = curve.optimum
     words = f"η* = {optimum.estimate:.2g}" if optimum.estimate is not None else f"η* {optimum.status}"
     draw_points(axis, curve.points, colour, marker, f"{curve.method}  ({words})")
@@ -62,11 +62,11 @@ def _curve(axis: Axes, curve: MethodCurve, colour: str, marker: str, rates: list
         axis.axvline(optimum.estimate, color=colour, lw=1, ls="--")
     lost = [p.x for p in curve.points if p.mean is None]
     if lost:
-        # On the lower edge of the axis, whatever its scale: a diverged run has no value.
+        # On the lower edge of the axis, whatever its scale: a diverged run has no value. A row for each method.
         foot = axis.get_xaxis_transform()
         axis.plot(
             lost,
-            [0.02] * len(lost),
+            [0.02 + 0.035 * row] * len(lost),
             ls="none",
             marker="x",
             color=colour,
