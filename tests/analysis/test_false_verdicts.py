@@ -399,3 +399,14 @@ def test_a_comparison_says_what_diverged_on_one_side_and_what_is_the_same_run() 
     assert found.only == (0, 0)
     assert any("1 cells diverged on one side only, theirs" in note for note in found.notes)
     assert any("5 of 5 cells agree to the last digit" in note for note in compare([ours], [ours]).notes)
+
+
+def test_a_bound_beyond_all_angles_is_finite_and_shown() -> None:
+    """The best λ grows a little with η: k is past infinity, and the interval says at least how large it is."""
+    rng = np.random.default_rng(0)
+    x, y = (each.ravel() for each in np.meshgrid(np.log(RATES), np.log(DECAYS[:6])))
+    mean = 70 - 1.0 * (y - 0.1 * x) ** 2 / 10 + 0.01 * rng.standard_normal(len(x))  # k = -10, an angle beyond 90°
+    found = ridge.direction(ridge.Plane(x, y, mean, np.full(len(x), 0.01)))
+    assert found is not None
+    assert math.isfinite(found.interval95[0])
+    assert found.interval95[0] > 5

@@ -21,6 +21,10 @@ ANGLES = np.linspace(-math.pi / 4, 3 * math.pi / 4, 721)
 """Directions (cos θ, sin θ) in (log η, log λ), half a turn about k = tan θ = 1; λ alone is 90°, not infinity."""
 
 
+STEEPEST = math.tan(math.pi / 2 - math.pi / 720)
+"""The largest k that the angles tell from infinity: a bound beyond it is given as this one."""
+
+
 @dataclass(frozen=True)
 class Plane:
     """Cells of a grid in log η and log λ: mean, standard error of the mean."""
@@ -74,7 +78,7 @@ def direction(plane: Plane) -> Direction | None:
     for level in (0.90, 0.95):
         inside = ANGLES[losses <= losses[best] + unit * float(stats.f.ppf(level, 1, free))]
         round_trip = inside[0] == ANGLES[0] or inside[-1] == ANGLES[-1]
-        bounds.append((-math.inf, math.inf) if round_trip else (_k(inside[0]), _k(inside[-1])))
+        bounds.append((-math.inf, math.inf) if round_trip else (min(_k(inside[0]), STEEPEST), _k(inside[-1])))
     scatter = math.sqrt(losses[best] / free)
     return Direction(_k(ANGLES[best]), bounds[0], bounds[1], scatter, count)
 
