@@ -22,6 +22,8 @@ RECIPE = {
 }
 DECAYS = [0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08]
 
+RATES = [0.005, 0.01, 0.05, 0.1, 0.2, 0.5, 1, 2]
+
 
 def cell(runs: pd.DataFrame) -> tuple[str, float]:
     """What a cell says of its runs, and its mean where all of them finished."""
@@ -52,7 +54,7 @@ def tables(results: pd.DataFrame) -> list[str]:
     heavy = found[(found.momentum == 0.9) & found.wd.isin(DECAYS)]
     second = heavy[(heavy.batch_size == 128) & heavy.lr.isin([0.01, 0.02, 0.05, 0.1, 0.3])]
     third = heavy[((heavy.lr - 0.05 * heavy.batch_size / 128).abs() < 1e-9) & (heavy.wd < DECAYS[-1])]
-    first = found[(found.batch_size == 128) & found.momentum.isin([0, 0.9]) & ~found.lr.isin([0.02, 0.3])]
+    first = found[(found.batch_size == 128) & found.momentum.isin([0, 0.9]) & found.lr.isin(RATES)]
     first = first[((first.momentum == 0) & (first.wd == 0)) | (first.wd == 0.02)]
     return [
         markdown(second, "lr", "wd", "η \\ λ"),
