@@ -2,7 +2,7 @@
 # Everything in this folder: results/hyper-small/reproduce.sh [OUTPUT_DIR [DATA_DIR [ARGUMENTS OF interplay study ...]]].
 # The runs kept in records.tar.xz are of altered CIFAR-10 files (README.md). They are unpacked, and not run again, only when
 # --allow_modified_data is among the arguments: give it with those files alone. From the published files everything is made anew,
-# in an empty OUTPUT_DIR, which takes an hour and a half on two cores.
+# in an empty OUTPUT_DIR, which takes two hours on two cores.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${1:-outputs/hyper-small}
@@ -20,9 +20,21 @@ for model in hyper_resnet wide_resnet; do
   cp "$out/$model/plots/exp2_eta_lambda_heatmap.png" "$here/map-$model.png"
   cp "$out/$model/results/results.csv" "$here/results-$model.csv"
 done
+# The pair at six blocks a stage, at two rates and one decay: a hypernetwork and its twin side by side.
+for seed in 42 43; do
+  for lr in 0.025 0.1; do
+    for model in hyper_resnet wide_resnet; do
+      interplay run --dataset cifar10 --model "$model" --blocks_per_stage 6 --train_limit 2000 --augment none --epochs 16 --batch_size 64 \
+        --lr "$lr" --weight_decay 4e-4 --seed "$seed" --test_every 8 --data_dir "$data" --output_dir "$out/$model-deep" "${@:3}" &
+    done
+    wait -n; wait -n  # either one that fails ends the script
+  done
+done
+for model in hyper_resnet wide_resnet; do cp "$out/$model-deep/results/results.csv" "$here/results-$model-deep.csv"; done
 tar -cJf "$here/records.tar.xz" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$out" \
-  --exclude='.*' --exclude='*.lock' --exclude='*.pt' --exclude=results --exclude=plots --exclude='*.html' hyper_resnet wide_resnet
+  --exclude='.*' --exclude='*.lock' --exclude='*.pt' --exclude=results --exclude=plots --exclude='*.html' \
+  hyper_resnet wide_resnet hyper_resnet-deep wide_resnet-deep
 cp "$out/hyper_resnet/report.html" "$here"
-# Both together: error against stored parameters.
-interplay report "$out/hyper_resnet" "$out/wide_resnet" --output "$out/both.html"
+# All together: error against stored parameters.
+interplay report "$out"/{hyper,wide}_resnet{,-deep} --output "$out/all.html"
 cp "$out/hyper_resnet/plots/error_vs_parameters.png" "$here"
