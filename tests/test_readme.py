@@ -81,6 +81,7 @@ CLAIMS = {
     "contours along ηλ = const": "inverse.direction",
     "ηλ alone decides": "inverse.sufficiency",
     "batch coupling": "batch.linear_rule",
+    "batch coupling at a fixed rate": "batch.fixed_lr",
 }
 
 

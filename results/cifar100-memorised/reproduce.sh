@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything in this folder: results/cifar100-memorised/reproduce.sh [OUTPUT_DIR] [DATA_DIR]. Runs kept in records.tar.xz are not
-# run again; delete that file to start from nothing, which takes an hour on two cores.
+# run again; delete that file to start from nothing, which takes an hour and a half on two cores.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${1:-outputs/cifar100-memorised}
