@@ -58,6 +58,13 @@ _HYPER = ("hyper_resnet",)
 _ADAM = ("adam", "adamw")
 
 
+_WITHOUT_COLUMN = ("dampening", "schedule_every", "milestones", "gamma")
+
+
+def _in_words(knobs: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in knobs.items())
+
+
 def _knob(default: Any, help: str, **only: tuple[str, ...]) -> Any:
     """A knob; ``only`` says of which models (``model=``) or optimisers (``optimizer=``) it is one, if not of all."""
     words = [word for words in only.values() for word in words]
@@ -275,21 +282,26 @@ class RunSpec:
 
     @property
     def own_words(self) -> str:
-        """In one line what results.csv has no column for, such as ``widening=2 blocks_per_stage=6``.
+        """``own_knobs`` in one line, such as ``widening=2 blocks_per_stage=6``; empty for most runs."""
+        return _in_words(self.own_knobs)
 
-        ``own_knobs``, other knobs without a column where they are not at their default, and as ``data`` the
-        fingerprint where the files are not the published ones. Empty for most runs.
+    @property
+    def other_words(self) -> str:
+        """In one line the knobs that every run has and results.csv no column for, where they are not at their default.
+
+        With them, as ``data``, the fingerprint where the files are not the published ones. Empty for most runs.
         """
         facts = DATASETS.get(self.dataset)
-        words = dict(self.own_knobs)
-        for name in ("dampening", "schedule_every", "milestones", "gamma"):
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                words[name] = getattr(self, name)
+        words = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name in _WITHOUT_COLUMN and getattr(self, field.name) != field.default
+        }
         if self.augment != (facts.augment if facts else "none"):
             words["augment"] = self.augment
         if self.fingerprint and (facts is None or self.fingerprint != facts.fingerprint):
             words["data"] = self.fingerprint.rpartition(":")[2]
-        return " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in words.items())
+        return _in_words(words)
 
     def stream(self, name: str, index: int = 0) -> int:
         """Seed of one stream of random numbers (63 bits), independent of every other name, index and run seed.

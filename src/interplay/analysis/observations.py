@@ -112,7 +112,7 @@ def setting_of(spec: RunSpec) -> Setting:
         batch_size=spec.batch_size,
         epochs=spec.epochs,
         schedule=spec.schedule,
-        rest=" ".join(filter(None, (_rest(knobs), spec.own_words))),
+        rest=" ".join(filter(None, (_rest(knobs), spec.own_words, spec.other_words))),
     )
 
 
@@ -181,7 +181,8 @@ def from_rows(rows: Sequence[Mapping[str, str]], source: str, metric: str = "fin
         try:
             if row.get("status") == "failed":
                 continue
-            words = " ".join(filter(None, (_rest({name: row.get(name) for name in _SHARED}), row.get("own_knobs"))))
+            shared = _rest({name: row.get(name) for name in _SHARED})
+            words = " ".join(filter(None, (shared, row.get("own_knobs"), row.get("other_knobs"))))
             setting = Setting(
                 lr=_rounded(row["lr"]),
                 weight_decay=_rounded(row["wd"]),
@@ -264,7 +265,7 @@ def _rest(knobs: Mapping[str, Any]) -> str:
     for name, value in knobs.items():
         text = _plain(value)
         if name == "dataset":
-            words.append(PurePath(text).name)  # a file that was moved is the same data: see RunSpec.own_words
+            words.append(PurePath(text).name)  # a file that was moved is the same data: see RunSpec.other_words
         elif name == "model":
             words.append(text)
         elif text not in _DOCUMENTED.get(name, ("", "0", "False")):

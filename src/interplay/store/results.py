@@ -52,6 +52,7 @@ COLUMNS: dict[str, Callable[[RunRecord], Any]] = {
     "warmup_epochs": _knob("warmup_epochs"),
     "precision": _knob("precision"),
     "own_knobs": _knob("own_words"),
+    "other_knobs": _knob("other_words"),
     "sum_of_rates": _collapse("sum_of_rates"),
     "e_folds": _collapse("e_folds"),
     "tau_epochs": _collapse("tau_epochs"),
