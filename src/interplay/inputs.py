@@ -20,6 +20,8 @@ def read(inputs: Sequence[str | Path], metric: str) -> list[Observations]:
     for name, each in named(inputs):
         if each.is_dir():
             found.append(from_records(Store(each).records(), metric, name if len(inputs) > 1 else None))
+            if not any(run.value is not None for run in found[-1].runs) and metric == "final_val_acc":
+                raise InputError(f"no run of {each} has {metric}: none held out images (val_split)")
         else:
             found.append(from_rows(rows(each), name, metric))
         if not found[-1].runs:

@@ -28,6 +28,10 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+METRICS = ("final_test_acc", "best_test_acc", "final_test_loss", "final_train_loss", "final_val_acc")
+"""What a run can be judged by."""
+
+
 @dataclass(frozen=True)
 class EpochMetrics:
     """Measurements of one epoch. Accuracies are per cent; losses are mean cross-entropy per image, in nats.

@@ -53,6 +53,12 @@ DATASETS: dict[str, DatasetFacts] = {
 }
 
 
+def chance(classes: int, images: int) -> float:
+    """Accuracy, per cent, that guessing exceeds once in a thousand times: three SD above one in ``classes``."""
+    share = 1 / classes
+    return 100 * (share + 3 * math.sqrt(share * (1 - share) / images))
+
+
 _WIDE = ("wide_resnet", "hyper_resnet")
 _HYPER = ("hyper_resnet",)
 _ADAM = ("adam", "adamw")

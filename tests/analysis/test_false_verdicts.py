@@ -21,8 +21,10 @@ from interplay.analysis.optimum import Optimum, curve_of, locate
 from interplay.analysis.pictures import heatmap_picture
 from interplay.analysis.theories import theories
 from interplay.analysis.verdict import Verdict
+from interplay.analysis.words import report
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
+from interplay.store.store import Store
 
 ACC = "final_test_acc"
 DECAYS = tuple(1e-4 * 2**k for k in range(10))
@@ -193,6 +195,8 @@ def test_runs_at_chance_that_learnt_nothing_diverged_even_where_a_table_does_not
         [row | values, row | values | {"final_train_loss": "4.2"}, row | values | {"status": "finished"}], "a.csv"
     ).runs
     assert (lost.value, slow.value, told.value) == (None, 1.0, 1.0)
+    (infinite,) = from_rows([row | values | {"final_train_loss": "nan"}], "a.csv").runs
+    assert infinite.value is None
     (diverged,) = from_rows([row | values | {"status": "diverged"}], "a.csv", "best_test_acc").runs
     assert diverged.value is None
 
@@ -240,6 +244,8 @@ def test_cells_that_do_not_scatter_at_all_are_analysed() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"batch_size": "inf"}, "line 2: cannot convert float infinity"),
+        ({"other_knobs": "dampening=1"}, "line 2: dampening 1 is out of range"),
         ({"batch_size": "0"}, "line 2: batch_size 0 is out of range"),
         ({"epochs": "-1"}, "line 2: epochs -1 is out of range"),
         ({"lr": "0"}, "line 2: lr 0 is out of range"),
@@ -275,11 +281,26 @@ def finished(acc: float | None = 50.0, val: float | None = None, **knobs: object
     return RunRecord(spec, Status.FINISHED, (EpochMetrics(1, 0.1, 1.0, 50.0, 1.0, acc, val_acc=val),))
 
 
-def test_what_was_not_measured_did_not_diverge() -> None:
+def test_what_was_not_measured_did_not_diverge(tmp_path: Path) -> None:
     split = finished(val_split=100, val=48.0)
     assert len(from_records([finished(), split], "final_val_acc").runs) == 1
-    with pytest.raises(InputError, match=r"no run has final_val_acc: none held out images"):
-        from_records([finished()], "final_val_acc")
+    Store(tmp_path).commit(finished())
+    with pytest.raises(InputError, match=r"no run of .* has final_val_acc: none held out images"):
+        inputs.read([tmp_path], "final_val_acc")
+
+
+def test_the_page_reads_repetitions_as_the_analysis_does(tmp_path: Path) -> None:
+    from interplay.lab.gathering import gather
+
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for acc, folder in zip((50.0, 51.0), folders, strict=True):
+        Store(folder).commit(finished(acc))
+        Store(folder).commit(finished(acc, val_split=100, val=acc))
+    for metric in (ACC, "final_val_acc"):
+        (page, _), read = gather(folders, metric), inputs.read(folders, metric)
+        assert [sorted(each.repetition for each in one.runs) for one in page] == [
+            sorted(each.repetition for each in one.runs) for one in read
+        ]
 
 
 def test_equal_seeds_of_two_stores_are_two_repetitions() -> None:
@@ -336,6 +357,47 @@ def test_a_partial_copy_counts_once_and_what_is_new_in_it_counts() -> None:
     assert (analysis.duplicates, analysis.runs) == ((("a", "b", 7),), 13)
 
 
+def test_what_only_one_batch_has_is_never_taken_for_a_copy() -> None:
+    """Sets 1 and 2 of the programme share three configurations, and may lie in a table each."""
+    rng = np.random.default_rng(0)
+    cells = [Setting(lr, wd, 0.9, 128) for lr in RATES for wd in DECAYS[:4]]
+    first = [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="a.csv") for s in cells[:10]]
+    second = [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="b.csv") for s in cells[7:]]
+    second[:3] = [dataclasses.replace(run, repetition="b.csv") for run in first[7:]]
+    analysis = said([*first, *second])
+    assert (analysis.duplicates, analysis.runs) == ((("a.csv", "b.csv", 3),), len(cells))
+
+
+def test_a_run_of_two_stores_is_one_run_and_no_measure_of_noise() -> None:
+    rng = np.random.default_rng(0)
+    (run,) = runs(Setting(0.1, 1e-3, 0.9, 128), 70.0, rng, 1)
+    twice = [dataclasses.replace(run, repetition="a 0"), dataclasses.replace(run, repetition="b 0")]
+    analysis = said(twice)
+    assert (analysis.runs, analysis.noise) == (1, None)
+
+
+def test_a_copy_of_a_partial_copy_counts_once() -> None:
+    rng = np.random.default_rng(0)
+    cells = [Setting(0.1, wd, 0.9, 128) for wd in DECAYS]
+    a = [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="a.csv") for s in cells]
+    b = [dataclasses.replace(run, repetition="b.csv") for run in a[:7]]
+    b += [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="b.csv") for s in cells[7:]]
+    c = [dataclasses.replace(run, repetition="c.csv") for run in b]
+    assert said([*a, *b, *c]).runs == 13
+
+
+def test_accuracies_of_a_small_test_set_agree_by_chance() -> None:
+    rng, copies = np.random.default_rng(0), 0
+    for _ in range(20):
+        observations = [
+            Observation(Setting(0.1, wd, 0.9, 128), str(seed), 100 * rng.binomial(360, 0.9) / 360)
+            for wd in DECAYS[:6]
+            for seed in range(5)
+        ]
+        copies += bool(said(observations).duplicates)
+    assert copies == 0
+
+
 def test_two_batches_that_diverged_alike_are_two() -> None:
     rng = np.random.default_rng(0)
     cells = [Setting(0.1, wd, 0.9, 128) for wd in DECAYS]
@@ -350,6 +412,41 @@ def test_a_broken_evaluation_is_told_by_the_classes_and_left_out() -> None:
     analysis = said(observations)
     assert analysis.runs == 1
     assert "its evaluation is broken" in analysis.notes[0]
+
+
+@pytest.mark.parametrize("rest", ["mlp digits label_noise=0.9", "mlp digits train_limit=100", "cnn mine.npz"])
+def test_what_was_learnt_by_heart_is_no_broken_evaluation(rest: str) -> None:
+    observations = [Observation(Setting(0.1, 0.0, 0.9, 128, rest=rest), "0", 7.0, 0.0075)]
+    assert said(observations).runs == 1
+
+
+def test_cells_that_were_run_once_each_are_not_repeated_by_two_seeds() -> None:
+    rng, observations = np.random.default_rng(0), []
+    for index, lr in enumerate(RATES):
+        for wd in DECAYS:
+            (run,) = runs(Setting(lr, wd, 0.9, 128), 70 - 2 * math.log(lr * wd / 3e-5) ** 2, rng, 1)
+            observations.append(dataclasses.replace(run, repetition=str(index % 2)))
+    for lr in (0.01, 0.1):
+        observations += runs(Setting(lr, 5e-4, 0.9, 512), 72.0, rng, 6, 0.02)
+    assert {c.verdict for c in said(observations).claims} == {"inconclusive"}
+
+
+def test_a_claim_that_a_plateau_leaves_open_does_not_lower_the_bar_for_others() -> None:
+    rng, observations = np.random.default_rng(3), []
+    for row, lr in enumerate((0.02, 0.04, 0.08, 0.16)):
+        for column, wd in enumerate(DECAYS):
+            drop = (0.0 if 1 <= column < 9 else -20.0) if row == 3 else -1.5 * (column - 4.5) ** 2
+            observations += runs(Setting(lr, wd, 0.9, 128), 75 + max(drop, -30.0), rng)
+    assert claim(said(observations), "inverse.profile").p == 1.0
+
+
+def test_the_noise_of_each_network_is_named() -> None:
+    rng = np.random.default_rng(0)
+    observations = [run for lr in RATES for run in runs(Setting(lr, 1e-3, 0.9, 128, rest="cnn digits"), 70.0, rng, 1)]
+    observations += runs(Setting(0.1, 1e-3, 0.9, 128, rest="mlp digits"), 80.0, rng)
+    words = report(said(observations))
+    assert "noise of mlp digits: SD of one run" in words
+    assert "no setting was repeated" not in words
 
 
 def test_what_would_settle_an_order_is_asked_for_where_it_was_measured() -> None:

@@ -257,6 +257,23 @@ def test_a_table_of_an_older_version_is_made_anew(tmp_path: Path) -> None:
     assert "SGD,128,0.1,0,0,50.0,0.1,51.0" in store.aside.read_text()
 
 
+def test_rows_of_a_table_with_other_columns_give_way_in_silence(tmp_path: Path) -> None:
+    """A column was added since: the rows say what the records say, and nothing is set aside."""
+    store = Store(tmp_path)
+    store.commit(record())
+    with store.results.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    columns = [name for name in found[0] if name != "other_knobs"]
+    stranger = found[0] | {"run_id": "0" * 16}
+    with store.results.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*found, stranger])
+    (foreign,) = store.reconcile()
+    assert foreign.line == 3
+    assert [row["other_knobs"] for row in rows(store)] == [""]
+
+
 def test_history_drops_what_a_resumed_run_trains_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run_id = store.open(record().spec).name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -51,7 +52,7 @@ class Analysis:
     metric: str
     noise: Noise | None
     duplicates: tuple[tuple[str, str, int], ...]
-    """Pairs of repetitions that agree to the last digit, with the number of runs; the second one was left out."""
+    """Pairs of repetitions that agree to the last digit, and how many runs of the second one were left out."""
     optima: tuple[Optimum, ...]
     claims: tuple[Verdict, ...]
     joint: Joint | None
@@ -59,6 +60,8 @@ class Analysis:
     notes: tuple[str, ...]
     runs: int
     repetitions: tuple[str, ...]
+    noises: tuple[tuple[str, Noise | None], ...] = ()
+    """By network and data (`Setting.rest`), that with the most runs first; ``noise`` is that of the first."""
     agreement: tuple[Agreement, ...] = ()
     """On which variable the optima of the settings fall together, the closest first."""
 
@@ -102,8 +105,9 @@ def tabulate(observations: Sequence[Observations], seed: int = 0) -> tuple[Table
     runs, duplicates = without_duplicates([run for each in observations for run in each.runs])
     notes: list[str] = []
     if "acc" in observations[0].metric:
-        notes = _outliers(runs)
-        runs = [run for run in runs if not _broken(run)]
+        broken = {run for run in runs if _broken(run)}
+        notes = [_outlier(run) for run in runs if run in broken]
+        runs = [run for run in runs if run not in broken]
     return Table(Observations(observations[0].metric, tuple(runs)), seed, notes), duplicates
 
 
@@ -147,6 +151,7 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int
         notes=(*table.notes, *_networks(table)),
         runs=len(runs),
         repetitions=repetitions,
+        noises=tuple((rest, table.noise_in(rest)) for rest in table.networks()),
         agreement=_agreement(table),
     )
 
@@ -177,62 +182,68 @@ def _agreement(table: Table) -> tuple[Agreement, ...]:
 def without_duplicates(runs: Sequence[Observation]) -> tuple[list[Observation], list[tuple[str, str, int]]]:
     """Runs without those that repeat others to the last digit, and between which repetitions they do.
 
-    Two independent runs agree in all digits of the metric and of the training loss by chance only in trivial cells, so
-    where `COPIES` settings or more agree, and half or more of those that both repetitions have a value of, the later
-    ones are copies: all of them if nine tenths agree, else those that do.
+    Two independent runs agree in all digits of metric and training loss by chance only in trivial cells. So of settings
+    that two repetitions both have a value of, the later one's are copies where `COPIES` or more agree and half of all:
+    all of them if nine tenths agree, else those that do. One is enough where the seed is the same, too. Where there is
+    no training loss, accuracies of a small test set agree by chance: then five must, and nine tenths. What only one of
+    the two has measured is never left out.
     """
     runs = list(dict.fromkeys(runs))  # a row that is there twice in one table is one run, too
-    by_name: dict[str, dict[Setting, set[tuple[float, float | None]]]] = {}
+    order = {name: index for index, name in enumerate(dict.fromkeys(run.repetition for run in runs))}
+    listed: dict[str, set[Setting]] = {name: set() for name in order}
+    measured: dict[str, set[Setting]] = {name: set() for name in order}
+    alike: dict[tuple[Setting, float, float | None], set[str]] = {}
     for run in runs:
-        values = by_name.setdefault(run.repetition, {}).setdefault(run.setting, set())
+        listed[run.repetition].add(run.setting)
         if run.value is not None:
-            values.add((run.value, run.train_loss))
-    order = list(by_name)
-    copies: dict[str, tuple[str, set[Setting] | None]] = {}
-    for index, name in enumerate(order):
-        for other in order[:index]:
-            if other in copies:
-                continue
-            mine, theirs = by_name[name], by_name[other]
-            shared = {s for s in mine if mine[s] and theirs.get(s)}
-            same = {s for s in shared if mine[s] & theirs[s]}
-            if len(same) >= COPIES and 2 * len(same) >= len(shared):
-                copies[name] = (other, None if len(same) >= 0.9 * len(shared) else same)
-                break
+            measured[run.repetition].add(run.setting)
+            alike.setdefault((run.setting, run.value, run.train_loss), set()).add(run.repetition)
+    same: dict[tuple[str, str], dict[Setting, bool]] = {}
+    for (setting, _, loss), names in alike.items():
+        for pair in itertools.combinations(sorted(names, key=order.__getitem__), 2):
+            same.setdefault(pair, {})[setting] = loss is not None
+    copied: dict[str, set[Setting]] = {}
+    sources: dict[str, tuple[int, str]] = {}
+    for (first, second), settings in same.items():
+        shared = measured[first] & measured[second]
+        sure = {setting for setting, with_loss in settings.items() if with_loss}
+        most = len(settings) >= 0.9 * len(shared)
+        one_run = bool(sure) and first.rpartition(" ")[2] == second.rpartition(" ")[2]
+        several = len(sure) >= COPIES and 2 * len(sure) >= len(shared)
+        if one_run or several or (most and len(settings) >= COPIES_WITHOUT_LOSS):
+            found = listed[first] & listed[second] if most else set(settings)
+            copied.setdefault(second, set()).update(found)
+            sources[second] = max(sources.get(second, (0, "")), (len(found), first))
+    kept = [run for run in runs if run.setting not in copied.get(run.repetition, ())]
+    left = Counter(run.repetition for run in runs if run.setting in copied.get(run.repetition, ()))
+    return kept, [(source, name, left[name]) for name, (_, source) in sources.items()]
 
-    def kept(run: Observation) -> bool:
-        if run.repetition not in copies:
-            return True
-        same = copies[run.repetition][1]
-        return same is not None and run.setting not in same
 
-    left = Counter(run.repetition for run in runs if not kept(run))
-    return [run for run in runs if kept(run)], [(other, name, left[name]) for name, (other, _) in copies.items()]
-
-
-COPIES = 3
+COPIES, COPIES_WITHOUT_LOSS = 3, 5
 """Settings that agree to the last digit below which agreement is called chance."""
 
 
 def _broken(run: Observation) -> bool:
     """A network that fits its training images and is at chance on others (twice it, or less): its evaluation is broken.
 
-    Of accuracies only; a loss says nothing of chance.
+    Not where wrong labels or few images were learnt by heart, which may do the same; nor where the number of classes is
+    not known.
     """
-    facts = DATASETS.get(next((word for word in run.setting.rest.split() if word in DATASETS), "cifar100"))
-    if facts is None or run.train_loss is None or run.value is None:
+    words = run.setting.rest.split()
+    named = [word for word in words if word in DATASETS]
+    facts = DATASETS[named[0]] if named else DATASETS["cifar100"] if not words else None
+    by_heart = any(word.startswith(("label_noise=", "train_limit=")) for word in words)
+    if facts is None or by_heart or run.train_loss is None or run.value is None:
         return False
     return run.train_loss < 0.2 * math.log(facts.classes) and run.value <= 200 / facts.classes
 
 
-def _outliers(runs: Iterable[Observation]) -> list[str]:
-    return [
-        f"{run.repetition}: lr {run.setting.lr:g}, wd {run.setting.weight_decay:g}, batch {run.setting.batch_size}: "
-        f"training loss {run.train_loss:.3g} but accuracy {run.value:g} %, at chance: its evaluation is broken, and it "
-        "is left out"
-        for run in runs
-        if _broken(run)
-    ]
+def _outlier(run: Observation) -> str:
+    s = run.setting
+    return (
+        f"{run.repetition}: lr {s.lr:g}, wd {s.weight_decay:g}, batch {s.batch_size}: training loss "
+        f"{run.train_loss:.3g} but accuracy {run.value:g} %, at chance: its evaluation is broken, and it is left out"
+    )
 
 
 # -- which runs speak to which claim ----------------------------------------------------------------------------------

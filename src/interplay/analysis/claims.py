@@ -41,13 +41,14 @@ class Table:
         self.sign = observations.sign
         self.diverged = observations.diverged()
         self.cells = {s: values for s, values in observations.cells().items() if s not in self.diverged}
-        self._noise: dict[str, Noise | None] = {}
         self._repetitions: dict[Setting, set[str]] = {}
         for run in self.runs:
-            self._repetitions.setdefault(run.setting, set()).add(run.repetition)
-        for rest in {s.rest for s in self.cells}:
-            mine = [values for s, values in self.cells.items() if s.rest == rest]
-            self._noise[rest] = pool([[self.sign * v for v in values] for values in mine])
+            if run.setting in self.cells and run.value is not None:
+                self._repetitions.setdefault(run.setting, set()).add(run.repetition)
+        values: dict[str, list[list[float]]] = {}
+        for setting, cell in self.cells.items():
+            values.setdefault(setting.rest, []).append([self.sign * v for v in cell])
+        self._noise = {rest: pool(cells) for rest, cells in values.items()}
         self._seed = seed
         self.optima: list[Optimum] = []
 
@@ -63,11 +64,15 @@ class Table:
     @property
     def noise(self) -> Noise | None:
         """Of the network with the most runs."""
-        return self._noise.get(next(iter(self.networks()), ""))
+        return self.noise_in(next(iter(self.networks()), ""))
+
+    def noise_in(self, rest: str) -> Noise | None:
+        """Of one network and its data; ``None`` without repetitions."""
+        return self._noise.get(rest)
 
     def noise_of(self, setting: Setting) -> Noise | None:
         """Of the runs of the same network and data; ``None`` without repetitions."""
-        return self._noise.get(setting.rest)
+        return self.noise_in(setting.rest)
 
     def error(self, setting: Setting) -> float:
         """Standard error of the mean of a cell.
@@ -82,10 +87,10 @@ class Table:
         return noise.sd(self.sign * float(np.mean(values))) / math.sqrt(len(values))
 
     def repeated(self, settings: Iterable[Setting]) -> bool:
-        """Whether intervals can be had: two repetitions among these settings, and noise for all of them."""
+        """Whether intervals can be had: one of these settings was repeated at least, and there is noise for all."""
         chosen = list(settings)
-        found = set().union(*(self._repetitions.get(s, set()) for s in chosen)) if chosen else set()
-        return len(found) >= 2 and all(self.noise_of(s) is not None for s in chosen)
+        often = any(len(self._repetitions.get(s, ())) > 1 for s in chosen)
+        return often and all(self.noise_of(s) is not None for s in chosen)
 
     def optimum(self, of: str, settings: Iterable[Setting], given: dict[str, Any], *, listed: bool = True) -> Optimum:
         """The optimum along knob ``of`` over ``settings`` that differ in nothing else; ``listed`` among the results.
@@ -96,8 +101,8 @@ class Table:
             ValueError: they do differ in something else.
         """
         chosen = sorted(set(settings))
-        if of == "weight_decay" and (none := replace(chosen[0], weight_decay=0.0)) in self._repetitions:
-            chosen = sorted({*chosen, none})
+        if of == "weight_decay" and (none := replace(chosen[0], weight_decay=0.0)) not in chosen:
+            chosen = [none, *chosen] if none in self.cells or none in self.diverged else chosen
         if len({getattr(s, of) for s in chosen}) < len(chosen):
             raise ValueError(f"settings with the same {of} differ in something else: their runs are no repetitions")
         values: dict[float, Sequence[float]] = {getattr(s, of): self.cells[s] for s in chosen if s in self.cells}
@@ -128,7 +133,7 @@ def ordering(table: Table) -> list[Verdict]:
             return undecided(claim, NO_REPETITIONS)
         verdict = _above(claim, optima[first], optima[second])
         shared = _common([*groups[first], *groups[second]])
-        return replace(verdict, needed=tuple(cell | (shared | cell) for cell in verdict.needed))
+        return replace(verdict, needed=tuple({**shared, **cell} for cell in verdict.needed))
 
     return [
         above("ordering.sgd>sgd_wd", "SGD", "SGD+WD"),
@@ -298,7 +303,7 @@ def exponent_claim(
     )
     if verdict.verdict != "inconclusive" and wide > shift:
         reason = f"{verdict.reason}; a plateau is wider than the shift that is claimed"
-        return replace(verdict, verdict="inconclusive", reason=reason, needed=needed)
+        return replace(verdict, verdict="inconclusive", reason=reason, needed=needed, p=1.0)
     return verdict
 
 

@@ -89,7 +89,7 @@ def compare(ours: Sequence[Observations], theirs: Sequence[Observations], seed: 
         raise ValueError("both sides must be measured by one metric")
     notes = [f"{left_out} repeats {kept} and is counted once" for kept, left_out, _ in (*copies, *other_copies)]
     shared = sorted(set(first.cells) & set(second.cells))
-    noises = {s.rest: _noises(s, first, second, notes) for s in shared}
+    noises = {rest: _noises(s, first, second, notes) for rest, s in {s.rest: s for s in shared}.items()}
     pairs = tuple(_pair(s, first, second, noises[s.rest]) for s in shared)
     notes = list(dict.fromkeys(notes))
     lost = (set(first.diverged) & set(second.cells), set(second.diverged) & set(first.cells))

@@ -107,7 +107,7 @@ def fit(optima: Sequence[Optimum], covariates: Sequence[Sequence[float]]) -> Exp
     best = found[:size]
     tau = math.exp(min(found[size], 5.0))
     # Maximum likelihood underestimates the scatter of few points; the usual correction by degrees of freedom.
-    scatter = tau * math.sqrt(int(inside.sum()) / max(1, free))
+    scatter = tau * math.sqrt(int(inside.sum()) / free)
     weights = np.where(inside, 1 / (spread**2 + scatter**2), 0.0)
     joint = np.linalg.inv(z.T @ (weights[:, None] * z))
     covariance = joint[1:, 1:]
@@ -115,7 +115,7 @@ def fit(optima: Sequence[Optimum], covariates: Sequence[Sequence[float]]) -> Exp
     if size == 2 and inside.sum() >= 2:
         sen = float(stats.theilslopes(y[inside], z[inside, 1])[0])
     error = np.sqrt(np.diag(covariance))
-    return Exponents(best[1:], error, covariance, max(1, free), int(inside.sum()), sen, float(best[0]), scatter, joint)
+    return Exponents(best[1:], error, covariance, free, int(inside.sum()), sen, float(best[0]), scatter, joint)
 
 
 _SEARCH = {"maxiter": 4000, "maxfev": 4000, "xatol": 1e-5, "fatol": 1e-7}

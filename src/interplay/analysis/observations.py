@@ -9,11 +9,8 @@ from pathlib import PurePath
 from typing import Any
 
 from interplay.errors import InterplayError, nearest
-from interplay.record import RunRecord, Status
-from interplay.spec import DATASETS, RunSpec
-
-METRICS = ("final_test_acc", "best_test_acc", "final_test_loss", "final_train_loss", "final_val_acc")
-"""What a run can be judged by."""
+from interplay.record import METRICS, RunRecord, Status
+from interplay.spec import DATASETS, RunSpec, chance
 
 LOWER_IS_BETTER = ("loss",)
 """A metric whose name holds one of these words is to be minimised."""
@@ -127,15 +124,14 @@ def from_records(
         source: a name for the store where there are several: then equal seeds of two are two repetitions.
 
     Raises:
-        InputError: there is no such metric, or no run has it.
+        InputError: there is no such metric.
     """
     _check_metric(metric)
-    runs, lacking = [], 0
+    runs = []
     for record in records:
         spec = record.spec
         value: float | None = getattr(record, metric) if record.status is Status.FINISHED else None
         if record.status is Status.FAILED or (record.status is Status.FINISHED and value is None):
-            lacking += record.status is Status.FINISHED
             continue
         runs.append(
             Observation(
@@ -149,8 +145,6 @@ def from_records(
                 spec.decay_gain,
             )
         )
-    if lacking and not any(run.value is not None for run in runs):
-        raise InputError(f"no run has {metric}{': none held out images (val_split)' if 'val' in metric else ''}")
     return Observations(metric, tuple(runs))
 
 
@@ -204,9 +198,11 @@ def from_rows(rows: Sequence[Mapping[str, str]], source: str, metric: str = "fin
             loss = _optional(row.get("final_train_loss"))
             window = _optional(row.get("window_epochs"))
             dampening = next((float(word[10:]) for word in words.split() if word.startswith("dampening=")), 0.0)
+            if not 0 <= dampening < 1:
+                raise ValueError(f"dampening {dampening:g} is out of range")
             coupled = (1 - setting.momentum) / (1 - dampening)
             gain = {"adam": None, "sgdw": 1.0, "adamw": 1.0}.get(row.get("optimizer") or "sgd", coupled)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise InputError(f"{source}, line {number}: {error}") from error
         runs.append(Observation(setting, repetition, value, loss, total, float(steps), window, gain))
     return Observations(metric, tuple(runs))
@@ -232,16 +228,12 @@ def _diverged(row: Mapping[str, str]) -> bool:
     if row.get("status"):
         return row["status"] == "diverged"
     facts = DATASETS.get(row.get("dataset") or "cifar100")
-    accuracy, loss = _optional(row.get("final_test_acc")), _optional(row.get("final_train_loss"))
-    if facts is None or accuracy is None or loss is None:
+    accuracy, said = _optional(row.get("final_test_acc")), (row.get("final_train_loss") or "").strip()
+    if facts is None or accuracy is None or not said:
         return False
-    return accuracy <= chance(facts.classes, facts.n_test) and loss >= 0.98 * math.log(facts.classes)
-
-
-def chance(classes: int, images: int) -> float:
-    """Accuracy, per cent, that guessing exceeds once in a thousand times: three SD above 1/``classes``."""
-    share = 1 / classes
-    return 100 * (share + 3 * math.sqrt(share * (1 - share) / images))
+    loss = float(said)
+    nothing = not math.isfinite(loss) or loss >= 0.98 * math.log(facts.classes)
+    return nothing and accuracy <= chance(facts.classes, facts.n_test)
 
 
 _SHARED = (
@@ -286,6 +278,8 @@ def _plain(value: object) -> str:
     if value is None:
         return ""
     text = str(value)
+    if text.lower() in ("true", "false"):
+        return text.capitalize()
     try:
         number = float(text)
     except ValueError:

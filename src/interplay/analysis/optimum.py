@@ -98,8 +98,8 @@ def _located(curve: Curve, noise: Noise | None, rng: np.random.Generator, of: st
     within = float(stats.t.ppf(stats.norm.cdf(WITHIN), noise.freedom(float(mean[best]))))
     equal = _equal_cells(mean, errors, best, within)
     low, high = equal[0], equal[-1]
-    free = np.array([noise.freedom(m) if math.isfinite(m) else 1 for m in mean])
-    draws = _draws(curve, errors, free, rng)
+    shares = [(noise.sds[b], noise.free[b]) if (b := _block(noise, m)) is not None else (0.0, 1) for m in mean]
+    draws = _draws(curve, errors, shares, rng)
     beside_zero = best == 1 and curve.x[0] == 0
     at_edge = best in (0, len(mean) - 1) or beside_zero
     edges = [e for e in (0, len(mean) - 1) if _same(mean, errors, best, e, within) or (e == 0 and beside_zero)]
@@ -145,17 +145,27 @@ def _equal_cells(mean: NDArray[np.float64], errors: NDArray[np.float64], best: i
     return [index for index in range(len(mean)) if _same(mean, errors, best, index, within)]
 
 
+def _block(noise: Noise, mean: float) -> int | None:
+    return noise.block(mean) if math.isfinite(mean) else None
+
+
 def _draws(
-    curve: Curve, errors: NDArray[np.float64], free: NDArray[np.int_], rng: np.random.Generator
+    curve: Curve, errors: NDArray[np.float64], shares: Sequence[tuple[float, int]], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Bootstrap draws of the log optimum; minus or plus infinity where the best cell of a draw is on the edge.
 
-    A standard error from ``free`` degrees of freedom is off by the root of ν/χ²_ν, the same for cells that share it.
+    Args:
+        curve: the cells.
+        errors: the standard error of each.
+        shares: the SD of a run that it comes from, and the degrees of freedom ν that this one rests on: it is off by
+            the root of ν/χ²_ν, alike for cells that share it.
+        rng: source of the draws.
     """
     mean = np.asarray(curve.mean)
     scale = np.ones((DRAWS, len(mean)))
-    for degrees in np.unique(free):
-        scale[:, free == degrees] = np.sqrt(degrees / rng.chisquare(degrees, DRAWS))[:, None]
+    for share in dict.fromkeys(shares):
+        mine = [index for index, each in enumerate(shares) if each == share]
+        scale[:, mine] = np.sqrt(share[1] / rng.chisquare(share[1], DRAWS))[:, None]
     drawn = mean + errors * scale * rng.standard_normal((DRAWS, len(mean)))
     best = drawn.argmax(axis=1)
     found = np.where(best == 0, -math.inf, math.inf)

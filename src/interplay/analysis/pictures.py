@@ -80,7 +80,6 @@ def ordering_picture(table: Table) -> Ordering | None:
     groups = method_groups(table)
     if not groups:
         return None
-    # One batch size only: what belongs to other sets is not averaged in.
     curves = tuple(
         MethodCurve(name, _points(table, members, "lr"), method_optimum(table, name, members))
         for name, members in groups.items()

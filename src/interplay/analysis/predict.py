@@ -125,10 +125,11 @@ def predict(table: Table, of: Of, at: Mapping[str, float]) -> Prediction:
     Raises:
         PredictionError: too few optima, or no repetitions.
     """
-    groups = {key: [m for m in found if _informative(m)] for key, found in measured(table, of).items()}
-    (schedule, rest), found = max(groups.items(), key=lambda item: len(item[1]), default=(("", ""), []))
-    if not table.repeated(s for m in found for s in m.members):
+    every = measured(table, of)
+    if every and not table.repeated(s for m in max(every.values(), key=len) for s in m.members):
         raise PredictionError("no setting was repeated, so there is no interval to give: run a second seed")
+    groups = {key: [m for m in found if _informative(m)] for key, found in every.items()}
+    (schedule, rest), found = max(groups.items(), key=lambda item: len(item[1]), default=(("", ""), []))
     interior = sum(m.optimum.status == "interior" for m in found)
     if len(found) < MIN_SETTINGS or interior < MIN_SETTINGS - 1:
         raise PredictionError(

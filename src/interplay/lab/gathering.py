@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interplay.errors import SchemaError
-from interplay.record import RunRecord
+from interplay.record import METRICS, RunRecord
 from interplay.spec import RunSpec
 from interplay.store.claims import claim_of
 from interplay.store.store import Store
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from interplay.analysis.observations import Observations
     from interplay.report.page import Run
 
-RESULTS = ("final_test_acc", "best_test_acc", "final_val_acc", "final_train_loss", "final_test_loss")
 TABLE_NAMES = {"wd": "weight_decay", "schedule": "schedule", "model": "model", "dataset": "dataset", "method": "method"}
-NUMBERS = ("lr", "wd", "momentum", "batch_size", "epochs", "seed", "wall_seconds", *RESULTS)
+NUMBERS = ("lr", "wd", "momentum", "batch_size", "epochs", "seed", "wall_seconds", *METRICS)
 
 
 def gather(inputs: Sequence[str | Path], metric: str) -> tuple[list[Observations], list[Run]]:
@@ -32,7 +31,10 @@ def gather(inputs: Sequence[str | Path], metric: str) -> tuple[list[Observations
     observations: list[Observations] = []
     runs: list[Run] = []
     for name, path in reading.named(inputs):
-        found, rows = _of_store(Store(path), name, metric) if path.is_dir() else _of_table(path, name, metric)
+        if path.is_dir():
+            found, rows = _of_store(Store(path), name, metric, several=len(inputs) > 1)
+        else:
+            found, rows = _of_table(path, name, metric)
         runs += rows
         if found.runs:
             observations.append(found)
@@ -70,7 +72,7 @@ def _changed(path: Path) -> tuple[int, int] | None:
 # -- output folders ---------------------------------------------------------------------------------------------------
 
 
-def _of_store(store: Store, source: str, metric: str) -> tuple[Observations, list[Run]]:
+def _of_store(store: Store, source: str, metric: str, *, several: bool) -> tuple[Observations, list[Run]]:
     from interplay.analysis.observations import from_records
     from interplay.executors.status import status
 
@@ -82,14 +84,14 @@ def _of_store(store: Store, source: str, metric: str) -> tuple[Observations, lis
         words = f"epoch {claim['epoch']} of {claim['epochs']}" if "epoch" in claim else "starting"
         runs.append(_unfinished(store, run_id, source, "running", f"{words}, on {claim.get('host')}"))
     runs += [_unfinished(store, run_id, source, "interrupted", None) for run_id in found.interrupted]
-    return from_records(ended, metric), runs
+    return from_records(ended, metric, source if several else None), runs
 
 
 def _of_record(record: RunRecord, source: str, metric: str) -> Run:
     from interplay.analysis.observations import from_records
     from interplay.report.page import Run
 
-    results = {name: getattr(record, name) for name in RESULTS}
+    results = {name: getattr(record, name) for name in METRICS}
     cell = from_records([record], metric).runs
     return Run(
         id=record.run_id,

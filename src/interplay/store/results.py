@@ -111,22 +111,29 @@ class Rows:
 
     own: list[OwnRow] = field(default_factory=list)
     foreign: list[ForeignRow] = field(default_factory=list)
+    outdated: bool = False
+    """Whether the columns are those of another version of this lab."""
 
 
 def parse(text: str) -> Rows:
     """Sort the lines of a table. Rows of this lab never hold a line break, so every line stands for itself."""
     rows = Rows()
     lines = text.splitlines(keepends=True)
-    run_id, status = list(COLUMNS).index("run_id"), list(COLUMNS).index("status")
+    columns = list(COLUMNS)
+    first = next(csv.reader(lines[:1]), [])
+    if first != columns and first[: len(DOCUMENTED)] == list(DOCUMENTED) and {"run_id", "status"} <= set(first):
+        # Of another version: its rows are read as they are, and give way to those of this one.
+        columns, rows.outdated = first, True
+    run_id, status = columns.index("run_id"), columns.index("status")
     for number, line in enumerate(lines, start=1):
-        if number == 1 and line == header():
+        if number == 1 and (line == header() or rows.outdated):
             continue
         cells = next(csv.reader([line]), [])
         bare = line.rstrip("\r\n")
         if number == 1 and cells[: len(DOCUMENTED)] == list(DOCUMENTED):
             rows.foreign.append(ForeignRow(number, bare, "the header is of another version"))
-        elif len(cells) != len(COLUMNS) or not line.endswith("\n"):
-            rows.foreign.append(ForeignRow(number, bare, f"{len(cells)} cells where {len(COLUMNS)} belong"))
+        elif len(cells) != len(columns) or not line.endswith("\n"):
+            rows.foreign.append(ForeignRow(number, bare, f"{len(cells)} cells where {len(columns)} belong"))
         else:
             rows.own.append(OwnRow(number, line, cells[run_id], cells[status]))
     return rows

@@ -215,7 +215,7 @@ class Store:
             return self.rebuild() if ends else []
         rows = results.parse(self.results.read_text(encoding="utf-8", errors="replace"))
         listed = {row.run_id: row.status == "failed" for row in rows.own}
-        agree = not rows.foreign and len(listed) == len(rows.own) and listed == ends
+        agree = not rows.outdated and not rows.foreign and len(listed) == len(rows.own) and listed == ends
         return [] if agree else self.rebuild()
 
     def mend(self, run_id: str) -> None:
@@ -257,7 +257,7 @@ class Store:
             foreign += [
                 row.foreign()
                 for row in old.own
-                if row.run_id in rows and row.text != rows[row.run_id] and row.status != "failed"
+                if not old.outdated and row.run_id in rows and row.text != rows[row.run_id] and row.status != "failed"
             ]
             foreign.sort(key=lambda row: row.line)
         if foreign:

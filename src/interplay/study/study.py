@@ -57,15 +57,17 @@ class Study:
         """The same study with ``knobs`` set in every run (a new dataset takes its own fingerprint)."""
         return dataclasses.replace(self, specs=tuple(spec.replace(**knobs) for spec in self.specs)) if knobs else self
 
-    def enlarged(self, cells: Iterable[Mapping[str, Any]]) -> Study:
-        """The same study with more cells: knobs that differ from the study's first run, under each of its seeds.
+    def enlarged(self, cells: Iterable[Mapping[str, Any]], like: RunSpec | None = None) -> Study:
+        """The same study with more cells: knobs that differ from the run ``like``, under each of the study's seeds.
+
+        Without ``like`` it is the first run.
 
         Entries that are no knobs (a cell may name what an exponent is of) are passed over.
         """
         seeds = list(dict.fromkeys(spec.seed for spec in self.specs))
         known = set(knob_names())
         more = [
-            self.specs[0].replace(**{name: value for name, value in cell.items() if name in known}, seed=seed)
+            (like or self.specs[0]).replace(**{name: value for name, value in cell.items() if name in known}, seed=seed)
             for cell in cells
             for seed in seeds
         ]

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 
 from interplay.record import EpochMetrics
-from interplay.spec import RunSpec
+from interplay.spec import RunSpec, chance
 
 CHANCE_EPOCHS = 3
 """Epochs in a row at chance, without progress, before a run is given up."""
@@ -27,8 +27,7 @@ class DivergenceRule:
 
     def __init__(self, spec: RunSpec, classes: int, images: int, steps_per_epoch: int) -> None:
         self._from_epoch = max(spec.warmup_epochs, math.ceil(0.1 * spec.epochs))
-        chance = 1 / classes
-        self._chance = 100 * (chance + 3 * math.sqrt(chance * (1 - chance) / images))
+        self._chance = chance(classes, images)
         self._guessing = math.log(classes)
         self._first_loss: float | None = None
         self._decay_per_rate = 0.0 if spec.decay_gain is None else spec.weight_decay / spec.decay_gain * steps_per_epoch

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from interplay.lab.reading import extended
+from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.settings import Settings
+from interplay.spec import RunSpec
+from interplay.store.store import Store
+from interplay.study.study import Study
+
+
+def study(*specs: RunSpec) -> Study:
+    return Study("s", "?", ("inverse.profile",), "", "", specs)
+
+
+def test_cells_are_added_like_the_run_that_is_named_or_the_first() -> None:
+    two = study(*(RunSpec(model=model, lr=0.1, seed=seed) for model in ("resnet18", "cnn") for seed in (1, 2)))
+    more = two.enlarged([{"lr": 0.4, "metric": 1}], like=two.specs[2])
+    assert [(spec.model, spec.lr, spec.seed) for spec in more.specs[4:]] == [("cnn", 0.4, 1), ("cnn", 0.4, 2)]
+    assert [spec.model for spec in two.enlarged([{"lr": 0.4}]).specs[4:]] == ["resnet18", "resnet18"]
+
+
+def test_a_study_of_two_networks_is_extended_where_a_network_needs_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The best decay of the mlp is at the edge of its grid, that of the cnn inside."""
+    rng, specs = np.random.default_rng(0), []
+    for model, best in (("cnn", 4e-4), ("mlp", 1e-5)):
+        for lr in (0.05, 0.1, 0.2):
+            for wd in (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3):
+                for seed in (1, 2):
+                    spec = RunSpec(dataset="digits", model=model, lr=lr, weight_decay=wd, epochs=1, seed=seed)
+                    acc = 90 - 3 * np.log(wd / best * lr / 0.1) ** 2 + 0.1 * rng.standard_normal()
+                    Store(tmp_path).commit(
+                        RunRecord(spec, Status.FINISHED, (EpochMetrics(1, lr, rng.random(), 90.0, 0.5, acc),))
+                    )
+                    specs.append(spec)
+    larger = extended(study(*specs), Settings(output_dir=tmp_path))
+    added = [spec for spec in larger.specs if spec not in specs]
+    assert added
+    assert {spec.model for spec in added} == {"mlp"}
+    assert all(spec.weight_decay < 1e-4 for spec in added)
+    assert "inverse.profile of mlp digits" in capsys.readouterr().out
