@@ -23,8 +23,10 @@ def draw(picture: Ordering) -> Figure:
         figure = Figure(figsize=(6.4, 5.0))
         axis = figure.add_subplot()
         rates = sorted({point.x for curve in picture.curves for point in curve.points})
-        for row, (curve, colour, marker) in enumerate(zip(picture.curves, COLOURS, MARKERS, strict=False)):
+        row = 0
+        for curve, colour, marker in zip(picture.curves, COLOURS, MARKERS, strict=False):
             _curve(axis, curve, colour, marker, rates, row)
+            row += any(point.mean is None for point in curve.points)
         log_axis(axis, "x", rates, "learning rate η (peak)")
         axis.tick_params(axis="x", rotation=45)
         axis.set_ylabel(metric_label(picture.metric))
