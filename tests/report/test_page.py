@@ -16,11 +16,14 @@ import pytest
 from interplay import lab
 from interplay.analysis.analyze import analyze, tabulate
 from interplay.analysis.laws import joint_fit
-from interplay.analysis.observations import InputError, from_records
+from interplay.analysis.observations import InputError, Setting, from_records
+from interplay.analysis.optimum import Optimum
+from interplay.analysis.pictures import MethodCurve, Ordering, Point
 from interplay.analysis.predict import checked
 from interplay.analysis.verdict import Verdict
 from interplay.cli import main
 from interplay.record import EpochMetrics, RunRecord
+from interplay.report import charts
 from interplay.report.page import as_json, render
 from interplay.spec import RunSpec
 from interplay.store.results import DOCUMENTED
@@ -165,12 +168,12 @@ def test_figures_hold_the_means_of_their_cells_and_lead_to_their_runs(store: Sto
 
 def test_predictions_collapse_and_theories_are_those_of_the_analysis(store: Store, parts: Parts, html: str) -> None:
     table, _ = tabulate([from_records(store.records())])
-    charts, found = embedded(html)["charts"], checked(table)
-    used = next(t for t in charts["agreement"]["data"] if t.get("name", "").startswith(found.rule))
+    drawn, found = embedded(html)["charts"], checked(table)
+    used = next(t for t in drawn["agreement"]["data"] if t.get("name", "").startswith(found.rule))
     known = [c for c in found.checks if c.estimate is not None]
     assert used["x"] == pytest.approx([c.estimate for c in known])
     assert used["y"] == pytest.approx([c.said[found.rule] for c in known])
-    assert sum(len(t["x"]) for t in charts["collapse-tau_epochs"]["data"]) > 20
+    assert sum(len(t["x"]) for t in drawn["collapse-tau_epochs"]["data"]) > 20
     joint = joint_fit(table)
     assert joint is not None
     assert any(f"inside the 95 % confidence region: {', '.join(joint.inside) or 'none'}" in w for w in parts.words)
@@ -178,9 +181,9 @@ def test_predictions_collapse_and_theories_are_those_of_the_analysis(store: Stor
 
 def test_plotly_knows_every_property_of_the_figures(html: str) -> None:
     graph_objects = pytest.importorskip("plotly.graph_objects")
-    charts = embedded(html)["charts"]
-    assert set(charts) == {*DOCUMENTED_CHARTS, "collapse-weight_decay", "collapse-tau_epochs", "agreement"}
-    for chart in charts.values():
+    drawn = embedded(html)["charts"]
+    assert set(drawn) == {*DOCUMENTED_CHARTS, "collapse-weight_decay", "collapse-tau_epochs", "agreement"}
+    for chart in drawn.values():
         graph_objects.Figure(chart)  # raises ValueError for a name or value that it does not know
 
 
@@ -350,3 +353,24 @@ def test_watching_writes_again_when_a_run_moves_or_ends_and_stops_cleanly(
     assert seen == [(before, 7.0, 7.0), (before + 1, 7.0, 7.0), (before + 1, 7.0, 7.0), (before + 1, 7.0, 7.0)]
     assert embedded(target.read_text(encoding="utf-8"))["refresh"] is None
     assert "stays as it is now" in capsys.readouterr().out
+
+
+class Nowhere:
+    """Cells that no run stands behind."""
+
+    def index(self, setting: Setting | None) -> int | None:
+        return None
+
+    def values(self, setting: Setting | None) -> list[float]:
+        return []
+
+
+def test_crosses_of_methods_that_diverged_at_one_rate_do_not_hide_each_other() -> None:
+    setting = Setting(2.0, 0.0, 0.9, 128)
+    points = (Point(1.0, 70.0, 0.1, 2, setting), Point(2.0, None, None, 2, setting))
+    unknown = Optimum("lr", {}, None, (None, None), "unknown")
+    picture = Ordering("final_test_acc", tuple(MethodCurve(name, points, unknown) for name in ("SGD", "SGD+WD")), 128)
+    (chart,) = charts.ordering(picture, Nowhere())
+    crosses = [trace for trace in chart.data if trace.get("name", "").endswith("diverged")]
+    assert [trace["x"] for trace in crosses] == [[2.0], [2.0]]
+    assert crosses[0]["y"] < crosses[1]["y"]

@@ -50,7 +50,6 @@ class Analysis:
     """The result for one metric. ``notes`` name outliers and what was set aside."""
 
     metric: str
-    noise: Noise | None
     duplicates: tuple[tuple[str, str, int], ...]
     """Pairs of repetitions that agree to the last digit, and how many runs of the second one were left out."""
     optima: tuple[Optimum, ...]
@@ -61,9 +60,21 @@ class Analysis:
     runs: int
     repetitions: tuple[str, ...]
     noises: tuple[tuple[str, Noise | None], ...] = ()
-    """By network and data (`Setting.rest`), that with the most runs first; ``noise`` is that of the first."""
+    """By network and data (`Setting.rest`), that with the most runs first."""
     agreement: tuple[Agreement, ...] = ()
     """On which variable the optima of the settings fall together, the closest first."""
+
+    @property
+    def noise(self) -> Noise | None:
+        """Of the network with the most runs; ``None`` without repetitions of it."""
+        return self.noises[0][1] if self.noises else None
+
+    def named_noises(self) -> list[tuple[str, Noise]]:
+        """The noise of each network that was repeated, with `` of NETWORK`` before it where there are several."""
+        several = len(self.noises) > 1
+        return [
+            (f" of {network_words(rest)}" if several else "", each) for rest, each in self.noises if each is not None
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types, under the documented names."""
@@ -126,7 +137,7 @@ def analyze(observations: Sequence[Observations], seed: int = 0) -> Analysis:
 
 def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int = 0) -> Analysis:
     """`analyze` of what `tabulate` gave, for those who need the table, too."""
-    runs, noise = table.runs, table.noise
+    runs = table.runs
     repetitions = tuple(dict.fromkeys(run.repetition for run in runs))
     claims = [
         *ordering(table),
@@ -143,7 +154,6 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int
     optima = tuple({(o.of, str(o.given)): o for o in table.optima}.values())
     return Analysis(
         metric=table.metric,
-        noise=noise,
         duplicates=tuple(duplicates),
         optima=optima,
         claims=tuple(claims),
@@ -156,17 +166,21 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int
     )
 
 
-SELECTED = "the best epoch was chosen on the test set: final_test_acc is there to decide by"
+SELECTED = "the best epoch was chosen on the test set: decide by final_test_acc"
+
+
+def network_words(rest: str) -> str:
+    """A network and its data for people; a table of eight columns names neither."""
+    return rest or "the documented network"
 
 
 def _networks(table: Table) -> list[str]:
     """Where there are several networks or data: which one has how many runs, since a claim speaks of one of them."""
-    names = table.networks()
-    if len(names) < 2:
+    counts = table.networks()
+    if len(counts) < 2:
         return []
-    counts = Counter(run.setting.rest for run in table.runs)
-    words = ", ".join(f"{name or 'documented'} ({counts[name]} runs)" for name in names)
-    return [f"{len(names)} networks or data: {words}; each claim speaks of the one with the largest grid for it"]
+    words = ", ".join(f"{network_words(name)} ({runs} runs)" for name, runs in counts.items())
+    return [f"{len(counts)} networks or data: {words}; each claim speaks of the one with the largest grid for it"]
 
 
 def _agreement(table: Table) -> tuple[Agreement, ...]:

@@ -56,15 +56,10 @@ class Table:
         """All settings, those that diverged included, in one order, so that ties are always broken the same way."""
         return sorted(set(self.cells) | self.diverged)
 
-    def networks(self) -> list[str]:
-        """What networks and data there are (`Setting.rest`), that with the most runs first."""
+    def networks(self) -> dict[str, int]:
+        """What networks and data there are (`Setting.rest`) and how many runs of each, the most first."""
         counts = Counter(run.setting.rest for run in self.runs)
-        return sorted(counts, key=lambda rest: (-counts[rest], rest))
-
-    @property
-    def noise(self) -> Noise | None:
-        """Of the network with the most runs."""
-        return self.noise_in(next(iter(self.networks()), ""))
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def noise_in(self, rest: str) -> Noise | None:
         """Of one network and its data; ``None`` without repetitions."""

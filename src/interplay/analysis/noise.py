@@ -30,14 +30,13 @@ class Noise:
 
     def sd(self, level: float) -> float:
         """SD of one run in a cell whose mean is ``level`` (sign-adjusted: larger is better)."""
-        return self.sds[self.block(level)]
+        return self.sds[self._nearest(level)]
 
     def freedom(self, level: float) -> int:
         """Degrees of freedom behind the SD of such a cell."""
-        return self.free[self.block(level)]
+        return self.free[self._nearest(level)]
 
-    def block(self, level: float) -> int:
-        """Which of ``levels`` such a cell belongs to."""
+    def _nearest(self, level: float) -> int:
         right = bisect.bisect_left(self.levels, level)
         beside = [index for index in (right - 1, right) if 0 <= index < len(self.levels)]
         return min(beside, key=lambda index: abs(self.levels[index] - level))

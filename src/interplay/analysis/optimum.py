@@ -98,7 +98,7 @@ def _located(curve: Curve, noise: Noise | None, rng: np.random.Generator, of: st
     within = float(stats.t.ppf(stats.norm.cdf(WITHIN), noise.freedom(float(mean[best]))))
     equal = _equal_cells(mean, errors, best, within)
     low, high = equal[0], equal[-1]
-    shares = [(noise.sds[b], noise.free[b]) if (b := _block(noise, m)) is not None else (0.0, 1) for m in mean]
+    shares = [(noise.sd(m), noise.freedom(m)) if math.isfinite(m) else (0.0, 1) for m in mean]
     draws = _draws(curve, errors, shares, rng)
     beside_zero = best == 1 and curve.x[0] == 0
     at_edge = best in (0, len(mean) - 1) or beside_zero
@@ -143,10 +143,6 @@ def _same(mean: NDArray[np.float64], errors: NDArray[np.float64], best: int, ind
 def _equal_cells(mean: NDArray[np.float64], errors: NDArray[np.float64], best: int, within: float) -> list[int]:
     """The best cell and those that cannot be told from it. Noise may lower one between them, so gaps do not count."""
     return [index for index in range(len(mean)) if _same(mean, errors, best, index, within)]
-
-
-def _block(noise: Noise, mean: float) -> int | None:
-    return noise.block(mean) if math.isfinite(mean) else None
 
 
 def _draws(

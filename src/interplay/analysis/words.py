@@ -22,14 +22,13 @@ def report(analysis: Analysis) -> str:
     for kept, left_out, count in analysis.duplicates:
         lines.append(f"note: {left_out} repeats {kept} to the last digit in {count} runs and is counted once")
     lines += [f"note: {note}" for note in analysis.notes]
-    if not any(noise for _, noise in analysis.noises):
+    if not analysis.named_noises():
         lines.append("note: no setting was repeated, so there are no intervals and every claim is inconclusive")
-    for rest, noise in analysis.noises:
-        of = f" of {rest or 'the documented network'}" if len(analysis.noises) > 1 else ""
-        if noise is not None:
-            best, worst = noise.sds[-1], noise.sds[0]
-            words = f"SD of one run {best:.3g} at the best level, {worst:.3g} at the worst ({noise.dof} dof)"
-            lines.append(f"noise{of}: {words}")
+    for of, noise in analysis.named_noises():
+        best, worst = noise.sds[-1], noise.sds[0]
+        lines.append(
+            f"noise{of}: SD of one run {best:.3g} at the best level, {worst:.3g} at the worst ({noise.dof} dof)"
+        )
     lines += ["", *table(("claim", "verdict", "estimate", "90 % interval", "reason"), map(_claim, analysis.claims))]
     heads = ("optimum of", "at", "estimate", "90 % interval", "status")
     varied = _varied([o.given for o in analysis.optima])

@@ -35,6 +35,7 @@ def ordering(picture: Ordering, cells: CellFinder) -> list[Chart]:
     data: list[dict[str, Any]] = []
     for number, curve in enumerate(picture.curves):
         data += traces.optimum_lines(curve, COLOURS[number % len(COLOURS)], (low, high), rates)
+    row = 0  # of crosses, one for each method that diverged somewhere: on one line they would hide each other
     for number, curve in enumerate(picture.curves):
         colour, symbol = COLOURS[number % len(COLOURS)], traces.SYMBOLS[number % len(traces.SYMBOLS)]
         best = curve.optimum
@@ -49,7 +50,7 @@ def ordering(picture: Ordering, cells: CellFinder) -> list[Chart]:
                     "name": f"{curve.method}: diverged",
                     "legendgroup": curve.method,
                     "x": [p.x for p in lost],
-                    "y": [low] * len(lost),
+                    "y": [low + 0.035 * row * (high - low)] * len(lost),
                     "marker": {"symbol": "x", "color": colour, "size": 8},
                     "customdata": [cells.index(p.setting) for p in lost],
                     "hovertext": [f"<b>{curve.method}</b><br>η = {p.x:g}<br>diverged" for p in lost],
@@ -57,6 +58,7 @@ def ordering(picture: Ordering, cells: CellFinder) -> list[Chart]:
                     "cliponaxis": False,
                 }
             )
+            row += 1
     layout = traces.layout(traces.log_axis(rates, "learning rate η (peak)"), traces.axis(metric_label(picture.metric)))
     layout["yaxis"]["range"] = [low, high]
     return [

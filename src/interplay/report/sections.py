@@ -97,16 +97,14 @@ def notes(page: Page) -> str:
     if found.runs != ended:
         lines.append(f"Of {ended} rows {found.runs} are analysed: copies, and runs without the metric, are not.")
     lines += found.notes
-    if not any(noise for _, noise in found.noises):
+    if not found.named_noises():
         lines.append("No setting was repeated: there are no intervals, and every verdict waits for a second seed.")
     unit = "points" if "acc" in page.metric else "nats"
-    for rest, noise in found.noises:
-        of = f" of {rest or 'the documented network'}" if len(found.noises) > 1 else ""
-        if noise is not None:
-            lines.append(
-                f"Noise: the standard deviation of one run{of} is {noise.sds[-1]:.3g} {unit} at the best level and "
-                f"{noise.sds[0]:.3g} at the worst ({noise.dof} degrees of freedom)."
-            )
+    lines += [
+        f"Noise: the standard deviation of one run{of} is {noise.sds[-1]:.3g} {unit} at the best level and "
+        f"{noise.sds[0]:.3g} at the worst ({noise.dof} degrees of freedom)."
+        for of, noise in found.named_noises()
+    ]
     return "<ul class=notes>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ul>"
 
 
