@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from interplay.analysis.analyze import COPIES, conclude, tabulate
+from interplay.analysis.analyze import conclude, tabulate
 from interplay.analysis.claims import Table
+from interplay.analysis.duplicates import COPIES
 from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observations, Setting
 from interplay.record import cleaned
