@@ -1,0 +1,207 @@
+"""The optimum of one knob as a power of another: which runs speak to it, the joint fit, and the words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from interplay.analysis.cells import Cell
+from interplay.analysis.joint import Exponent, exponent
+from interplay.analysis.next_runs import for_exponent
+from interplay.analysis.optimum import Optimum
+from interplay.analysis.table import Table
+from interplay.analysis.theories import SYMBOLS
+from interplay.analysis.theories import along as theory_exponents
+from interplay.analysis.verdict import Verdict, judge, not_asked, undecided
+from interplay.study.claims import SUMS, Claim
+
+POINTS = (-1.0, 0.0, 1.0)
+"""Exponents that are tested beside the band, as points."""
+
+SCHEDULE = ("schedule", "warmup_epochs")
+"""Knobs that are free where the optimum is a power of what follows from the schedule."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves that speak to a power law: of each the cells, the place along the axis, and its stratum.
+
+    Curves of one stratum differ in the axis, and in knobs that are tied to it, only.
+    """
+
+    members: tuple[tuple[Cell, ...], ...]
+    along: tuple[float, ...]
+    strata: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+
+def curves(table: Table, claim: Claim) -> Curves | None:
+    """All curves of one network in which ``claim.along`` varies; of several networks the one with the most curves.
+
+    Strata (several η for an exponent of B, for instance) are pooled, none is picked. ``None`` where there are none.
+    """
+    derived = _derived(table, claim.along)
+    free = set(SCHEDULE) if claim.along in SUMS else {claim.along, *claim.tied}
+    groups: dict[Hashable, dict[Hashable, dict[Cell, list[Cell]]]] = {}
+    for key, members in table.slices(claim.optimum).items():
+        value = derived.get(members[0]) if claim.along in SUMS else members[0].get(claim.along)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+            continue
+        tied = []
+        for name, power in claim.tied.items():
+            other = members[0].get(name)
+            if not isinstance(other, int | float) or not other > 0:
+                break
+            # Whole epochs are not quite proportional to the batch size: 5 %.
+            digits = 6 if name == "lr" else 1.3
+            tied.append(round((math.log(other) - power * math.log(value)) * (10**digits if digits > 2 else 20)))
+        if len(tied) < len(claim.tied):
+            continue
+        # What the claim varies names no network: the number of training images, for instance.
+        network = key.without(*free).network
+        groups.setdefault(network, {}).setdefault((key.without(*free), tuple(tied)), {})[key] = members
+    found = {network: _varied(table, claim, strata) for network, strata in groups.items()}
+    best = max(found.values(), key=lambda each: (len(each), sum(map(len, each.members))), default=None)
+    return best if best is not None and len(best) else None
+
+
+def _varied(table: Table, claim: Claim, strata: Mapping[Hashable, Mapping[Cell, list[Cell]]]) -> Curves:
+    derived = _derived(table, claim.along)
+    members, along, numbers = [], [], []
+    for number, slices in enumerate(strata.values()):
+        values = {
+            key: float(derived[cells[0]] if claim.along in SUMS else cells[0][claim.along])
+            for key, cells in slices.items()
+        }
+        if len({round(math.log(value), 9) for value in values.values()}) < 2:
+            continue
+        for key, cells in slices.items():
+            members.append(tuple(cells))
+            along.append(values[key])
+            numbers.append(number)
+    return Curves(tuple(members), tuple(along), tuple(numbers))
+
+
+def _derived(table: Table, name: str) -> dict[Cell, float]:
+    if name not in SUMS:
+        return {}
+    values = ((run.cell, getattr(run, name)) for run in table.runs)
+    return {cell: float(f"{value:.6g}") for cell, value in values if value}
+
+
+def fitted(table: Table, optimum: str, found: Curves) -> tuple[list[Optimum], Exponent | None, list[int]]:
+    """The optimum of each curve, the joint exponent, and the numbers of the curves that it rests on.
+
+    Curves whose optimum may be at 0 follow no power law and are left out.
+    """
+    optima = [
+        table.optimum(optimum, cells, given(cells, optimum)) for cells in found.members
+    ]
+    used = [i for i, each in enumerate(optima) if each.top is not None and each.without < 0.05]
+    tops = [top for i in used if (top := optima[i].top) is not None]
+    if len(tops) < 2:
+        return optima, None, used
+    return (
+        optima,
+        exponent(tops, [math.log(found.along[i]) for i in used], [found.strata[i] for i in used]),
+        used,
+    )
+
+
+def judged(claim: Claim, table: Table) -> Verdict:
+    """The exponent of the joint fit against the band around the stated one."""
+    assert claim.exponent is not None
+    found = curves(table, claim)
+    if found is None:
+        return not_asked(claim.id, _wanted(claim))
+    if not table.repeated(cell for cells in found.members for cell in cells):
+        return undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+    optima, result, used = fitted(table, claim.optimum, found)
+    inside = sum(optima[i].inside for i in used)
+    symbol, axis = _symbol(claim.optimum), _symbol(claim.along)
+    if result is None or inside == 0:
+        without = sum(each.without >= 0.05 for each in optima)
+        none = f"; with {symbol} = 0 as good as any at {without} of them" if without else ""
+        states = ", ".join(f"{each.status} at {value:g}" for each, value in zip(optima, found.along, strict=True))
+        verdict = undecided(claim.id, f"no curve has its optimum inside ({states}){none}")
+        return replace(verdict, plan=for_exponent(table, claim, found.members, found.along, optima, None))
+    band = (claim.exponent - claim.band, claim.exponent + claim.band)
+    interval90, interval95 = result.interval(0.90), result.interval(0.95)
+    reason = (
+        f"exponent of {axis} {result.estimate:.2f} from {_count(len(used), 'curve')}, {inside} with the optimum inside"
+    )
+    strata = len({found.strata[i] for i in used})
+    if strata > 1:
+        reason += f", in {strata} strata"
+    if len(used) < len(found):
+        reason += f"; {len(found) - len(used)} more are as good without any"
+    noise = table.noise_of(found.members[0][0])
+    if noise is not None and noise.residual:
+        reason += "; intervals from residuals, since nothing was repeated"
+    reason += _points(claim, interval95)
+    if claim.optimum == "weight_decay" and claim.along not in SUMS:
+        low, high = interval95
+        direction = {claim.along: 1.0, **claim.tied}
+        theories = theory_exponents(direction) if set(direction) <= {"lr", "batch_size", "epochs"} else {}
+        held = [name for name, value in theories.items() if low <= value <= high]
+        if theories:
+            reason += f"; theories within the 95 % interval: {', '.join(held) or 'none'}"
+    verdict = judge(claim.id, result.estimate, interval90, interval95, band, reason, p=_p(result, band))
+    if verdict.verdict != "inconclusive":
+        return verdict
+    plan = for_exponent(table, claim, found.members, found.along, optima, result)
+    edge = next((edge for edge in band if interval95[0] <= edge <= interval95[1]), None)
+    if plan is None and edge is not None:
+        half = (interval90[1] - interval90[0]) / 2
+        verdict = replace(
+            verdict,
+            reason=f"known to be {result.estimate:.2f} ± {half:.2f}, which is the edge of the band: more runs are "
+            f"unlikely to decide; {reason}",
+        )
+    return replace(verdict, plan=plan)
+
+
+def _p(result: Exponent, band: tuple[float, float]) -> float:
+    """Twice the probability of the band and what lies beyond it, seen from the estimate; 1 within the band."""
+    if band[0] <= result.estimate <= band[1]:
+        return 1.0
+    below = result.estimate < band[0]
+    return min(1.0, 2 * result.within(band[0], math.inf) if below else 2 * result.within(-math.inf, band[1]))
+
+
+def _points(claim: Claim, interval: tuple[float, float]) -> str:
+    assert claim.exponent is not None
+    low, high = interval
+    words = []
+    for point in dict.fromkeys((claim.exponent, *POINTS)):
+        if point == claim.exponent or abs(point - claim.exponent) <= 1:
+            inside = low <= point <= high
+            words.append(f"{point:g} lies {'inside' if inside else 'outside'}")
+    return f"; {', '.join(words)} the 95 % interval"
+
+
+def _wanted(claim: Claim) -> str:
+    tied = f" with {', '.join(claim.tied)} moving along" if claim.tied else ""
+    return f"{claim.optimum} varied (three values) at two values of {claim.along}{tied}"
+
+
+def given(cells: Sequence[Cell], optimum: str) -> dict[str, Any]:
+    """The knobs that the cells of a curve share and that a reader knows it by."""
+    names = ("optimizer", "lr", "weight_decay", "momentum", "batch_size", "epochs", "schedule")
+    one = cells[0]
+    shown = {name: one.get(name) for name in names if name != optimum and one.get(name) is not None}
+    if shown.get("optimizer") == "sgd":
+        shown.pop("optimizer")
+    return shown if one.get("train_limit") is None else {**shown, "train_limit": one.get("train_limit")}
+
+
+def _symbol(name: str) -> str:
+    return SYMBOLS.get(name, name)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

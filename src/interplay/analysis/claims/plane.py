@@ -1,0 +1,103 @@
+"""Does only the product of two knobs matter? The direction of the ridge in their plane, and whether it is enough."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Hashable
+from dataclasses import replace
+
+import numpy as np
+
+from interplay.analysis import ridge
+from interplay.analysis.cells import Cell
+from interplay.analysis.table import Table
+from interplay.analysis.verdict import Verdict, judge, not_asked, undecided
+from interplay.study.claims import Claim
+
+SUFFICIENT = 0.1
+"""Share of the variance that the product alone may leave to a surface in both knobs and still count as sufficient."""
+
+PREDICTIVE = 0.5
+"""R² that the surface must reach for the curve to be called sufficient beside it."""
+
+MIN_CELLS = 8
+"""Cells of the grid below which neither its direction nor sufficiency is spoken of."""
+
+
+def plane(table: Table, product: tuple[str, ...] = ("lr", "weight_decay")) -> list[Cell]:
+    """The largest grid of two knobs: set 2. A value of the first with fewer than three of the second is not of it."""
+    first, second = product
+    groups: dict[Hashable, dict[object, list[Cell]]] = {}
+    for key, members in table.slices(second).items():
+        value = key.get(first)
+        if isinstance(value, int | float) and value > 0:
+            positive = [cell for cell in members if cell[second] > 0]
+            groups.setdefault(key.without(first), {})[value] = positive
+    found = [[cell for cells in rows.values() for cell in cells] for rows in groups.values() if len(rows) > 1]
+    return sorted(max(found, key=len, default=[]))
+
+
+def direction(claim: Claim, table: Table) -> Verdict:
+    """k of f(log first + k log second), which is 1 where only the product matters."""
+    near = _near(claim, table)
+    if isinstance(near, Verdict):
+        return near
+    found = ridge.direction(near)
+    if found is None:
+        return undecided(claim.id, f"only {len(near.mean)} cells near the best one")
+    first, second = (_symbol(name) for name in claim.product)
+    reason = (
+        f"k of f(log {first} + k log {second}) over {found.cells} cells near the best, "
+        f"scatter {found.scatter:.1f} times the noise"
+    )
+    if found.interval90[0] > 5:
+        reason = f"does not depend on the product at all: k > {found.interval90[0]:.3g}; {reason}"
+    band = (1 - claim.band, 1 + claim.band)
+    return judge(claim.id, found.estimate, found.interval90, found.interval95, band, reason)
+
+
+def sufficiency(claim: Claim, table: Table) -> Verdict:
+    """Cross-validated R² of a curve in the product against that of a surface in both knobs."""
+    near = _near(claim, table)
+    if isinstance(near, Verdict):
+        return near
+    found = ridge.sufficiency(near, np.random.default_rng(zlib.crc32(claim.id.encode())))
+    if found is None:
+        return undecided(claim.id, f"only {len(near.mean)} cells near the best one")
+    name = "".join(_symbol(each) for each in claim.product)
+    if found.least <= 0:
+        return undecided(claim.id, "the cells near the best one differ by no more than the noise")
+    if not (0 <= found.curve <= 1 and 0 <= found.surface <= 1):
+        return undecided(claim.id, "noise too large to tell: a cell left out is predicted no better than by the mean")
+    both = f"cross-validated R² of a curve in {name} {found.curve:.2f}, of a surface {found.surface:.2f}, noise taken off"
+    q = [float(x) for x in np.quantile(found.draws, [0.05, 0.95, 0.025, 0.975])]
+    reason = f"{both}; sufficient if the curve leaves less than {SUFFICIENT:g}"
+    verdict = judge(claim.id, found.loss, (q[0], q[1]), (q[2], q[3]), (-math.inf, SUFFICIENT), reason)
+    if verdict.verdict == "supported" and found.surface < PREDICTIVE:
+        reason = f"{reason}; a surface that predicts less than {PREDICTIVE:g} is no measure of it"
+        return replace(verdict, verdict="inconclusive", reason=reason)
+    return verdict
+
+
+def _near(claim: Claim, table: Table) -> ridge.Plane | Verdict:
+    members = plane(table, claim.product)
+    cells = [cell for cell in members if cell in table.cells]
+    first, second = claim.product
+    if not cells:
+        return not_asked(claim.id, f"a grid of {first} and {second}, three values of the latter at two of the former")
+    if not table.repeated(cells):
+        return undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+    if len(cells) < MIN_CELLS:
+        return undecided(claim.id, f"a grid of {len(cells)} cells; {MIN_CELLS} are needed")
+    surface = ridge.Plane(
+        np.log([cell[first] for cell in cells]),
+        np.log([cell[second] for cell in cells]),
+        np.array([table.level(cell) for cell in cells]),
+        np.maximum(np.array([table.error(cell) for cell in cells]), 1e-9),
+    )
+    return ridge.chosen(surface, ridge.within(table.metric)[0])
+
+
+def _symbol(name: str) -> str:
+    return {"lr": "η", "weight_decay": "λ", "batch_size": "B", "epochs": "E"}.get(name, f"({name})")

@@ -1,0 +1,198 @@
+"""Where the top of one measured curve may lie: its likelihood under a family of shapes, on a grid.
+
+A curve of a metric over the logarithm of a knob x is modelled as
+
+    y(x) = P - c · g(x - m),    g(v) = L² / (L + s²),    L(v) = 2 (exp(a v) - a v - 1) / a²
+
+with its top P at m. L is the LINEX loss (Varian 1975; Zellner, JASA 81, 1986): a parabola near the top, for a > 0 a
+slow rise and a cliff, for a < 0 the reverse, and v² at a = 0. s makes the top flat. The height P is integrated out; m,
+a, s and c lie on grids. So the error of interpolation between cells is part of the result: what the cells do not
+determine of the shape widens the interval of m. Far from the top no family of three numbers is right; a cell at depth
+d below the best therefore has, besides its noise, an error of `DISCREPANCY` d (1 + d / window).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_STEEP = (0.5, 1.1, 2.0, 3.5, 6.0, 10.0)
+ASYMMETRY = np.array([*(-a for a in reversed(_STEEP)), 0.0, *_STEEP])
+"""a, in 1/nats: at a = 2 the curve falls 6 times as deep one nat above its top as one nat below."""
+
+ASYMMETRY_SCALE = 2.0
+"""Scale of the Cauchy prior of a."""
+
+FLATNESS = np.array([0.0, 0.6, 1.3, 3.0])
+"""s, in nats: about half the width of a flat top."""
+
+FLATNESS_PRIOR = np.array([0.5, 0.25, 0.15, 0.1])
+
+CURVATURE = np.exp(np.linspace(math.log(0.01), math.log(300.0), 19))
+"""c, in fifths of the window per nat²."""
+
+DISCREPANCY = 0.1
+"""Error of the family of shapes, as a share of the depth below the best cell."""
+
+WINDOW_SDS = 15.0
+"""Cells within so many SD of one run of the best cell shape the curve."""
+
+REACH = 2.5
+"""Nats beyond the outermost cells that the grid of m reaches."""
+
+STEPS = 200
+"""Points of the grid of m."""
+
+
+def _prior() -> Array:
+    steps = np.gradient(ASYMMETRY) / (1 + (ASYMMETRY / ASYMMETRY_SCALE) ** 2)
+    return np.asarray(np.outer(steps / steps.sum(), FLATNESS_PRIOR).ravel() / len(CURVATURE))
+
+
+SHAPE_PRIOR = _prior()
+"""Probability of each (a, s) at each c: [shapes]."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Cells along one knob; everything else is the same.
+
+    ``x`` are logarithms of the knob, rising; ``mean`` is sign-adjusted (larger is better), ``error`` the standard error
+    of it, ``dof`` the degrees of freedom of the noise. ``diverged`` are logarithms of values at which runs diverged;
+    ``zero`` the mean and error of the cell in which the knob is 0, which has no place on a log axis. ``window`` is the
+    depth below the best cell within which cells shape the curve.
+    """
+
+    x: Array
+    mean: Array
+    error: Array
+    window: float
+    dof: float = math.inf
+    diverged: Array = field(default_factory=lambda: np.empty(0))
+    zero: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Log likelihood of the place of the top: ``log`` is [m, shape, curvature], ``m`` a grid in nats of step `step`.
+
+    ``cells`` is the number of cells that shape it; ``best`` the log of the knob at the best cell; ``normal`` what the
+    errors of the cells add to the log of the evidence.
+    """
+
+    m: Array
+    log: NDArray[np.float32]
+    cells: int
+    best: float
+    normal: float = 0.0
+
+    @property
+    def step(self) -> float:
+        """Nats between points of the grid."""
+        return float(self.m[1] - self.m[0])
+
+    def posterior(self) -> Array:
+        """Probability of each m with all shapes and curvatures averaged by their priors."""
+        weights = np.exp(self.log - self.log.max()).sum(axis=2) @ SHAPE_PRIOR
+        return np.asarray(weights / weights.sum())
+
+    def evidence(self) -> float:
+        """Log of the marginal likelihood, with a flat prior of m per nat."""
+        top = float(self.log.max())
+        total = float((np.exp(self.log - top).sum(axis=2) @ SHAPE_PRIOR).sum())
+        return self.normal + top + math.log(total * self.step)
+
+
+def lattice(curves: Sequence[Curve], points: int = STEPS) -> float:
+    """The step of a grid of m that several curves share: the widest of them has about ``points`` points."""
+    widest = max(float(np.ptp(c.x)) if len(c.x) else 0.0 for c in curves) + 2 * REACH
+    return widest / points
+
+
+def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
+    """The likelihood of the top of ``curve``, on multiples of ``step``.
+
+    Used are the cells around the best one that lie within the window, at least four where there are so many. The next
+    cell on either side bounds: the curve must have fallen there, however it does so. A diverged cell bounds m.
+
+    Raises:
+        ValueError: fewer than two cells.
+    """
+    x, y = curve.x, curve.mean
+    if len(x) < 2:
+        raise ValueError("a curve needs two cells at least")
+    best = int(y.argmax())
+    used, beyond = _chosen(y, best, curve.window)
+    step = step or lattice([curve])
+    low, high = x[0] - REACH, x[-1] + REACH
+    for place in curve.diverged:
+        if place > x[best]:
+            high = min(high, float(place))
+        else:
+            low = max(low, float(place))
+    m = step * np.arange(math.ceil(low / step), math.floor(high / step) + 1)
+    depth = np.maximum(y[best] - y, 0.0)
+    # A window narrower than the nearest neighbour of the best cell would leave nothing to tell the shape by.
+    window = max(curve.window, float(np.sort(depth[used])[min(1, len(used) - 1)]), 1e-12)
+    extra = DISCREPANCY * depth * (1 + depth / window)
+    weight = 1 / np.maximum(curve.error[used] ** 2 + extra[used] ** 2, (1e-6 * window) ** 2)
+    centred = y[used] - float((weight * y[used]).sum() / weight.sum())
+    fall = _falls(x[used][None, :] - m[:, None])
+    mean = fall @ weight / weight.sum()
+    yy = float((weight * centred**2).sum())
+    yg = fall @ (weight * centred)
+    gg = np.maximum(np.square(fall) @ weight - weight.sum() * mean**2, 0.0)
+    c = CURVATURE * window / 5
+    squares = np.maximum(yy + 2 * c * yg[..., None] + c * c * gg[..., None], 0.0).astype(np.float32)
+    if math.isfinite(curve.dof):
+        log = np.float32(-0.5 * (curve.dof + len(used) - 1)) * np.log1p(squares / np.float32(curve.dof))
+    else:
+        log = np.float32(-0.5) * squares
+    for cell in beyond:
+        needed = float(depth[cell])
+        fallen = (c * _falls((x[cell] - m)[:, None])[..., 0][..., None]).astype(np.float32)
+        spread = max(math.hypot(0.3 * needed, float(curve.error[cell])), 1e-12)
+        short = np.maximum(np.float32(needed - curve.error[cell]) - fallen, 0) / np.float32(spread)
+        log = log - np.float32(0.5) * short**2
+    normal = 0.5 * float(np.log(weight).sum()) - 0.5 * math.log(float(weight.sum()))
+    return Likelihood(m, log, len(used), float(x[best]), normal)
+
+
+def _chosen(y: Array, best: int, window: float) -> tuple[list[int], list[int]]:
+    """Numbers of the cells that shape the curve, and of those next to them."""
+    low = high = best
+    while low > 0 and y[best] - y[low - 1] <= window:
+        low -= 1
+    while high < len(y) - 1 and y[best] - y[high + 1] <= window:
+        high += 1
+    while high - low < 3:
+        sides = [side for side in (low - 1, high + 1) if 0 <= side < len(y)]
+        if not sides:
+            break
+        nearest = max(sides, key=lambda side: y[side])
+        low, high = min(low, nearest), max(high, nearest)
+    return list(range(low, high + 1)), [side for side in (low - 1, high + 1) if 0 <= side < len(y)]
+
+
+def _falls(v: Array) -> Array:
+    """g of every (a, s) at v [m, cells]: [m, shapes, cells]."""
+    a = ASYMMETRY[None, :, None]
+    av = np.clip(a * v[:, None, :], -60.0, 25.0)
+    safe = np.where(a == 0, 1.0, a)
+    linex = np.where(a == 0, v[:, None, :] ** 2, 2 * (np.expm1(av) - av) / safe**2)
+    linex = np.minimum(linex, 1e6)[:, :, None, :]
+    flat = linex * linex / (linex + FLATNESS[None, None, :, None] ** 2 + 1e-12)
+    return np.asarray(flat.reshape(len(v), -1, v.shape[1]))
+
+
+def quantile(m: Array, probability: Array, level: float | Sequence[float] | Array) -> Array:
+    """Quantiles of a distribution on the grid ``m``, between points by interpolation."""
+    step = float(m[1] - m[0])
+    total = np.concatenate([[0.0], np.cumsum(probability)])
+    return np.asarray(np.interp(level, total / total[-1], np.concatenate([[m[0] - step / 2], m + step / 2])))

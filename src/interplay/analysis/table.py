@@ -1,0 +1,179 @@
+"""Cells of all runs with their noise, and the curves and optima that are asked of them."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from interplay.analysis.cells import VARIED, Cell
+from interplay.analysis.noise import Noise, from_residuals, pool
+from interplay.analysis.observations import Observations
+from interplay.analysis.optimum import Optimum, locate
+from interplay.analysis.shape import REACH, STEPS, WINDOW_SDS, Curve
+
+TUNED = ("lr", "weight_decay")
+"""Knobs whose optima are sought wherever they were varied, and along whose curves residuals are taken for noise."""
+
+
+class Table:
+    """Cells of all runs with their noise, and the optima that are asked of it.
+
+    Noise is pooled for each network and data (`Cell.network`) by itself: one network tells nothing of the scatter of
+    another. ``cells`` are without those in which at least half of the runs diverged.
+    """
+
+    def __init__(self, observations: Observations, seed: int = 0, notes: Sequence[str] = ()) -> None:
+        self.notes = tuple(notes)
+        self.runs = observations.runs
+        self.metric = observations.metric
+        self.sign = observations.sign
+        self.diverged = observations.diverged()
+        self.cells = {s: values for s, values in observations.cells().items() if s not in self.diverged}
+        self._seed = seed
+        self.optima: list[Optimum] = []
+        self._found: dict[tuple[str, tuple[Cell, ...]], Optimum] = {}
+        values: dict[Hashable, list[list[float]]] = {}
+        for cell, repeated in self.cells.items():
+            values.setdefault(cell.network, []).append([self.sign * v for v in repeated])
+        self._noise: dict[Hashable, Noise | None] = {network: pool(cells) for network, cells in values.items()}
+        self._guessed: set[Hashable] = set()
+
+    def settings(self) -> list[Cell]:
+        """All cells, those that diverged included, in one order, so that ties are always broken the same way."""
+        return self._settings
+
+    @cached_property
+    def _settings(self) -> list[Cell]:
+        return sorted(set(self.cells) | self.diverged)
+
+    @cached_property
+    def _mean(self) -> dict[Cell, float]:
+        return {cell: self.sign * float(np.mean(values)) for cell, values in self.cells.items()}
+
+    def level(self, cell: Cell) -> float:
+        """Mean of a cell, larger is better."""
+        return self._mean[cell]
+
+    def networks(self) -> dict[Any, int]:
+        """What networks and data there are (`Cell.network`) and how many runs of each, the most first."""
+        counts = Counter(run.cell.network for run in self.runs)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
+
+    def noise_in(self, network: Hashable) -> Noise | None:
+        """Of one network and its data: from repetitions, or else from residuals; ``None`` where neither tells it."""
+        if self._noise.get(network) is None and network not in self._guessed:
+            self._guessed.add(network)
+            self._noise[network] = from_residuals(self._curves_without_noise(network))
+        return self._noise.get(network)
+
+    def noise_of(self, cell: Cell) -> Noise | None:
+        """Of the runs of the same network and data."""
+        return self.noise_in(cell.network)
+
+    def error(self, cell: Cell) -> float:
+        """Standard error of the mean of a cell.
+
+        Raises:
+            ValueError: nothing tells the noise of its network.
+        """
+        noise = self.noise_of(cell)
+        if noise is None:
+            raise ValueError("nothing tells how much the runs of this network scatter")
+        return noise.sd(self._mean[cell]) / math.sqrt(len(self.cells[cell]))
+
+    def repeated(self, cells: Iterable[Cell]) -> bool:
+        """Whether intervals can be had: there is noise, from repetitions or from residuals, for all of them."""
+        return all(self.noise_of(cell) is not None for cell in cells)
+
+    def slices(self, of: str, cells: Iterable[Cell] | None = None, least: int = 3) -> dict[Cell, list[Cell]]:
+        """Cells that differ in ``of`` only, by what they share; those with ``least`` positive values or more."""
+        groups: dict[Cell, list[Cell]] = {}
+        for cell in self.settings() if cells is None else cells:
+            value = cell.get(of)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+                groups.setdefault(cell.without(of), []).append(cell)
+        return {
+            key: members
+            for key, members in groups.items()
+            if sum(1 for cell in members if cell[of] > 0 and cell in self.cells) >= least
+        }
+
+    def numeric_knobs(self) -> list[str]:
+        """Knobs that are numbers greater than 0 and take two values or more."""
+        values: dict[str, set[float]] = {}
+        for cell in self.settings():
+            for name in (*VARIED, *cell):
+                value = cell.get(name)
+                if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+                    values.setdefault(name, set()).add(value)
+        return [name for name, found in values.items() if len(found) > 1]
+
+    def optimum(self, of: str, cells: Iterable[Cell], given: dict[str, Any], *, listed: bool = True) -> Optimum:
+        """The optimum along knob ``of`` over ``cells`` that differ in nothing else; ``listed`` among the results.
+
+        For the weight decay the same setting without any is looked at, too, if it was measured.
+
+        Raises:
+            ValueError: they do differ in something else.
+        """
+        chosen = sorted(set(cells))
+        if of == "weight_decay" and chosen[0][of] > 0:
+            none = chosen[0].replace(weight_decay=0.0)
+            chosen = [none, *chosen] if none in self.cells or none in self.diverged else chosen
+        if len({cell.without(of) for cell in chosen}) > 1:
+            raise ValueError(f"cells that differ in more than {of}: their runs are no repetitions")
+        key = (of, tuple(chosen))
+        if key not in self._found:
+            # A stream of its own for each question: one more optimum must not change the draws of the others.
+            words = [self._seed, zlib.crc32(of.encode()), *(zlib.crc32(repr(cell).encode()) for cell in chosen)]
+            noise = self.noise_of(chosen[0])
+            curve = self._curve(of, chosen, noise)
+            self._found[key] = locate(curve, np.random.default_rng(words), of, given, self.step(of))
+        found = self._found[key]
+        if listed and found not in self.optima:
+            self.optima.append(found)
+        return found
+
+    def step(self, of: str) -> float:
+        """The step of the grid on which tops along ``of`` are sought, in nats: one for all curves, so that they join."""
+        if of not in self._steps:
+            values = [float(cell[of]) for cell in self.settings() if isinstance(cell.get(of), int | float)]
+            positive = [math.log(value) for value in values if value > 0]
+            self._steps[of] = ((max(positive) - min(positive) if positive else 0.0) + 2 * REACH) / STEPS
+        return self._steps[of]
+
+    @cached_property
+    def _steps(self) -> dict[str, float]:
+        return {}
+
+    def _curve(self, of: str, cells: Sequence[Cell], noise: Noise | None) -> Curve:
+        """The curve along ``of``; without noise its errors are 0 and nothing but the best cell can be said of it."""
+        measured = [cell for cell in cells if cell in self.cells]
+        positive = [cell for cell in measured if cell[of] > 0]
+        level = np.array([self._mean[cell] for cell in positive])
+
+        def error(cell: Cell) -> float:
+            return 0.0 if noise is None else noise.sd(self._mean[cell]) / math.sqrt(len(self.cells[cell]))
+
+        zero = next(((self._mean[cell], error(cell)) for cell in measured if cell[of] == 0), None)
+        best = float(level.max()) if len(level) else 0.0
+        return Curve(
+            np.log([float(cell[of]) for cell in positive]),
+            level,
+            np.array([error(cell) for cell in positive]),
+            0.0 if noise is None else WINDOW_SDS * noise.sd(noise.best),
+            math.inf if noise is None else noise.freedom(best),
+            np.log([float(cell[of]) for cell in cells if cell not in self.cells and cell[of] > 0]),
+            zero,
+        )
+
+    def _curves_without_noise(self, network: Hashable) -> list[Curve]:
+        cells = [cell for cell in self.settings() if cell.network == network]
+        found = [self._curve(of, members, None) for of in TUNED for members in self.slices(of, cells, 5).values()]
+        return sorted(found, key=lambda curve: -len(curve.x))[:10]

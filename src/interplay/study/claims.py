@@ -1,0 +1,230 @@
+"""Claims: statements about optima that runs can support or refute, as data.
+
+A claim says one of three things.
+
+- The optimum of one knob moves as a power of another: ``Claim(optimum="lr", along="batch_size", exponent=0.5)``.
+- The optimum of a knob is higher with one method than with another:
+  ``Claim(optimum="lr", first={"momentum": 0}, second={"momentum": 0.9})``.
+- Only the product of two knobs matters: ``Claim(product=("lr", "weight_decay"))``.
+
+Those of the programme have names; a study file states others as ``[[claim]]`` with the same words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from interplay.errors import SpecError, nearest
+from interplay.spec import knob_names
+from interplay.text import one_line, shown
+
+Kind = Literal["exponent", "ordering", "direction", "sufficiency"]
+
+BAND = 0.2
+"""Half-width of the band around a stated exponent, unless a claim says otherwise."""
+
+MARGIN = 0.1
+"""Optima that lie nearer than this share of each other are the same."""
+
+SUMS = ("sum_of_rates", "steps")
+"""What an optimum may be a power of, besides knobs: quantities that follow from them."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement. Knobs are named as in `RunSpec`; a script of one's own may have others.
+
+    Attributes:
+        optimum: the knob whose best value is spoken of.
+        along: what it is a power of, by ``exponent``, within ``band``. ``tied`` names knobs that move with it, as
+            powers: ``{"lr": 1}`` for η ∝ B. All others are held.
+        first, second: knobs that select two methods; a knob may be a number, a word, or ``"positive"``. The optimum of
+            the first is the higher one, by more than ``margin``.
+        product: two knobs of which only the product matters.
+        id: its name; made from the rest where it is not given.
+        question: in plain words; made likewise.
+
+    Raises:
+        SpecError: a statement that is none of the three, or an impossible number.
+    """
+
+    optimum: str = ""
+    along: str = ""
+    exponent: float | None = None
+    band: float = BAND
+    tied: Mapping[str, float] = field(default_factory=dict)
+    first: Mapping[str, Any] = field(default_factory=dict)
+    second: Mapping[str, Any] = field(default_factory=dict)
+    margin: float = MARGIN
+    product: tuple[str, ...] = ()
+    direction: bool = False
+    """Of a product: whether the direction is asked for, rather than whether the product is enough."""
+    id: str = ""
+    question: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "product", tuple(self.product))
+        self._check()
+        object.__setattr__(self, "id", one_line("the id of a claim", self.id or self._id()))
+        object.__setattr__(self, "question", one_line("the question of a claim", self.question or self._question()))
+
+    @property
+    def kind(self) -> Kind:
+        """Which of the statements it is."""
+        if self.product:
+            return "direction" if self.direction else "sufficiency"
+        return "exponent" if self.along else "ordering"
+
+    @property
+    def knobs(self) -> tuple[str, ...]:
+        """What must have been varied for it to be asked."""
+        return self.product or tuple(filter(None, (self.optimum, self.along)))
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def _check(self) -> None:
+        stated = [bool(self.product), bool(self.along), bool(self.first or self.second)]
+        if sum(stated) != 1:
+            raise SpecError(
+                "a claim states one thing: optimum, along and exponent; optimum, first and second; or product"
+            )
+        if self.product:
+            if len(set(self.product)) != 2:
+                raise SpecError(f"the product of a claim names two knobs, not {shown(self.product)}")
+            return
+        if not self.optimum:
+            raise SpecError('a claim needs optimum, the knob whose best value it speaks of, such as "lr"')
+        if self.along:
+            if self.exponent is None:
+                raise SpecError(f"a claim about {self.optimum} along {self.along} needs an exponent")
+            if self.along == self.optimum:
+                raise SpecError(f"a claim cannot be about {self.optimum} along itself")
+            for name, value in (("exponent", self.exponent), ("band", self.band), *self.tied.items()):
+                if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                    raise SpecError(f"{name} of a claim must be a number, not {shown(value)}")
+            if not self.band > 0:
+                raise SpecError(f"band of a claim must be greater than 0, not {self.band:g}")
+        elif not (self.first and self.second):
+            raise SpecError("a claim about two methods needs first and second, each a table of knobs")
+        elif not 0 <= self.margin < 10:
+            raise SpecError(f"margin of a claim must be 0 or a small positive number, not {shown(self.margin)}")
+
+    def _id(self) -> str:
+        if self.product:
+            return f"{'*'.join(self.product)}.{'direction' if self.direction else 'sufficiency'}"
+        if self.along:
+            tied = "".join(f",{name}^{power:g}" for name, power in self.tied.items())
+            return f"{self.optimum}~{self.along}{tied}^{self.exponent:g}"
+        return f"{self.optimum}: {_method(self.first)} > {_method(self.second)}"
+
+    def _question(self) -> str:
+        if self.product:
+            return f"Does only the product of {' and '.join(self.product)} matter?"
+        if self.along:
+            tied = f", with {', '.join(f'{n} ∝ {self.along}^{p:g}' for n, p in self.tied.items())}" if self.tied else ""
+            return f"Is the best {self.optimum} ∝ {self.along}^{self.exponent:g}{tied}?"
+        return f"Is the best {self.optimum} higher with {_method(self.first)} than with {_method(self.second)}?"
+
+    @staticmethod
+    def from_table(table: Any, where: str) -> Claim:
+        """A claim as a study file states it.
+
+        Raises:
+            SpecError: as the class, or a key that is not known, with the nearest one; begins with ``where``.
+        """
+        if not isinstance(table, Mapping):
+            raise SpecError(f"{where} must be a table, not {shown(table)}")
+        known = [f.name for f in fields(Claim)]
+        for key in table:
+            if key not in known:
+                raise SpecError(f"{where}: unknown key {shown(key)}; {nearest(key, known)}")
+        try:
+            for name in ("tied", "first", "second"):
+                if not isinstance(table.get(name, {}), Mapping):
+                    raise SpecError(f"{name} must be a table of knobs, not {shown(table[name])}")
+            for name in ("optimum", "along", "id", "question"):
+                if not isinstance(table.get(name, ""), str):
+                    raise SpecError(f"{name} must be a word, not {shown(table[name])}")
+            if not isinstance(table.get("product", []), list | tuple):
+                raise SpecError(f"product must be a list of two knobs, not {shown(table['product'])}")
+            claim = Claim(**table)
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from error
+        names = (*knob_names(), *SUMS)
+        for name in (*claim.knobs, *claim.tied, *claim.first, *claim.second):
+            if name not in names:
+                raise SpecError(f"{where}: unknown knob {shown(name)}; {nearest(str(name), names)}")
+        return claim
+
+
+def _method(knobs: Mapping[str, Any]) -> str:
+    return " ".join(f"{name} {value}" for name, value in knobs.items())
+
+
+_SGD, _SGD_WD, _SGDM_WD = (
+    {"momentum": 0.0, "weight_decay": 0.0},
+    {"momentum": 0.0, "weight_decay": "positive"},
+    {"momentum": "positive", "weight_decay": "positive"},
+)
+
+PROGRAMME = (
+    Claim(
+        "lr", first=_SGD, second=_SGD_WD, id="ordering.sgd>sgd_wd",
+        question="Is the best learning rate of plain SGD above that of SGD with weight decay?",
+    ),
+    Claim(
+        "lr", first=_SGD_WD, second=_SGDM_WD, id="ordering.sgd_wd>sgdm_wd",
+        question="Is the best learning rate of SGD with weight decay above that of SGD with momentum and weight decay?",
+    ),
+    Claim(
+        product=("lr", "weight_decay"), direction=True, id="inverse.direction",
+        question="Do equally good settings lie along ηλ = const?",
+    ),
+    Claim(
+        "weight_decay", "lr", -1.0, id="inverse.profile",
+        question="Is the best weight decay proportional to 1/η?",
+    ),
+    Claim(
+        product=("lr", "weight_decay"), id="inverse.sufficiency",
+        question="Does the product ηλ alone decide how well a run does?",
+    ),
+    Claim(
+        "weight_decay", "batch_size", 1.0, tied={"lr": 1.0}, id="batch.linear_rule",
+        question="With η ∝ B, is the best weight decay proportional to the batch size?",
+    ),
+    Claim(
+        "weight_decay", "batch_size", 1.0, id="batch.fixed_lr",
+        question="At a fixed learning rate, is the best weight decay proportional to the batch size?",
+    ),
+    Claim(
+        "weight_decay", "batch_size", 1.0, tied={"epochs": 1.0}, id="batch.step_matched",
+        question="With the number of steps held, is the best weight decay proportional to the batch size?",
+    ),
+    Claim(
+        "weight_decay", "sum_of_rates", -1.0, tied={}, id="schedule.sum_of_rates",
+        question="Across schedules, is the best weight decay proportional to 1/S, S the sum of learning rates?",
+    ),
+    Claim(
+        "weight_decay", "epochs", -1.0, id="duration.horizon",
+        question="Is the best weight decay proportional to 1/T, T the length of training?",
+    ),
+)  # fmt: skip
+"""The claims of the programme. Holm's correction runs over those of `PRIMARY`."""
+
+PRIMARY = ("ordering.sgd>sgd_wd", "ordering.sgd_wd>sgdm_wd", "inverse.profile", "batch.linear_rule")
+
+CLAIMS = tuple(claim.id for claim in PROGRAMME)
+
+
+def known_claims(claims: Any) -> tuple[str, ...]:
+    """``claims`` as a tuple; raises `SpecError` for one that the analysis does not know, with the nearest one."""
+    if not isinstance(claims, list | tuple):
+        raise SpecError(f"claims must be a list such as ['inverse.profile'], not {shown(claims)}")
+    for claim in claims:
+        if claim not in CLAIMS:
+            raise SpecError(f"unknown claim {shown(claim)}; {nearest(claim if isinstance(claim, str) else '', CLAIMS)}")
+    return tuple(claims)
