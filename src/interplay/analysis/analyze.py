@@ -207,7 +207,7 @@ def _exponents(table: Table, verdicts: Sequence[Verdict]) -> tuple[Measured, ...
     found = []
     for of in TUNED:
         for name in table.numeric_knobs():
-            if name == of or (of, name) in spoken:
+            if name in TUNED or (of, name) in spoken:
                 continue
             claim = Claim(of, name, 0.0)
             members = powers.curves(table, claim)

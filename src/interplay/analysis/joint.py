@@ -129,6 +129,7 @@ class _Shapes:
     def __init__(self, tops: Sequence[Likelihood]) -> None:
         self.step = tops[0].step
         self.first = [round(float(top.m[0]) / self.step) for top in tops]
+        self.walls = [top.walls for top in tops]
         logs = np.log(CURVATURE)
         tables = []
         for top in tops:
@@ -152,17 +153,20 @@ class _Shapes:
     def smoothed(self, curve: int, scatter: float, shapes: int) -> tuple[int, Array]:
         """Log likelihood of the law's place for one curve, [places, shapes], and where its grid begins in steps.
 
-        The top scatters normally about that place. Beyond the grid it falls with the square of the distance.
+        The top scatters normally about that place. Beyond an end of the grid that is no wall it is as at the end.
         """
-        table = self.tables[curve][:, :shapes]
         spread = max(scatter, 0.5 * self.step)
         pad = math.ceil(1.0 / self.step)
+        rows = self.tables[curve][:, :shapes]
+        ends = [np.repeat(rows[end : end + 1] if not wall else 0 * rows[:1], pad, axis=0)
+                for end, wall in zip((0, len(rows) - 1), self.walls[curve], strict=True)]
+        table = np.concatenate([ends[0], rows, ends[1]])
         offsets = self.step * np.arange(-pad, pad + 1)
         kernel = np.exp(-0.5 * (offsets / spread) ** 2)
         kernel /= kernel.sum()
-        place = np.arange(len(table) + 2 * pad)[:, None] - pad - np.arange(len(table))[None, :]
+        place = np.arange(len(rows))[:, None] + pad - np.arange(len(table))[None, :]
         weights = np.where(np.abs(place) <= pad, kernel[np.clip(place + pad, 0, 2 * pad)], 0.0)
-        return self.first[curve] - pad, np.log(weights @ table + 1e-12 * table.max(axis=0))
+        return self.first[curve], np.log(weights @ table + 1e-12 * table.max(axis=0))
 
 
 def _log_posterior(

@@ -208,15 +208,16 @@ def _further(
     if claim.along in SUMS or claim.along in ("momentum", "train_limit"):
         return []
     inside = [(z, math.log(each.estimate)) for z, each in zip(np.log(along), optima, strict=True) if each.estimate]
-    if not inside:
+    known = sorted({value for value, each in zip(along, optima, strict=True) if each.estimate})
+    if len(known) < 2:
         return []
     centre = np.mean(inside, axis=0)
-    values = sorted(set(along))
     found = []
-    for edge, ratio in ((values[0], values[0] / values[1]), (values[-1], values[-1] / values[-2])):
+    for edge, ratio in ((known[0], known[0] / known[1]), (known[-1], known[-1] / known[-2])):
         value = edge * ratio
         value = round(value) if claim.along in ("batch_size", "epochs") else float(f"{value:.3g}")
-        if not value > 0 or value in along:
+        # Where a curve beyond was measured and has no optimum inside, another one there would have none either.
+        if not value > 0 or any((other > edge) == (ratio > 1) and other != edge for other in along):
             continue
         like = curves[max(range(len(along)), key=lambda index: (along[index] == edge, len(curves[index])))]
         step = _step(claim, like)

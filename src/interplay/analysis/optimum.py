@@ -32,7 +32,7 @@ class Optimum:
     """Where a curve has its maximum.
 
     ``estimate`` is the median of the posterior, ``None`` where an end is open. ``interval`` holds the optimum with
-    90 %; an end is ``None`` where it lies beyond what was measured. ``draws`` are draws of its logarithm, ±inf beyond
+    90 %; an end is ``None`` where it lies beyond what was measured (a cell that diverged is a measurement). ``draws`` are draws of its logarithm, ±inf beyond
     the cells.
     """
 
@@ -115,7 +115,11 @@ def locate(
     draws = np.concatenate(parts)
     without = _without(curve)
     draws = np.where(rng.random(len(draws)) < without, -math.inf, draws)
-    draws = np.where(draws < curve.x[0], -math.inf, np.where(draws > curve.x[-1], math.inf, draws))
+    # Beyond the cells nothing is known but where a cell diverged.
+    if not (curve.diverged < curve.x[0]).any():
+        draws = np.where(draws < curve.x[0], -math.inf, draws)
+    if not (curve.diverged > curve.x[-1]).any():
+        draws = np.where(draws > curve.x[-1], math.inf, draws)
     rng.shuffle(draws)
     low, high = np.quantile(draws, [0.05, 0.95], method="inverted_cdf")
     others = tuple(math.exp(float(curve.x[peak])) for _, _, peak in basins[1:])

@@ -43,6 +43,12 @@ DISCREPANCY = 0.1
 WINDOW_SDS = 15.0
 """Cells within so many SD of one run of the best cell shape the curve."""
 
+SURE = 4.0
+"""Standard errors by which a cell lies below the best one for the top to lie on this side of it."""
+
+HIGHEST = 16.0
+"""Exponents a v beyond which a curve counts as fallen out of sight."""
+
 REACH = 2.5
 """Nats beyond the outermost cells that the grid of m reaches."""
 
@@ -83,7 +89,8 @@ class Likelihood:
     """Log likelihood of the place of the top: ``log`` is [m, shape, curvature], ``m`` a grid in nats of step `step`.
 
     ``cells`` is the number of cells that shape it; ``best`` the log of the knob at the best cell; ``normal`` what the
-    errors of the cells add to the log of the evidence.
+    errors of the cells add to the log of the evidence. ``walls`` says whether the grid ends at a diverged cell, below and
+    above; elsewhere the top may lie beyond the grid, where it is as likely as at its end.
     """
 
     m: Array
@@ -91,6 +98,7 @@ class Likelihood:
     cells: int
     best: float
     normal: float = 0.0
+    walls: tuple[bool, bool] = (False, False)
 
     @property
     def step(self) -> float:
@@ -119,7 +127,7 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     """The likelihood of the top of ``curve``, on multiples of ``step``.
 
     Used are the cells around the best one that lie within the window, at least four where there are so many. The next
-    cell on either side bounds: the curve must have fallen there, however it does so. A diverged cell bounds m.
+    cell on either side bounds m, as a diverged one does, and the curve must have fallen there, however it does so.
 
     Raises:
         ValueError: fewer than two cells.
@@ -130,8 +138,10 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     best = int(y.argmax())
     used, beyond = _chosen(y, best, curve.window)
     step = step or lattice([curve])
-    low, high = x[0] - REACH, x[-1] + REACH
-    for place in curve.diverged:
+    low, high = first, last = x[0] - REACH, x[-1] + REACH
+    # Of one maximum no cell that is surely lower lies on the way to the top.
+    fallen = [x[cell] for cell in beyond if y[best] - y[cell] > SURE * math.hypot(curve.error[best], curve.error[cell])]
+    for place in (*curve.diverged, *fallen):
         if place > x[best]:
             high = min(high, float(place))
         else:
@@ -160,8 +170,10 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
         spread = max(math.hypot(0.3 * needed, float(curve.error[cell])), 1e-12)
         short = np.maximum(np.float32(needed - curve.error[cell]) - fallen, 0) / np.float32(spread)
         log = log - np.float32(0.5) * short**2
+    # Where the exponential leaves the range of numbers it says nothing of the differences between cells.
+    log[_overflows(x[used][None, :] - m[:, None])] = -1e9
     normal = 0.5 * float(np.log(weight).sum()) - 0.5 * math.log(float(weight.sum()))
-    return Likelihood(m, log, len(used), float(x[best]), normal)
+    return Likelihood(m, log, len(used), float(x[best]), normal, (low > first, high < last))
 
 
 def _chosen(y: Array, best: int, window: float) -> tuple[list[int], list[int]]:
@@ -183,12 +195,18 @@ def _chosen(y: Array, best: int, window: float) -> tuple[list[int], list[int]]:
 def _falls(v: Array) -> Array:
     """g of every (a, s) at v [m, cells]: [m, shapes, cells]."""
     a = ASYMMETRY[None, :, None]
-    av = np.clip(a * v[:, None, :], -60.0, 25.0)
+    av = np.clip(a * v[:, None, :], -60.0, HIGHEST)
     safe = np.where(a == 0, 1.0, a)
     linex = np.where(a == 0, v[:, None, :] ** 2, 2 * (np.expm1(av) - av) / safe**2)
-    linex = np.minimum(linex, 1e6)[:, :, None, :]
+    linex = linex[:, :, None, :]
     flat = linex * linex / (linex + FLATNESS[None, None, :, None] ** 2 + 1e-12)
     return np.asarray(flat.reshape(len(v), -1, v.shape[1]))
+
+
+def _overflows(v: Array) -> NDArray[np.bool_]:
+    """For which m and shape the exponential is clipped at some cell: [m, shapes]."""
+    beyond = (ASYMMETRY[None, :, None] * v[:, None, :] >= HIGHEST).any(axis=2)
+    return np.repeat(beyond, len(FLATNESS), axis=1)
 
 
 def quantile(m: Array, probability: Array, level: float | Sequence[float] | Array) -> Array:

@@ -159,7 +159,10 @@ def _given(optimum: str, cells: Sequence[Cell]) -> dict[str, Any]:
     if optimum == "lr":
         given["method"] = method_name(one)
     names = ("optimizer", "lr", "momentum", "weight_decay", "batch_size")
-    return given | {name: one.get(name) for name in names if name != optimum and one.get(name) is not None}
+    known = {name: one.get(name) for name in names if name != optimum and one.get(name) is not None}
+    if known.get("optimizer") == "sgd":
+        known.pop("optimizer")
+    return given | known
 
 
 def method_name(cell: Cell) -> str:
