@@ -15,7 +15,7 @@ from interplay.store.store import Store
 STUDY = """
 name = "small"
 question = "Does it run?"
-claims = ["a"]
+claims = ["inverse.profile"]
 [base]
 dataset = "digits"
 model = "mlp"

@@ -24,7 +24,7 @@ from interplay.study.files import load
 STUDY = """
 name = "small"
 question = "Does it run?"
-claims = ["a"]
+claims = ["inverse.profile"]
 [base]
 dataset = "digits"
 model = "mlp"

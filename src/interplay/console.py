@@ -22,12 +22,13 @@ from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.study.study import Study
 from interplay.summary import brief, setting
+from interplay.text import file_name
 from interplay.train.single import BatchMetrics
 
 
 def log_path(output_dir: Path, study: Study) -> Path:
-    """``logs/exp<N>_YYYYMMDD_HHMMSS.log``, or the study's name where it is none of the documented sets."""
-    name = f"exp{study.experiment}" if study.experiment is not None else study.name
+    """``logs/exp<N>_YYYYMMDD_HHMMSS.log``, or the study's name, cleaned, where it is none of the documented sets."""
+    name = f"exp{study.experiment}" if study.experiment is not None else file_name(study.name)
     return output_dir / "logs" / f"{name}_{datetime.now():%Y%m%d_%H%M%S}.log"
 
 
@@ -61,7 +62,8 @@ class StudyProgress(Listener):
         if log is None:
             return None
         log.parent.mkdir(parents=True, exist_ok=True)
-        return log.open("a", encoding="utf-8", buffering=1)
+        # A path that is no text, as a folder of another encoding has it, must not end a study over its log.
+        return log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
 
     def __enter__(self) -> Self:
         if self._live is not None:

@@ -29,6 +29,6 @@ class SchemaError(InterplayError):
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt ``word``: the nearest known one if there is any, then all that are allowed."""
     allowed = sorted(known)
-    close = get_close_matches(word, allowed, n=1, cutoff=0.5)
+    close = get_close_matches(word[:100], allowed, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}allowed: {', '.join(allowed)}"

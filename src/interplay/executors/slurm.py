@@ -33,6 +33,7 @@ from interplay.store.ends import Ends
 from interplay.store.files import write_whole
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
+from interplay.text import file_name
 
 LAST_SECONDS = 20
 """Before the time limit: what has not come to the end of its epoch then is killed, and goes on from its checkpoint."""
@@ -205,7 +206,7 @@ def _parameters(options: SlurmOptions, study: str, allocations: int) -> dict[str
         further[name] = value if equals else True
     cores = options.per_allocation * (options.cpus_per_worker or 1)
     asked = {
-        "job_name": f"interplay-{study}",
+        "job_name": f"interplay-{file_name(study)}",
         "partition": options.partition,
         "account": options.account,
         "time": options.minutes,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from interplay.errors import SchemaError, SpecError
 from interplay.spec import SPEC_SCHEMA, RunSpec
 from interplay.store.files import write_whole
+from interplay.text import file_name
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Manifest:
     def write(self, root: Path) -> Path:
         """Write it whole under ``root/studies`` and return the file; the same runs always get the same name."""
         digest = hashlib.sha256("\n".join(sorted(spec.run_id for spec in self.specs)).encode()).hexdigest()[:8]
-        path = root / "studies" / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', self.name)}-{digest}.json"
+        path = root / "studies" / f"{file_name(self.name)}-{digest}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         runs = [spec.to_dict() for spec in self.specs]
         # What all runs share is written once: a study of 100,000 runs is megabytes, not a hundred of them.
