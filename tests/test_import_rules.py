@@ -56,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "commands": {"lab", "settings", "doctor", "train", "study", "analysis", "clusters"},
     "cli": {"commands"},
+    "__main__": {"cli"},
     "hypernetworks": {"cli", "data", "study", "executors", "trackers", "train", "lab", "settings", "progress"},
     "documented": {"cli", "commands", "lab", "doctor", "study", "executors", "analysis"},
 }

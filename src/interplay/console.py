@@ -39,7 +39,7 @@ class StudyProgress(Listener):
         missing: the runs of this sitting.
         total: all runs of the study, those done before included.
         log: file to write lines to, or ``None``.
-        stream: where to show; standard output by default.
+        stream: where to show; standard error by default.
     """
 
     def __init__(self, missing: list[RunSpec], total: int, log: Path | None, stream: TextIO | None = None) -> None:
@@ -50,12 +50,14 @@ class StudyProgress(Listener):
         self._workers: dict[str, tuple[RunSpec, str]] = {}
         self._waiting: set[RunSpec] = set()
         self._began = time.monotonic()
-        self._stream = stream or sys.stdout
+        self._stream = stream or sys.stderr
         self._log = self._open(log)
         self._live: Live | None = None
         if self._stream.isatty():
             console = Console(file=self._stream)
-            self._live = Live(self._table(), console=console, refresh_per_second=4, transient=True)
+            self._live = Live(
+                self._table(), console=console, refresh_per_second=4, transient=True, redirect_stdout=False
+            )
 
     @staticmethod
     def _open(log: Path | None) -> TextIO | None:
@@ -124,9 +126,14 @@ class StudyProgress(Listener):
         """See `Listener`."""
         self._line(f"note: {text}")
 
-    def say(self, text: str) -> None:
-        """A line of the program itself, on the terminal and in the log."""
-        self._line(text)
+    def result(self, text: str) -> None:
+        """A line of what came out, on standard output and in the log; the live table goes before the first."""
+        self._to_log(text)
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        with contextlib.suppress(OSError):  # whoever reads along may go
+            print(text, flush=True)
 
     def configuration(self, study: Study, settings: object, workers: list[str]) -> None:
         """Head of the log: what is asked for, and on what."""

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal
+from typing import IO, Annotated, Any, Literal, TextIO
 
 from tyro.conf import arg
 
@@ -58,18 +58,18 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
         from interplay.executors.gpus import parse_gpus, visible_gpus
 
         for check in doctor.examine(self.data_dir, self.output_dir):
-            print(check)
+            print(check, file=sys.stderr)
         there = len(visible_gpus())
         gpus = self.gpus or ("all" if there else None)
         chosen = parse_gpus(gpus, there) if gpus else []
         if (backup := self.settings().store().back_up()) is not None:
-            print(f"existing results are kept in {backup}")
+            print(f"existing results are kept in {backup}", file=sys.stderr)
         code = self._side_by_side(chosen) if self.parallel else self._one_after_another(chosen)
         try:
             for figure in lab.plot([self.output_dir], self.output_dir / "plots").values():
                 print(f"figure {figure}")
         except InputError as error:  # nothing has finished
-            print(f"no figures: {error}")
+            print(f"no figures: {error}", file=sys.stderr)
         print(lab.overview([self.applied(preset(name)) for name in BY_NUMBER.values()], self.settings()))
         return code
 
@@ -101,13 +101,15 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
             for number, share in zip(EXPERIMENTS, shares, strict=True):
                 words = ["--experiment", str(number), *self._words(shared=0 < len(gpus) < 3)]
                 words += ["--gpus", str(_listed(share))] if share else ["--workers", str(workers)]
-                print(f"experiment {number}: {'GPUs ' + str(_listed(share)) if share else 'CPU'}", flush=True)
+                print(f"experiment {number}: {'GPUs ' + str(_listed(share)) if share else 'CPU'}", file=sys.stderr)
                 code = "import sys; from interplay.documented import run_experiments; sys.exit(run_experiments())"
                 # Lines through a pipe: three live tables on one terminal would garble each other.
-                processes.append(
-                    subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True)
-                )
-            relays = [threading.Thread(target=_relay, args=pair) for pair in zip(EXPERIMENTS, processes, strict=True)]
+                processes.append(_piped([sys.executable, "-c", code, *words]))
+            relays = [
+                threading.Thread(target=_relay, args=(number, lines, stream))
+                for number, process in zip(EXPERIMENTS, processes, strict=True)
+                for lines, stream in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+            ]
             for relay in relays:
                 relay.start()
             for relay in relays:
@@ -171,11 +173,16 @@ def split_gpus(gpus: Sequence[int]) -> list[list[int]]:
     return [list(gpus[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _relay(number: int, process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    with process.stdout as lines:
+def _piped(command: Sequence[str]) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    return subprocess.Popen(command, env=environment, errors="replace", **pipes)
+
+
+def _relay(number: int, lines: IO[str], stream: TextIO) -> None:
+    with lines:
         for line in lines:
-            print(f"[{number}] {line}", end="", flush=True)
+            print(f"[{number}] {line}", end="", file=stream, flush=True)
 
 
 def _listed(gpus: Sequence[int]) -> str | None:

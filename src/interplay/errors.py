@@ -21,9 +21,19 @@ class SpecError(InterplayError, ValueError):
 class DataError(InterplayError):
     """Data are absent, damaged or not the published ones."""
 
+    exit_code = 2
+
+
+class DownloadError(DataError):
+    """Data could not be fetched; another time it may work."""
+
+    exit_code = 1
+
 
 class SchemaError(InterplayError):
     """A file on disk was written in a format that this version does not read."""
+
+    exit_code = 2
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from interplay.analysis.observations import InputError, Observations, from_records, from_rows
 from interplay.store.store import Store
+from interplay.text import given
 
 
 def read(inputs: Sequence[str | Path], metric: str) -> list[Observations]:
@@ -31,7 +32,7 @@ def read(inputs: Sequence[str | Path], metric: str) -> list[Observations]:
 
 def named(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
     """Each input with the name of its repetitions; raises `InputError` for what is neither folder nor file."""
-    paths = [Path(each) for each in inputs]
+    paths = [given("the name of an input", each) for each in inputs]
     for path in paths:
         if not path.is_dir() and not path.is_file():
             raise InputError(f"{path} is neither an output folder nor a CSV file")

@@ -19,6 +19,8 @@ LOWER_IS_BETTER = ("loss",)
 class InputError(InterplayError):
     """A table of results cannot be understood; the message names the file, the line and the column."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True, order=True)
 class Setting:

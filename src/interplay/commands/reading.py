@@ -9,7 +9,9 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
-from interplay.commands.running import MachineFlags, OverrideFlags
+from interplay.commands.running import JsonFlag, MachineFlags, OverrideFlags, print_json, show
+from interplay.errors import SpecError
+from interplay.text import shown
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -17,13 +19,14 @@ class StatusFlags(OverrideFlags, MachineFlags):
     """Say which runs are finished, running, diverged, interrupted or failed."""
 
     name: Annotated[str | None, tyro.conf.Positional, arg(help="only this study (default: the whole store)")] = None
+    json: JsonFlag = False
 
     def call(self) -> int:
         """Print the state."""
         from interplay import lab
         from interplay.study.files import load
 
-        print(lab.show_status(self.settings(), self.applied(load(self.name)) if self.name else None))
+        show(lab.show_status(self.settings(), self.applied(load(self.name)) if self.name else None), json=self.json)
         return 0
 
 
@@ -35,6 +38,7 @@ class PlanFlags(OverrideFlags):
     workers: Annotated[int, arg(help="runs at a time; half and twice as many are shown beside")] = 1
     gpu: Annotated[str | None, arg(help="only measurements on devices with this in their name, such as H100")] = None
     per_gpu: Annotated[int, arg(help="runs that share a GPU (0: as many as when it was measured)")] = 0
+    json: JsonFlag = False
     data_dir: Annotated[Path, arg(help="where datasets lie")] = Path("data")
     output_dir: Annotated[Path, arg(help="where the measured runs lie")] = Path("outputs")
     allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False
@@ -50,7 +54,7 @@ class PlanFlags(OverrideFlags):
             per_gpu=self.per_gpu,
             allow_modified_data=self.allow_modified_data,
         )
-        print(lab.forecast(self.applied(load(self.name)), settings, self.workers, self.gpu))
+        show(lab.forecast(self.applied(load(self.name)), settings, self.workers, self.gpu), json=self.json)
         return 0
 
 
@@ -94,13 +98,17 @@ class DoctorFlags:
 
     data_dir: Annotated[Path, arg(help="where datasets lie")] = Path("data")
     output_dir: Annotated[Path, arg(help="where results would go")] = Path("outputs")
+    json: JsonFlag = False
 
     def call(self) -> int:
         """Print the checks."""
         from interplay import doctor
 
         checks = doctor.examine(self.data_dir, self.output_dir)
-        print("\n".join(map(str, checks)))
+        if self.json:
+            print_json({"checks": [dataclasses.asdict(check) for check in checks]})
+        else:
+            print("\n".join(map(str, checks)))
         return 1 if any(check.verdict == "problem" for check in checks) else 0
 
 
@@ -112,17 +120,18 @@ class AnalyzeFlags:
         tuple[Path, ...], tyro.conf.Positional, arg(help="output folders, or CSV files; several are repeated batches")
     ] = (Path("outputs"),)
     metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
-    json: Annotated[bool, arg(help="print JSON instead of tables")] = False
+    json: JsonFlag = False
 
     def call(self) -> int:
         """Print the analysis."""
-        import json
-
         from interplay import lab
         from interplay.analysis.words import report
 
         found = lab.analyze(self.inputs, self.metric)
-        print(json.dumps(found.to_dict(), indent=1, allow_nan=False) if self.json else report(found))
+        if self.json:
+            print_json(found.to_dict())
+        else:
+            print(report(found))
         return 0
 
 
@@ -137,17 +146,18 @@ class CompareFlags:
         tuple[Path, ...], arg(name="with", help="theirs: output folders, or CSV files with the eight columns")
     ]
     metric: Annotated[str, arg(help="column to compare")] = "final_test_acc"
-    json: Annotated[bool, arg(help="print JSON instead of tables")] = False
+    json: JsonFlag = False
 
     def call(self) -> int:
         """Print the comparison."""
-        import json
-
         from interplay import lab
         from interplay.analysis.words import comparison
 
         found = lab.compare(self.ours, self.theirs, self.metric)
-        print(json.dumps(found.to_dict(), indent=1, allow_nan=False) if self.json else comparison(found))
+        if self.json:
+            print_json(found.to_dict())
+        else:
+            print(comparison(found))
         return 0
 
 
@@ -164,12 +174,10 @@ class PredictFlags:
     ] = None
     momentum: Annotated[float, arg(help="momentum to predict for")] = 0.9
     metric: Annotated[str, arg(help="column to optimise")] = "final_test_acc"
-    json: Annotated[bool, arg(help="print JSON instead of tables")] = False
+    json: JsonFlag = False
 
     def call(self) -> int:
         """Print the prediction."""
-        import json
-
         from interplay import lab
         from interplay.analysis.words import prediction
 
@@ -182,7 +190,10 @@ class PredictFlags:
             momentum=self.momentum,
             metric=self.metric,
         )
-        print(json.dumps(found.to_dict(), indent=1, allow_nan=False) if self.json else prediction(found))
+        if self.json:
+            print_json(found.to_dict())
+        else:
+            print(prediction(found))
         return 0
 
 
@@ -228,6 +239,8 @@ class VerifyFlags:
         from interplay.analysis.verify import verify
         from interplay.analysis.words import verification
 
+        if not 1 <= self.studies <= 100_000:
+            raise SpecError(f"studies must be 1 or greater, at most 100000, not {shown(self.studies)}")
         lines = verify(self.studies)
         print(verification(lines))
         return 1 if any(line.false > 0.05 * line.studies for line in lines) else 0

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from interplay.data.download import download, enough_space, md5_of
 from interplay.data.unpickle import read_plain_pickle
-from interplay.errors import DataError
+from interplay.errors import DataError, DownloadError
 
 _ADDRESS = "https://www.cs.toronto.edu/~kriz/"
 
@@ -136,7 +136,7 @@ def _bring(name: str, data_dir: Path, allow_modified: bool, address: str) -> Non
         try:
             download(address + archive.file, packed, archive.md5)
         except DataError as error:
-            raise DataError(f"{_wanted(name, data_dir)}\n{error}") from error
+            raise DownloadError(f"{_wanted(name, data_dir)}\n{error}") from error
     found = md5_of(packed)
     if found != archive.md5 and not allow_modified:
         raise DataError(

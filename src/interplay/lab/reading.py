@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from interplay.errors import SpecError
 from interplay.lab.running import in_store
+from interplay.progress import notice
 from interplay.settings import Settings
 from interplay.spec import RunSpec
 from interplay.study.study import Study
+from interplay.text import shown
 
 if TYPE_CHECKING:
     from interplay.analysis.analyze import Analysis
@@ -69,8 +71,8 @@ def predict(
         raise SpecError("give either lr (to predict weight_decay) or weight_decay (to predict lr)")
     of: Of = "weight_decay" if lr is not None else "lr"
     known, value = ("lr", lr) if lr is not None else ("weight_decay", weight_decay)
-    if value is None or not value > 0:
-        raise SpecError(f"{known} must be greater than 0, not {value!r}")
+    if value is None or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise SpecError(f"{known} must be a finite number greater than 0, not {shown(value)}")
     # The limits of all other knobs are those of a run.
     RunSpec(batch_size=batch_size, epochs=epochs, momentum=momentum)
     table, _ = tabulate(reading.read(inputs, metric))
@@ -78,14 +80,17 @@ def predict(
 
 
 def extended(study: Study, settings: Settings) -> Study:
-    """``study`` with the cells that would settle what its runs so far leave inconclusive; prints each of them."""
+    """``study`` with the cells that would settle what its runs so far leave inconclusive.
+
+    Each of them is named on standard error.
+    """
     from interplay import analyze as engine
     from interplay.analysis.observations import setting_of
 
     store = settings.store()
     records = [record for spec in in_store(study, settings) if (record := store.record(spec.run_id)) is not None]
     if not records:
-        print(f"{study.name}: nothing has run yet, so nothing is known to extend it by")
+        notice(f"{study.name}: nothing has run yet, so nothing is known to extend it by")
         return study
     networks: dict[str, list[RunRecord]] = {}
     for record in records:
@@ -95,7 +100,7 @@ def extended(study: Study, settings: Settings) -> Study:
         claims = [claim for claim in engine(mine).claims if claim.needed and claim.id in study.claims]
         for claim in claims:
             of = f" of {name}" if len(networks) > 1 else ""
-            print(f"{claim.id}{of}: {claim.reason}; adding {len(claim.needed)} cells")
+            notice(f"{claim.id}{of}: {claim.reason}; adding {len(claim.needed)} cells")
         larger = larger.enlarged((cell for claim in claims for cell in claim.needed), like=mine[0].spec)
     return larger
 

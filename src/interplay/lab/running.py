@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from interplay.data.identity import resolve
 from interplay.errors import SpecError
 from interplay.lab.clusters import executor_for, seats, submit
-from interplay.progress import RunProgress
+from interplay.progress import RunProgress, notice
 from interplay.record import EpochMetrics, RunRecord
 from interplay.settings import InterruptedRunError, RunFailedError, Settings
 from interplay.spec import RunSpec
@@ -42,7 +42,8 @@ NO_GPU = "No usable GPU: training on the CPU, in fp32 (mixed precision is for GP
 def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     """Train one run, unless it is in the store already, and return its record.
 
-    Prints the progress. A run that was interrupted goes on where it stopped.
+    Prints the progress to standard error and the result to standard output. A run that was interrupted goes on
+    where it stopped.
 
     Raises:
         InterplayError: data absent or refused, a GPU that is not there, an interruption; the message says what to do.
@@ -59,17 +60,17 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     if device == "cpu" and settings.device == "auto":
-        print(NO_GPU)
+        notice(NO_GPU)
     spec = fitted(resolve(spec, Path(settings.data_dir), allow_modified_data=settings.allow_modified_data), device)
     store = settings.store()
     _reconcile(store)
     if store.is_done(spec.run_id) and (done := store.record(spec.run_id)) is not None:
-        print(f"This run is done already; remove {store.folder(spec.run_id)} to run it again.")
+        notice(f"This run is done already; remove {store.folder(spec.run_id)} to run it again.")
         if settings.save_checkpoints and not (store.folder(spec.run_id) / "final.pt").exists():
-            print("It was run without --save_checkpoints, so there are no weights of it.")
+            notice("It was run without --save_checkpoints, so there are no weights of it.")
         print(summary(done, store))
         return done
-    print(f"run {spec.run_id}: {describe(spec)}")
+    notice(f"run {spec.run_id}: {describe(spec)}")
     _announce(settings)
     claims = Claims(store.runs, "interplay run", settings.lease())
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
@@ -83,11 +84,11 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
 
         hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch))
         job = settings.job(device)
-        tracker = open_tracker(job.tracker, lambda text: print(f"note: {text}"))
+        tracker = open_tracker(job.tracker, lambda text: notice(f"note: {text}"))
         waited = False
         while (ended := attempt(spec, store, claims, job, hooks, tracker)).end is End.TAKEN:
             if not waited:
-                print(
+                notice(
                     f"Another worker has this run; waiting until it is done or silent for {settings.lapse_seconds:g} s."
                 )
             waited = True
@@ -188,13 +189,13 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
     store = settings.store()
     _reconcile(store)
     planned = plan(study.specs, store)
-    print(study.header())
-    print(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
+    notice(study.header())
+    notice(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
     for spec in planned.failed:
-        print(f"  failed before: {setting(spec)} (interplay retry runs it again)")
+        notice(f"  failed before: {setting(spec)} (interplay retry runs it again)")
     if slots[0].device == "cpu" and planned.missing and settings.executor in ("local", "inline"):
         gpus = len(visible_gpus())
-        print(f"Training on the CPU, in fp32; --gpus all would use the {gpus} GPUs here." if gpus else NO_GPU)
+        notice(f"Training on the CPU, in fp32; --gpus all would use the {gpus} GPUs here." if gpus else NO_GPU)
     job = settings.job(slots[0].device, study.experiment, study.name)
     if settings.executor == "slurm" and not settings.wait and planned.missing:
         print(submit(executor, store, job))
@@ -210,8 +211,8 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
         report = executor.run(planned.missing, store, job, progress, stop)
         report.stopped = stop.requested
         if settings.save_checkpoints:
-            _publish(study, store, progress.say)
-        _conclude(study, report, store, progress.say)
+            _publish(study, store, progress.note)
+        _conclude(study, report, store, progress.result)
     if planned.failed:
         raise RunFailedError(f"{len(planned.failed)} runs failed before; interplay retry runs them again")
     return report
@@ -239,7 +240,7 @@ def _stacking(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Sl
         free=free_memory(slots[:workers]),
         alone=settings.tracker != "none" or bool(settings.instruments),
         notes=store.root / "pace.json",
-        say=print,
+        say=notice,
     )
 
 
@@ -250,7 +251,7 @@ def _publish(study: Study, store: Store, say: Callable[[str], None]) -> None:
         if store.is_done(spec.run_id) and not publish(store.root, spec, store.folder(spec.run_id), study.experiment):
             without += 1
     if without:
-        say(f"note: {without} runs were done without --save_checkpoints, so there are no weights of them")
+        say(f"{without} runs were done without --save_checkpoints, so there are no weights of them")
 
 
 def run_studies(studies: Sequence[Study], settings: Settings | None = None) -> list[Report]:
@@ -269,7 +270,7 @@ def run_studies(studies: Sequence[Study], settings: Settings | None = None) -> l
         except RunFailedError as error:
             if len(studies) == 1:
                 raise
-            print(f"error: {study.name}: {error}")
+            notice(f"error: {study.name}: {error}")
             failure = error
     if failure is not None:
         raise failure
@@ -339,9 +340,9 @@ def rebuild(settings: Settings | None = None) -> list[ForeignRow]:
 
 def _announce(settings: Settings) -> None:
     if (line := announcement(settings.tracking(), Path(settings.output_dir))) is not None:
-        print(line)
+        notice(line)
 
 
 def _reconcile(store: Store) -> None:
     for row in store.reconcile():
-        print(f"note: results.csv {row}; kept in {store.aside}")
+        notice(f"note: results.csv {row}; kept in {store.aside}")

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,29 +45,19 @@ _LONG_KEY = re.compile(r"""(?:\.[ \t]*(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*){50}"
 _KEYS = {"name", "question", "claims", "cost", "command", "experiment", "seeds", "base", "grid", "slurm"}
 
 
-def load(source: str | Path, seeds: Sequence[int] = (), **knobs: Any) -> Study:
+def load(source: str | Path) -> Study:
     """A study from the path of a TOML file or the name of a documented set.
 
-    Args:
-        source: the path, or the name.
-        seeds: in place of those of the study; its own where there is none.
-        knobs: set in every run before formulas are evaluated, such as ``epochs=5``.
-
     Raises:
-        SpecError: no such file or set, a key that is not known (with the nearest one), an impossible run, or a knob
-            that the study itself varies.
+        SpecError: no such file or set, a key that is not known (with the nearest one), or an impossible run.
     """
     path = given("the name of a study", source)
     if str(source) in PRESETS:
-        study = preset(str(source))
-    elif path.suffix != ".toml":
-        raise SpecError(
-            f"unknown study {shown(str(source))}; {nearest(str(source), PRESETS)}, or the path of a .toml file"
-        )
-    else:
-        study = parse(_content(path), path)
-    study = study.overridden(**knobs)
-    return study.with_seeds(seeds) if seeds else study
+        return preset(str(source))
+    if path.suffix != ".toml":
+        name = str(source)
+        raise SpecError(f"unknown study {shown(name)}; {nearest(name, PRESETS)}, or the path of a .toml file")
+    return parse(_content(path), path)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -98,7 +88,10 @@ def _brief(text: str) -> str:
 
 
 def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
-    """A study from the content of a TOML file; ``path`` is for messages and the default name; knobs as in `load`."""
+    """A study from the content of a TOML file, with ``knobs`` set in every run before its formulas are computed.
+
+    ``path`` is for messages and the default name. Raises `SpecError` as `load`.
+    """
     for key in content:
         if key not in _KEYS:
             raise SpecError(f"{path}: unknown key {shown(key)}; {nearest(key, _KEYS)}")
