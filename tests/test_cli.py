@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,13 +32,14 @@ def rows() -> list[dict[str, str]]:
 
 def test_a_run_leaves_its_folder_and_its_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *QUICK]) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     (row,) = rows()
     record = RunRecord.from_json(Path("outputs/runs", row["run_id"], "record.json").read_text())
     assert float(row["final_test_acc"]) == record.final_test_acc
     assert record.spec.precision == "fp32"
-    assert out.count("epoch ") == 3 + 1  # three lines, and "best epoch" in the summary
-    assert "No usable GPU: training on the CPU" in out
+    assert len(re.findall("^epoch ", err, flags=re.MULTILINE)) == 3
+    assert "No usable GPU: training on the CPU" in err
+    assert len(out.splitlines()) == 3
     assert f"finished: test accuracy {record.final_test_acc:.2f} %" in out
     assert "outputs/results/results.csv" in out
 
@@ -46,9 +48,9 @@ def test_a_finished_run_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> N
     main(["run", *QUICK])
     capsys.readouterr()
     assert main(["run", *QUICK]) == 0
-    out = capsys.readouterr().out
-    assert "This run is done already" in out
-    assert "epoch 1/3" not in out
+    err = capsys.readouterr().err
+    assert "This run is done already" in err
+    assert "epoch 1/3" not in err
     assert len(rows()) == 1
 
 
@@ -130,7 +132,7 @@ def test_absent_data_is_one_clear_error(capsys: pytest.CaptureFixture[str], monk
     monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
     assert main(["run", "--train_limit", "512"]) == 1
     err = capsys.readouterr().err
-    assert err.startswith("error: cifar100 is not in data. Put cifar-100-python.tar.gz")
+    assert "\nerror: cifar100 is not in data. Put cifar-100-python.tar.gz" in err
     assert "Traceback" not in err
 
 
@@ -144,22 +146,23 @@ def interplay(*words: str) -> subprocess.Popen[str]:
 def test_a_signal_stops_at_the_epoch_and_the_same_command_goes_on(number: signal.Signals) -> None:
     words = ["run", *QUICK, "--epochs", "400", "--label_noise", "0.2"]
     process = interplay(*words)
-    assert process.stdout is not None
-    for line in process.stdout:
+    assert process.stderr is not None
+    for line in process.stderr:
         if line.startswith("epoch  20/"):
             break
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    _out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "stopped after epoch" in err
+    assert "error" not in err
     assert not Path("outputs/results/results.csv").exists()
 
     stopped = int(err.split("stopped after epoch")[1].split()[0].rstrip(";."))
     assert 20 <= stopped < 400
     again = interplay(*words)
-    out, err = again.communicate(timeout=120)
+    _, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
-    assert next(line for line in out.splitlines() if line.startswith("epoch")).startswith(f"epoch {stopped + 1:>3}/400")
+    assert next(line for line in err.splitlines() if line.startswith("epoch")).startswith(f"epoch {stopped + 1:>3}/400")
     (row,) = rows()
     resumed = json.loads(Path("outputs/runs", row["run_id"], "record.json").read_text())
     assert main(["run", *QUICK, "--epochs", "400", "--label_noise", "0.2", "--output_dir", "whole"]) == 0

@@ -150,13 +150,13 @@ def test_gpu_hours_are_of_gpus_and_not_of_the_runs_that_shared_them(tmp_path: Pa
             RunRecord(base.replace(seed=seed), Status.FINISHED, history, environment=where, wall_seconds=3600.0)
         )
     study = Study("s", "?", (), "", "", tuple(base.replace(seed=seed) for seed in range(1, 11)))
-    said = forecast(study, Settings(output_dir=tmp_path, per_gpu=4), 4, "h100")
+    said = str(forecast(study, Settings(output_dir=tmp_path, per_gpu=4), 4, "h100"))
     assert "a worker is one of 2 on a GPU" in said
     assert "note: measured with 2 runs at once on a GPU, so planned for 2" in said
     (line,) = [line for line in said.splitlines() if line.split()[:1] == ["4"]]
     assert line.split()[1:4] == ["2", "h", "0"] or "2 h" in line or "120 min" in line
     assert " 4.00 " in line  # eight runs of half an hour
-    unasked = forecast(study, Settings(output_dir=tmp_path), 4, "h100")
+    unasked = str(forecast(study, Settings(output_dir=tmp_path), 4, "h100"))
     assert "note:" not in unasked
     assert line in unasked
 
@@ -165,7 +165,7 @@ def test_plan_says_nothing_of_sharing_unless_it_is_asked(monkeypatch: pytest.Mon
     from interplay import lab
 
     asked: list[Settings] = []
-    monkeypatch.setattr(lab, "forecast", lambda study, settings, workers, gpu: asked.append(settings) or "")
+    monkeypatch.setattr(lab, "forecast", lambda study, settings, workers, gpu: asked.append(settings))
     assert main(["plan", "lr-ordering", "--workers", "4", "--gpu", "H100"]) == 0
     assert [settings.per_gpu for settings in asked] == [0]
 

@@ -148,7 +148,7 @@ def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
                     [sys.executable, "-m", "interplay.cli", *words], cwd=folder, capture_output=True, text=True
                 )
                 assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-                said[line] = said.get(line, "") + done.stdout
+                said[line] = said.get(line, "") + done.stderr + done.stdout
     accuracy = re.search(r"test accuracy ([\d.]+) % \(best epoch ([\d.]+) %\)", "".join(said.values()))
     assert accuracy is not None
     assert float(accuracy[1]) < float(accuracy[2]) - 5

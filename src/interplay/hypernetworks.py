@@ -32,6 +32,8 @@ PREVIOUS = ".previous"
 class ResumeError(InterplayError):
     """There is nothing to go on from, or it is of another run; the message says which."""
 
+    exit_code = 2
+
 
 @dataclasses.dataclass(kw_only=True)
 class HyperFlags:

@@ -513,7 +513,7 @@ def test_no_network_and_no_key_anywhere(environment: dict[str, str], tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     assert "finished: test accuracy" in done.stdout
-    assert done.stdout.count("wandb sync out/wandb/offline-run-*") == 1
+    assert done.stderr.count("wandb sync out/wandb/offline-run-*") == 1
     assert KEY not in done.stdout + done.stderr
     assert len(folders_of(tmp_path / "out")) == 1
     assert len(rows_of(folders_of(tmp_path / "out")[0])) == 2 + 2
@@ -542,8 +542,8 @@ def test_a_study_in_worker_processes_has_one_wandb_run_a_run(executor: str, tmp_
     command = [*study(tmp_path, runs=4, epochs=4), "--executor", executor, "--wandb_project", "tiny-project"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("wandb sync") == 1
-    assert "note:" not in done.stdout
+    assert done.stderr.count("wandb sync") == 1
+    assert "note:" not in done.stderr
     records = {record.run_id: record for record in Store(tmp_path / "out").records()}
     assert len(records) == 4
     for run_id, record in records.items():
@@ -561,7 +561,7 @@ def test_the_warning_of_a_worker_process_reaches_the_terminal_once(tmp_path: Pat
     command = [*study(tmp_path, runs=3, epochs=2), "--workers", "1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("note: the tracker failed, so nothing is tracked from here on") == 1
+    assert done.stderr.count("note: the tracker failed, so nothing is tracked from here on") == 1
     assert len(list(Store(tmp_path / "out").records())) == 3
 
 

@@ -296,7 +296,7 @@ def test_the_command_writes_page_and_documented_figures(
     documented = ["exp1_lr_ordering.png", "exp2_eta_lambda_heatmap.png", "exp3_batch_size_scaling.png"]
     assert names == sorted([*documented, *FURTHER])
     assert [p.name for p in copy.glob(".*")] == []  # no halves are left of what was written
-    assert main(["report", str(tmp_path / "nowhere")]) == 1
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
     assert "neither an output folder nor a CSV file" in capsys.readouterr().err
     assert main(["report", str(copy), "--interval", "0"]) == 2
 
@@ -352,7 +352,7 @@ def test_watching_writes_again_when_a_run_moves_or_ends_and_stops_cleanly(
     before = seen[0][0]
     assert seen == [(before, 7.0, 7.0), (before + 1, 7.0, 7.0), (before + 1, 7.0, 7.0), (before + 1, 7.0, 7.0)]
     assert embedded(target.read_text(encoding="utf-8"))["refresh"] is None
-    assert "stays as it is now" in capsys.readouterr().out
+    assert "stays as it is now" in capsys.readouterr().err
 
 
 class Nowhere:

@@ -27,6 +27,8 @@ CHECKPOINT_SCHEMA = 1
 class CheckpointError(InterplayError):
     """A checkpoint is absent, damaged, or belongs to another run."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True)
 class Checkpoints:
