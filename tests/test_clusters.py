@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -176,7 +179,7 @@ def test_a_machine_without_slurm_says_what_to_do(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SlurmError, match="there is no sbatch here"):
         SlurmExecutor(SlurmOptions(), 0, Manifest("x", SPECS)).check()
-    assert main(["study", "lr-ordering", "--executor", "slurm", "--output_dir", str(tmp_path / "o")]) == 1
+    assert main(["study", "lr-ordering", "--executor", "slurm", "--output_dir", str(tmp_path / "o")]) == 2
     assert "there is no sbatch here" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
     made = Submission("slurm", "7", "s", "m", 1, 1)
@@ -302,3 +305,31 @@ def test_many_sittings_in_their_own_orders_finish_a_study_with_few_wasted_asks(t
     assert asks["committed"] == 60
     assert asks["in vain"] < 60  # in one common order it is several times as many
     assert len(list(store.records())) == 60
+
+
+@pytest.mark.slow
+def test_a_ray_that_is_started_here_listens_to_this_machine_only_and_wants_its_token(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    script = """
+import os, psutil
+from interplay.executors.ray import RayExecutor, _connect
+RayExecutor().check()
+assert _connect(None, 1)
+found = [psutil.Process(), *psutil.Process().children(recursive=True)]
+listening = {c.laddr.ip for p in found if p.is_running() for c in p.net_connections("inet") if c.status == "LISTEN"}
+print(sorted(listening), os.environ["RAY_AUTH_MODE"], len(os.environ["RAY_AUTH_TOKEN"]))
+import ray; ray.shutdown()
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    addresses, _, rest = done.stdout.splitlines()[-1].partition("]")
+    assert set(addresses.strip("[").replace("'", "").split(", ")) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert rest.split() == ["token", "64"]
+    assert not (tmp_path / ".ray").exists()

@@ -45,6 +45,8 @@ SILENT_SECONDS = 10.0
 class SlurmError(InterplayError):
     """Slurm or submitit is not there, or sbatch refuses; the message says what to do."""
 
+    exit_code = 2
+
 
 class Warned(StopRequest):
     """Slurm's signals: USR2 before the time limit, TERM when the job is cancelled or preempted. Neither is rude."""
