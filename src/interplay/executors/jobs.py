@@ -94,7 +94,9 @@ def cancel(jobs: Sequence[Submission]) -> None:
 
 def _client(program: str, *words: str) -> str:
     try:
-        done = subprocess.run([program, *words], capture_output=True, text=True, timeout=_SECONDS)
+        done = subprocess.run(
+            [program, *words], capture_output=True, encoding="utf-8", errors="replace", timeout=_SECONDS
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InterplayError(f"{program} does not answer: {error}") from error
     if done.returncode:

@@ -36,7 +36,7 @@ from interplay.spec import RunSpec
 from interplay.study.grid import expand
 from interplay.study.presets import PRESETS, preset
 from interplay.study.study import Study, refuse_too_many
-from interplay.text import file_name, given, printable, shown
+from interplay.text import NAME_LIMIT, given, printable, shown
 
 FILE_LIMIT = 2**20
 """Bytes of a study file."""
@@ -116,7 +116,7 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
     slurm = SlurmOptions.from_table(_table(content.get("slurm", {}), f"{path}: slurm"), f"{path}: slurm")
     try:
         study = Study(
-            name=content.get("name", file_name(path.stem)),
+            name=content.get("name", path.stem[:NAME_LIMIT]),
             question=content.get("question", ""),
             claims=content.get("claims", ()),
             cost=content.get("cost", ""),
