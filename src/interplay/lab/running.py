@@ -81,9 +81,12 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
             progress.epoch(metrics)
             return stop.requested
 
-        hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch))
+        def on_note(text: str) -> None:
+            print(f"note: {text}")
+
+        hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch), on_note)
         job = settings.job(device)
-        tracker = open_tracker(job.tracker, lambda text: print(f"note: {text}"))
+        tracker = open_tracker(job.tracker, on_note)
         waited = False
         while (ended := attempt(spec, store, claims, job, hooks, tracker)).end is End.TAKEN:
             if not waited:
