@@ -284,7 +284,8 @@ def load(spec: RunSpec, data_dir: str, device: str) -> splits.Splits:
         seed=spec.seed if spec.train_limit is not None or spec.val_split or spec.label_noise else _PLAIN.seed,
     )
     loaded = _load(same, data_dir, device)
-    spec.training_images(len(loaded.train) + spec.val_split)  # the batch size was not part of the question
+    # Batch size and network were not part of the question.
+    spec.replace(train_limit=None, val_split=0).check_data(len(loaded.train), loaded.shape)
     return loaded
 
 
