@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from interplay.cli import main, run_main, spelled_out
@@ -52,6 +53,32 @@ def test_a_finished_run_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> N
     assert "This run is done already" in err
     assert "epoch 1/3" not in err
     assert len(rows()) == 1
+
+
+def test_a_last_batch_of_one_image_is_refused_before_anything_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = ["--dataset", "digits", "--model", "resnet8_s2", "--train_limit", "65", "--epochs", "1"]
+    assert main(["run", *refused, "--batch_size", "64"]) == 2
+    message = "batch_size 64 leaves a last batch of 1 image (65 training images), and resnet8_s2 turns images of 8x8"
+    assert message in capsys.readouterr().err
+    Path("s.toml").write_text(
+        'name = "s"\nquestion = "Which?"\nclaims = ["inverse.profile"]\nseeds = [42]\n'
+        '[base]\ndataset = "digits"\nmodel = "resnet8_s2"\ntrain_limit = 65\nepochs = 1\n'
+        "[[grid]]\nlr = [0.1]\nweight_decay = [1e-4]\nbatch_size = [32, 64, 65]\n"
+    )
+    for command in (["study", "s.toml"], ["study", "s.toml", "--dry_run"]):
+        assert main(command) == 2
+        err = capsys.readouterr().err
+        assert "batch_size 32 leaves a last batch of 1 image (65 training" in err
+        assert err.count("\n") == 1
+    assert not Path("outputs").exists()
+
+
+def test_classes_without_an_image_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    images, labels = np.zeros((8, 4, 4), np.uint8), np.arange(8) % 2 + 1
+    np.savez("own.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    assert main(["run", "--dataset", "own.npz", "--model", "mlp", "--epochs", "1", "--batch_size", "8"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("note: own.npz: 3 classes, class 0 without an image (labels start at 1)") == 1
 
 
 def test_the_documented_flags_and_defaults() -> None:

@@ -127,16 +127,29 @@ def test_more_epochs_are_planned_anew_said_so_and_never_entered_as_a_run_of_one_
         (["--checkpoint_path", "none.pth"], "there is nothing to resume: none.pth does not exist"),
         (["--epochs", "9", "--model", "wide_resnet"], "of another run, with model hyper_resnet"),
         (["--epochs", "9", "--lr", "0.1"], "of another run, with lr 0.002"),
-        (["--epochs", "9", "--checkpoint_path", "broken.pth"], "broken.pth is not a readable checkpoint"),
+        (
+            ["--epochs", "9", "--checkpoint_path", "broken.pth"],
+            "broken.pth is not a readable checkpoint: it is a Git LFS",
+        ),
     ],
 )
 def test_what_cannot_be_resumed_is_said(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(SMALL) == 0
-    Path("broken.pth").write_bytes(Path("hypernetworks_cifar_gpu.pth").read_bytes()[:1000])
+    Path("broken.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
     before = Path("hypernetworks_cifar_gpu.pth").read_bytes()
     assert main([*SMALL, "--resume", *words]) == 2
     assert message in capsys.readouterr().err
     assert Path("hypernetworks_cifar_gpu.pth").read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_again(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("hypernetworks_cifar_gpu.pth")
+    path.write_bytes(b"PK\x03\x04" + bytes(range(256)))
+    assert main([*SMALL, "--resume", "--epochs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "it is cut short or damaged; kept as hypernetworks_cifar_gpu.pth.damaged. The run goes on from its" in out
+    assert "finished after 1 epochs" in out
+    assert load_checkpoint(path)["epoch"] == 1
 
 
 def test_a_new_run_keeps_the_checkpoint_that_was_there(capsys: pytest.CaptureFixture[str]) -> None:

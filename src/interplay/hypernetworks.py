@@ -118,23 +118,40 @@ def _train(flags: HyperFlags) -> None:
     with joined(device) as group:
         if group.leads and device == "cpu":
             notice(NO_GPU)
-        state = _state_to_resume(flags, spec) if flags.resume else None
+        state = _state_to_resume(flags, spec, group, device) if flags.resume else None
         data = load(spec, str(flags.data_dir), device)
         _Session(flags, spec, group).train(data, state)
 
 
-def _state_to_resume(flags: HyperFlags, spec: RunSpec) -> dict[str, Any]:
+def _state_to_resume(flags: HyperFlags, spec: RunSpec, group: Group, device: str) -> dict[str, Any] | None:
     """The checkpoint's content, made sure to be of this run or of the same one with fewer epochs.
+
+    ``None`` if it is damaged: it is set aside, and the run starts again.
 
     Raises:
         ResumeError: no checkpoint, one of another run, or one that has all its epochs behind it.
+        CheckpointError: the file is something else.
     """
+    import torch
+
     from interplay.train import checkpoint
 
     path = flags.checkpoint_path
     if not path.exists():
         raise ResumeError(f"there is nothing to resume: {path} does not exist")
-    state = checkpoint.read(path)
+    state: dict[str, Any] = {}
+    damage = None
+    try:
+        state = checkpoint.read(path)
+    except checkpoint.DamagedCheckpointError as error:
+        damage = error
+    # No process may rename the file before all have read it.
+    if group.any(damage is not None, torch.device(device)):
+        if group.leads:
+            words = damage or f"{path} is not a readable checkpoint for another process"
+            print(f"note: {words}; kept as {checkpoint.set_aside(path).name}. The run goes on from its start")
+        return None
+    checkpoint.require_standing(state, path)
     other = {
         name: value
         for name, value in state["spec"].items()

@@ -60,6 +60,9 @@ def chance(classes: int, images: int) -> float:
     return 100 * (share + 3 * math.sqrt(share * (1 - share) / images))
 
 
+_SMALLER = {"cnn": 4, "resnet8": 4, "resnet20": 4, "wide_resnet": 4, "hyper_resnet": 4, "resnet8_s2": 8, "resnet18": 8}
+"""How many times smaller, rounded up, the last map of a network is than its images; without batch norm, no entry."""
+
 _WIDE = ("wide_resnet", "hyper_resnet")
 _HYPER = ("hyper_resnet",)
 _ADAM = ("adam", "adamw")
@@ -248,6 +251,17 @@ class RunSpec:
         if self.batch_size > used:
             raise SpecError(f"batch_size {self.batch_size} is larger than the {used} training images of this run")
         return used
+
+    def check_data(self, available: int, shape: tuple[int, int, int]) -> None:
+        """Raise `SpecError` if ``available`` training images of ``shape`` (C, H, W) cannot be trained on."""
+        used, size = self.training_images(available), self.batch_size
+        if used % size != 1 % size or max(shape[1:]) > _SMALLER.get(self.model, 0):
+            return
+        raise SpecError(
+            f"batch_size {size} leaves a last batch of 1 image ({used} training images), and {self.model} turns images "
+            f"of {shape[1]}x{shape[2]} into a map of 1x1: batch normalisation cannot work on a single value. Choose "
+            "another batch_size or train_limit"
+        )
 
     # -- identity -------------------------------------------------------------------------------------------------
 

@@ -136,7 +136,8 @@ class _Attempt:
 
     def _checkpoints(self, spec: RunSpec) -> Checkpoints:
         folder: Path = self.store.folder(spec.run_id)
-        return Checkpoints(folder, self.job.save_checkpoints, every_seconds=self.job.checkpoint_seconds)
+        every, say = self.job.checkpoint_seconds, self.hooks.on_note
+        return Checkpoints(folder, self.job.save_checkpoints, every_seconds=every, say=say)
 
     def _went_wrong(self, error: Exception, *, alone: bool) -> None:
         reason = first_line(error)

@@ -181,7 +181,7 @@ def _claimed(
         data = load(spec, job.data_dir, job.device)
         hooks.on_start(spec)
         wanted = tracker.wants_weights
-        checkpoints = Checkpoints(folder, job.save_checkpoints, wanted, job.checkpoint_seconds)
+        checkpoints = Checkpoints(folder, job.save_checkpoints, wanted, job.checkpoint_seconds, say=hooks.on_note)
         record = train(
             spec,
             data,
@@ -249,7 +249,7 @@ def _best_weights(record: RunRecord, checkpoints: Checkpoints) -> Path | None:
     """The file of the best weights, if it holds those: an earlier sitting may have had no reason to keep them."""
     best = best_epoch(record.history)
     try:
-        found = checkpoint.read(checkpoints.best)["epoch"]
+        found = checkpoint.read(checkpoints.best).get("epoch")
     except CheckpointError:
         return None
     return checkpoints.best if best is not None and found == best.epoch else None
@@ -284,7 +284,8 @@ def load(spec: RunSpec, data_dir: str, device: str) -> splits.Splits:
         seed=spec.seed if spec.train_limit is not None or spec.val_split or spec.label_noise else _PLAIN.seed,
     )
     loaded = _load(same, data_dir, device)
-    spec.training_images(len(loaded.train) + spec.val_split)  # the batch size was not part of the question
+    # Batch size and network were not part of the question.
+    spec.replace(train_limit=None, val_split=0).check_data(len(loaded.train), loaded.shape)
     return loaded
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interplay.data.identity import resolve
+from interplay.data.identity import Identity, identify
 from interplay.errors import SpecError
 from interplay.lab.clusters import executor_for, seats, submit
 from interplay.progress import RunProgress, notice
@@ -61,7 +61,8 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         torch.set_num_threads(settings.threads)
     if device == "cpu" and settings.device == "auto":
         notice(NO_GPU)
-    spec = fitted(resolve(spec, Path(settings.data_dir), allow_modified_data=settings.allow_modified_data), device)
+    data = identify(spec.dataset, Path(settings.data_dir), allow_modified_data=settings.allow_modified_data)
+    spec = fitted(data.settle(spec), device)
     store = settings.store()
     _reconcile(store)
     if store.is_done(spec.run_id) and (done := store.record(spec.run_id)) is not None:
@@ -71,6 +72,8 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         print(summary(done, store))
         return done
     notice(f"run {spec.run_id}: {describe(spec)}")
+    if data.note:
+        notice(f"note: {spec.dataset}: {data.note}")
     _announce(settings)
     claims = Claims(store.runs, "interplay run", settings.lease())
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
@@ -82,9 +85,12 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
             progress.epoch(metrics)
             return stop.requested
 
-        hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch))
+        def on_note(text: str) -> None:
+            notice(f"note: {text}")
+
+        hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch), on_note)
         job = settings.job(device)
-        tracker = open_tracker(job.tracker, lambda text: notice(f"note: {text}"))
+        tracker = open_tracker(job.tracker, on_note)
         waited = False
         while (ended := attempt(spec, store, claims, job, hooks, tracker)).end is End.TAKEN:
             if not waited:
@@ -143,17 +149,20 @@ def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
 
 
 def with_data(study: Study, settings: Settings) -> Study:
-    """``study`` with the fingerprint of its data in every run; raises `DataError` if a file of it is absent."""
-    names = {spec.dataset for spec in study.specs}
-    known = {
-        name: resolve(
-            RunSpec(dataset=name, batch_size=1), Path(settings.data_dir), allow_modified_data=True
-        ).fingerprint
-        for name in names
-        if settings.allow_modified_data or name.endswith(".npz")
-    }
-    specs = (spec.replace(fingerprint=known[spec.dataset]) if spec.dataset in known else spec for spec in study.specs)
-    return dataclasses.replace(study, specs=tuple(specs))
+    """``study`` with the fingerprint of its data in every run.
+
+    Raises:
+        DataError: a file of it is absent or unusable.
+        SpecError: some of its runs cannot be trained on their data.
+    """
+    known = _identities(study, settings)
+    return dataclasses.replace(study, specs=tuple(known[spec.dataset].settle(spec) for spec in study.specs))
+
+
+def _identities(study: Study, settings: Settings) -> dict[str, Identity]:
+    modified = settings.allow_modified_data
+    names = sorted({spec.dataset for spec in study.specs})
+    return {name: identify(name, Path(settings.data_dir), allow_modified_data=modified) for name in names}
 
 
 def in_store(study: Study, settings: Settings) -> list[RunSpec]:
@@ -190,6 +199,9 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
     _reconcile(store)
     planned = plan(study.specs, store)
     notice(study.header())
+    for name, data in _identities(study, settings).items():
+        if data.note:
+            notice(f"note: {name}: {data.note}")
     notice(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
     for spec in planned.failed:
         notice(f"  failed before: {setting(spec)} (interplay retry runs it again)")
