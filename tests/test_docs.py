@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 import shutil
@@ -182,12 +183,11 @@ def test_every_command_that_reproduces_results_is_understood(
     """The script runs, beside stand-ins for all programs that would do something; then each call is parsed."""
     here = tmp_path / "results" / script.parent.name
     here.mkdir(parents=True)
-    shutil.copy(script, here)
-    for table in script.parent.glob("*.csv"):
-        shutil.copy(table, here)
+    for file in (*script.parent.glob("*.sh"), *script.parent.glob("*.csv")):
+        shutil.copy(file, here)
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("interplay", "python", "cp", "tar"):
+    for name in ("interplay", "python", "cp", "tar", "git", "sha256sum"):
         (tools / name).write_text('#!/bin/sh\nprintf "%s\\n" "$(basename "$0") $*" >> "$CALLS"\n')
         (tools / name).chmod(0o755)
     calls = tmp_path / "calls"
@@ -200,6 +200,40 @@ def test_every_command_that_reproduces_results_is_understood(
     assert any(line.startswith("interplay analyze") for line in asked)
     for line in asked:
         assert reach(line)
+
+
+PUBLIC = ROOT / "results" / "resnet18-cifar100-public"
+
+
+SUMS = {name: digest for digest, name in map(str.split, (PUBLIC / "SHA256SUMS").read_text().splitlines())}
+
+
+def test_no_table_of_others_is_in_the_repository_and_the_source_of_each_is_named() -> None:
+    assert list(PUBLIC.glob("*.csv")) == []
+    readme, fetch = (PUBLIC / "README.md").read_text(), (PUBLIC / "fetch.sh").read_text()
+    assert len(SUMS) == 3
+    for name, digest in SUMS.items():
+        (source,) = re.findall(rf"^\| `([^`]+)` \| `{name}` \| {digest} \|$", readme, flags=re.MULTILINE)
+        assert f'"$commit:{source}" > {name}\n' in fetch
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_the_sums_are_those_of_the_published_tables(name: str, public_tables: Path) -> None:
+    assert hashlib.sha256((public_tables / name).read_bytes()).hexdigest() == SUMS[name]
+
+
+def test_tables_other_than_the_published_ones_are_not_analysed(tmp_path: Path) -> None:
+    """Nothing is overwritten with verdicts on something else."""
+    here = tmp_path / "results" / PUBLIC.name
+    here.mkdir(parents=True)
+    for name in ("reproduce.sh", "SHA256SUMS", "verdicts.txt"):
+        shutil.copy(PUBLIC / name, here)
+    for name in SUMS:
+        (tmp_path / name).write_text("method,batch_size\n")
+    done = subprocess.run(["bash", str(here / "reproduce.sh"), str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "resnet18_cifar100_seed123.csv: FAILED" in done.stdout
+    assert (here / "verdicts.txt").read_text() == (PUBLIC / "verdicts.txt").read_text()
 
 
 # -- README in Chinese ------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from interplay.analysis.observations import Observation, Observations, Setting
 from interplay.analysis.words import comparison
 from interplay.cli import main
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "resnet18-cifar100-public"
 SD = 0.3
 
 
@@ -70,8 +69,8 @@ def test_cells_of_another_network_are_not_the_same_cells() -> None:
     assert "0 cells measured by both, 35 by us only, 35 by them only" in comparison(found)
 
 
-def test_the_published_batches_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
-    one, *others = (str(REFERENCE / f"resnet18_cifar100_seed{name}.csv") for name in ("123", "42", "42_run2"))
+def test_the_published_batches_side_by_side(public_tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, *others = (str(public_tables / f"resnet18_cifar100_seed{name}.csv") for name in ("123", "42", "42_run2"))
     assert main(["compare", one, "--with", *others]) == 0
     said = capsys.readouterr().out
     assert "cells measured by both" in said
