@@ -20,6 +20,9 @@ from interplay.cli import call
 from interplay.commands.running import MachineFlags, OverrideFlags
 from interplay.study.presets import BY_NUMBER, preset
 
+JUDGED = "final_test_acc"
+"""What verdicts rest on, whatever a figure shows."""
+
 EXPERIMENTS: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
 
 
@@ -119,19 +122,20 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
 
     def _words(self, *, shared: bool) -> list[str]:
         """The flags that all three sets share, spelled out for another process; ``shared``: so is a GPU."""
-        words = ["--data_dir", str(self.data_dir), "--output_dir", str(self.output_dir)]
-        words += ["--executor", self.executor, "--per_gpu", str(self.per_gpu or (1 if shared else 0))]
-        for name in ("checkpoint_seconds", "lapse_seconds", "hang_seconds"):
-            words += [f"--{name}", str(getattr(self, name))]
-        words += ["--tracker", self.tracker, "--wandb_project", self.wandb_project]
-        for name in ("dataset", "model", "epochs", "train_limit", "wandb_entity"):
-            if getattr(self, name) is not None:
-                words += [f"--{name}", str(getattr(self, name))]
-        if self.seeds:
-            words += ["--seeds", *map(str, self.seeds)]
-        for name in ("save_checkpoints", "allow_modified_data", "log"):
-            words.append(f"--{name}" if getattr(self, name) else f"--no_{name}")
-        return words
+        words: list[str] = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in _OF_ONE_SET or value is None or value == ():
+                continue
+            if isinstance(value, bool):
+                words.append(f"--{field.name}" if value else f"--no_{field.name}")
+            else:
+                words += [f"--{field.name}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+        return [*words, "--per_gpu", str(self.per_gpu or (1 if shared else 0))]
+
+
+_OF_ONE_SET = ("parallel", "gpus", "workers", "per_gpu")
+"""Flags that the sets do not share when they run side by side."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -143,8 +147,8 @@ class PlotFlags:
     ] = (Path("outputs/results/results.csv"),)
     output_dir: Annotated[Path, arg(help="where the PNG files go")] = Path("outputs/plots")
     experiment: Annotated[Literal[1, 2, 3] | None, arg(help="only this one")] = None
-    metric: Annotated[str, arg(help="column to draw")] = "final_test_acc"
-    stats: Annotated[bool, arg(help="also print noise, optima and verdicts")] = False
+    metric: Annotated[str, arg(help="column to draw, such as final_test_acc")] = "best_test_acc"
+    stats: Annotated[bool, arg(help="also print noise, optima and verdicts, never of best_test_acc")] = False
 
     def call(self) -> int:
         """Draw what the results can show; exit 1 if they can show nothing that was asked for."""
@@ -156,7 +160,8 @@ class PlotFlags:
         for experiment in wanted:
             print(drawn.get(experiment) or f"experiment {experiment}: its grid is not among these results")
         if self.stats:
-            print(report(lab.analyze(self.input, self.metric)))
+            # The best epoch is chosen on the test set: good for a picture, not for a verdict.
+            print(report(lab.analyze(self.input, JUDGED if self.metric == "best_test_acc" else self.metric)))
         return 0 if drawn else 1
 
 

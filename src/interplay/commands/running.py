@@ -12,7 +12,7 @@ from tyro.conf import arg
 
 from interplay.clusters import SlurmOptions
 from interplay.errors import SpecError
-from interplay.spec import RunSpec
+from interplay.spec import OptimizerName, RunSpec
 from interplay.train.names import InstrumentName, PathName
 
 if TYPE_CHECKING:
@@ -153,13 +153,17 @@ class OverrideFlags:
 
     dataset: Annotated[str | None, arg(help="train on other data than the study says")] = None
     model: Annotated[str | None, arg(help="train another network")] = None
+    optimizer: Annotated[OptimizerName | None, arg(help="train with another optimiser; sgds: stable decay")] = None
     epochs: Annotated[int | None, arg(help="another number of epochs")] = None
     train_limit: Annotated[int | None, arg(help="train on this many images only")] = None
     seeds: Annotated[tuple[int, ...], arg(help="run every setting under each of these seeds")] = ()
+    use_amp: Annotated[bool, arg(help="mixed precision (bf16) on GPUs; --no_use_amp for fp32")] = True
 
     def applied(self, study: Study) -> Study:
         """``study`` with the knobs that were given."""
-        given = {name: getattr(self, name) for name in ("dataset", "model", "epochs", "train_limit")}
+        given = {name: getattr(self, name) for name in ("dataset", "model", "optimizer", "epochs", "train_limit")}
+        if not self.use_amp:
+            given["precision"] = "fp32"
         study = study.overridden(**{name: value for name, value in given.items() if value is not None})
         return study.with_seeds(self.seeds) if self.seeds else study
 
