@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -18,6 +20,7 @@ from tyro.conf import arg
 from interplay.analysis.observations import InputError
 from interplay.cli import call
 from interplay.commands.running import MachineFlags, OverrideFlags
+from interplay.spec import RunSpec
 from interplay.study.presets import BY_NUMBER, preset
 
 JUDGED = "final_test_acc"
@@ -165,6 +168,61 @@ class PlotFlags:
         return 0 if drawn else 1
 
 
+@dataclasses.dataclass(kw_only=True)
+class MultiGpuFlags:
+    """Spread small runs over GPUs, one worker each; without any, over logical ones on the CPU."""
+
+    gpus: Annotated[str, arg(help="all, 0, 0,1,2,3, 0-7 or 0,2-4,7")] = "all"
+    logical: Annotated[int, arg(help="GPUs to stand in where there is none")] = 2
+
+    def call(self) -> int:
+        """Run four small networks a GPU in a folder of its own, and count."""
+        from interplay.executors.base import Listener
+        from interplay.executors.gpus import Gpu, gpu_slots, visible_gpus
+        from interplay.executors.local import LocalExecutor
+        from interplay.executors.stopping import StopRequest
+        from interplay.executors.worker import Outcome
+        from interplay.lab import Settings
+
+        real = visible_gpus()
+        here = real or [Gpu(str(index)) for index in range(self.logical)]
+        slots = gpu_slots(self.gpus, 1, here, **({} if real else {"device": "cpu"}))
+        print(f"{len(slots)} of {len(real)} GPU(s)" if real else f"no GPU: {len(slots)} logical ones on the CPU")
+        done: Counter[str] = Counter({slot.name: 0 for slot in slots})
+
+        class Count(Listener):
+            def ended(self, worker: str, spec: RunSpec, outcome: Outcome) -> None:
+                done[worker] += 1
+
+            def note(self, text: str) -> None:
+                print(f"note: {text}")
+
+        # The first runs may all have ended before the slowest worker has started: then there are more of them.
+        for each in (4, 16):
+            asked = [RunSpec(dataset="digits", model="mlp", epochs=30, seed=seed) for seed in range(each * len(slots))]
+            specs = [spec.replace(precision="fp32") for spec in asked]
+            with tempfile.TemporaryDirectory() as folder:
+                settings = Settings(output_dir=folder)
+                job = settings.job(slots[0].device)
+                report = LocalExecutor(slots).run(specs, settings.store(), job, Count(), StopRequest())
+                rows = len(list(settings.store().records()))
+            idle = [worker for worker, count in done.items() if not count]
+            if report.problem is not None or rows < len(specs):
+                print(
+                    f"error: {rows} of {len(specs)} runs finished; {report.problem or ''}".rstrip("; "), file=sys.stderr
+                )
+                return 1
+            if not idle:
+                break
+        for worker, count in sorted(done.items()):
+            print(f"{worker}: {count} runs")
+        if idle:
+            print(f"error: no run reached {', '.join(idle)}", file=sys.stderr)
+            return 1
+        print(f"right: {len(specs)} runs, each once, over {len(slots)} workers")
+        return 0
+
+
 def split_gpus(gpus: Sequence[int]) -> list[list[int]]:
     """Three disjoint shares, even, larger ones first (8 GPUs: 3, 3, 2); with fewer than three GPUs sets share one."""
     if not gpus:
@@ -200,3 +258,8 @@ def run_all_experiments(argv: Sequence[str] | None = None) -> int:
 def plot_results(argv: Sequence[str] | None = None) -> int:
     """``plot_results.py``."""
     return call({"plot": PlotFlags}, "plot_results.py", sys.argv[1:] if argv is None else argv)
+
+
+def multi_gpu(argv: Sequence[str] | None = None) -> int:
+    """``test_multi_gpu.py``."""
+    return call({"test": MultiGpuFlags}, "test_multi_gpu.py", sys.argv[1:] if argv is None else argv)

@@ -80,10 +80,9 @@ def side_by_side(observations: Sequence[Observations], seed: int = 0) -> tuple[B
 
 def _unnamed(observations: Observations) -> Observations:
     """The same runs as if their optimiser were no part of their setting, so that cells of two can be paired."""
-    return observations.where(
-        replace(run, setting=replace(run.setting, rest=" ".join(_without(run.setting.rest)))) for run in observations.runs
-    )
 
+    def plain(run: Observation) -> Observation:
+        words = [word for word in run.setting.rest.split() if not word.startswith(WORD)]
+        return replace(run, setting=replace(run.setting, rest=" ".join(words)))
 
-def _without(rest: str) -> list[str]:
-    return [word for word in rest.split() if not word.startswith(WORD)]
+    return observations.where(map(plain, observations.runs))

@@ -75,7 +75,9 @@ def _beside(each: Beside, metric: str) -> list[str]:
     words = f"{each.optimizer} beside {each.against}: {each.cells} cells measured with both"
     if each.mean is not None and each.interval90 is not None:
         low, high = each.interval90
-        words += f"; {each.optimizer} less {each.against} {each.mean:+.2f} {unit}, 90 % interval {low:+.2f} to {high:+.2f}"
+        words += (
+            f"; {each.optimizer} less {each.against} {each.mean:+.2f} {unit}, 90 % interval {low:+.2f} to {high:+.2f}"
+        )
     elif each.cells:
         words += "; no repetitions, so no interval"
     if not each.claims:
