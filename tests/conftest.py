@@ -98,6 +98,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr(documented.PlotFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(hypernetworks.HyperFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(documented.AllExperimentsFlags, "call", lambda self: asked.append(self) or 0)
+    monkeypatch.setattr(documented.MultiGpuFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(verify_module, "verify", lambda studies: asked.append(studies) or [])
     monkeypatch.setattr(words_module, "report", str)
     monkeypatch.setattr(words_module, "prediction", str)
@@ -112,6 +113,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
         "run_experiments.py": documented.run_experiments,
         "run_all_experiments.py": documented.run_all_experiments,
         "plot_results.py": documented.plot_results,
+        "test_multi_gpu.py": documented.multi_gpu,
         "check_gpu.py": lambda words: asked.append("check_gpu") or len(words),
         "./run_all_experiments.sh": documented.run_all_experiments,
         "./run_hypernetworks_gpu.sh": hypernetworks.main,

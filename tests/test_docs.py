@@ -300,3 +300,44 @@ def test_the_site_builds_without_warnings_and_needs_no_network(tmp_path: Path) -
     for page in pages:
         loaded = re.findall(r"<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)=\"(https?:[^\"]+)", page.read_text())
         assert loaded == [], page
+
+
+# -- the documents ----------------------------------------------------------------------------------------------------
+
+DOCUMENTS = ROOT.parent / "shared" / "seeds"
+NAMED = (
+    "main.py models.py utils.py run_experiments.py run_all_experiments.sh run_all_experiments.py gpu_scheduler.py"
+    " logger.py plot_results.py test_multi_gpu.py requirements.txt .gitignore get_cifar100_loaders() results.csv check_gpu.py"
+    " run_hypernetworks_gpu.sh HyperNetworks_GPU/train.py HyperNetworks_GPU/hypernetwork_modules.py"
+    " HyperNetworks_GPU/primary_net.py HyperNetworks_GPU/resnet_blocks.py README_GPU_SETUP.md wandb_usage_readme.md"
+).split()
+"""Files and functions that the two documents name."""
+
+
+def rows_of_the_documents() -> dict[str, str]:
+    text = (ROOT / "docs" / "documents.md").read_text()
+    return dict(re.findall(r"^\| (.+?) \| (.+) \|$", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_each_file_of_the_documents_is_said_to_be_somewhere(name: str) -> None:
+    (here,) = [work for said, work in rows_of_the_documents().items() if f"`{name}`" in said]
+    paths = [word for word in re.findall(r"`([^`]+)`", here) if re.fullmatch(r"[\w./]+(\.(py|sh|txt|toml)|/)", word)]
+    assert paths or "](" in here or "outputs/" in here or name == ".gitignore"
+    assert [path for path in paths if not path.startswith("outputs/") and not (ROOT / path).exists()] == []
+
+
+def test_what_is_said_to_be_in_a_file_is_there() -> None:
+    found = re.findall(r"`(\w+)` in `([\w./]+\.py)`", (ROOT / "docs" / "documents.md").read_text())
+    assert len(found) >= 3
+    for name, path in found:
+        assert re.search(rf"^(class|def) {name}\b", (ROOT / path).read_text(), flags=re.MULTILINE), (name, path)
+
+
+def test_no_file_of_the_documents_is_forgotten() -> None:
+    if not DOCUMENTS.is_dir():
+        pytest.skip("the two documents are not here: ../shared/seeds is absent")
+    text = "".join(path.read_text() for path in DOCUMENTS.glob("*.txt"))
+    listed = set(re.findall(r"^[│ ]*[├└]── ([\w.]+\.(?:py|sh|md|txt))\b", text, flags=re.MULTILINE))
+    assert len(listed) > 15
+    assert {name for name in listed if not any(named.endswith(name) for named in (*NAMED, "README.md"))} == set()
