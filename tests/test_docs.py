@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from interplay.cli import main
 from interplay.study.files import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,8 +89,9 @@ def small_results(tmp_path: Path) -> None:
         '[base]\ndataset = "digits"\nmodel = "mlp"\nepochs = 2\n[[grid]]\nlr = [0.1, 0.2]\nweight_decay = [0, 0.01]\n'
     )
     (tmp_path / "small.toml").write_text(f"seeds = [1, 2]\n{study}")
-    command = [sys.executable, "-m", "interplay.cli", "study", "small.toml", "--executor", "inline"]
-    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert main(["study", "small.toml", "--executor", "inline"]) == 0
 
 
 SCRIPTS = [page for page in PAGES if page.stem != "tutorial" and any(b.language == "python" for b in blocks(page))]
@@ -113,16 +115,16 @@ def test_the_study_of_the_python_page_takes_six_lines() -> None:
     assert len([line for line in first.splitlines() if line and not line.startswith("from ")]) == 6
 
 
-def test_own_images_train(tmp_path: Path) -> None:
+def test_own_images_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The file that the page makes, and its first command."""
     page = ROOT / "docs" / "dataset.md"
     script = next(b.text for b in blocks(page) if b.language == "python")
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=60)
     words = shlex.split(commands(page)[0])
     assert words[:2] == ["interplay", "run"]
-    run = [sys.executable, "-m", "interplay.cli", *words[1:], "--threads", "1"]
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300)
-    accuracy = re.search(r"finished: test accuracy ([\d.]+) %", done.stdout)
+    monkeypatch.chdir(tmp_path)
+    assert main([*words[1:], "--threads", "1"]) == 0
+    accuracy = re.search(r"finished: test accuracy ([\d.]+) %", capsys.readouterr().out)
     assert accuracy is not None
     assert float(accuracy[1]) > 60  # chance is 33
 
@@ -307,8 +309,8 @@ def test_the_site_builds_without_warnings_and_needs_no_network(tmp_path: Path) -
 DOCUMENTS = ROOT.parent / "shared" / "seeds"
 NAMED = (
     "main.py models.py utils.py run_experiments.py run_all_experiments.sh run_all_experiments.py gpu_scheduler.py"
-    " logger.py plot_results.py test_multi_gpu.py requirements.txt .gitignore get_cifar100_loaders() results.csv check_gpu.py"
-    " run_hypernetworks_gpu.sh HyperNetworks_GPU/train.py HyperNetworks_GPU/hypernetwork_modules.py"
+    " logger.py plot_results.py test_multi_gpu.py requirements.txt .gitignore get_cifar100_loaders() results.csv"
+    " check_gpu.py run_hypernetworks_gpu.sh HyperNetworks_GPU/train.py HyperNetworks_GPU/hypernetwork_modules.py"
     " HyperNetworks_GPU/primary_net.py HyperNetworks_GPU/resnet_blocks.py README_GPU_SETUP.md wandb_usage_readme.md"
 ).split()
 """Files and functions that the two documents name."""

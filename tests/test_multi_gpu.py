@@ -70,6 +70,14 @@ def test_a_gpu_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) 
     assert "no GPU 99" in capsys.readouterr().err
 
 
+@pytest.fixture
+def _idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes that only wait to be ended: for what is decided about them, none need import torch."""
+    (tmp_path / "idle").write_text("#!/bin/sh\nexec cat > /dev/null\n")
+    (tmp_path / "idle").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "idle"))
+
+
 def visible(pid: int) -> str:
     """CUDA_VISIBLE_DEVICES as the process was started with it."""
     deadline = time.monotonic() + 10
@@ -81,6 +89,7 @@ def visible(pid: int) -> str:
     return "not set"
 
 
+@pytest.mark.usefixtures("_idle")
 def test_a_worker_is_started_with_its_gpu_visible_before_torch_is(tmp_path: Path) -> None:
     """The variable must be set in the environment of the process itself, not by code that runs in it."""
     from interplay.executors.ledger import Ledger
@@ -96,6 +105,7 @@ def test_a_worker_is_started_with_its_gpu_visible_before_torch_is(tmp_path: Path
     assert found == {"gpu1": "CUDA_VISIBLE_DEVICES=1", "gpu3": "CUDA_VISIBLE_DEVICES=GPU-abc"}
 
 
+@pytest.mark.usefixtures("_idle")
 def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
     from interplay.executors.ledger import Ledger
 
@@ -130,6 +140,7 @@ def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
     assert record.reason == "OutOfMemoryError: CUDA out of memory"
 
 
+@pytest.mark.usefixtures("_idle")
 def test_a_gpu_gets_as_many_runs_at_once_as_their_measured_shares_allow(tmp_path: Path) -> None:
     """Batch 64 three at a time, 512 alone; runs that fit are given out before those that do not."""
     from interplay.executors.ledger import Ledger

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,7 +26,9 @@ def runs(shift: float, spread: float, seeds: int, rng: np.random.Generator, rest
     return Observations("final_test_acc", tuple(found))
 
 
-def test_equal_cells_agree_as_often_as_they_should() -> None:
+def test_equal_cells_agree_as_often_as_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Verdicts are not looked at here, and take most of the time.
+    monkeypatch.setattr("interplay.analysis.compare.conclude", lambda *_: SimpleNamespace(claims=()))
     rng = np.random.default_rng(0)
     found = [compare([runs(0, 0, 3, rng, "resnet18 cifar100")], [runs(0, 0, 2, rng)]) for _ in range(40)]
     assert all(len(each.pairs) == 35 and each.only == (0, 0) for each in found)
