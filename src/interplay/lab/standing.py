@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -54,9 +55,12 @@ def one_thread(slots: Sequence[Slot]) -> None:
         torch.set_num_threads(1)
 
 
-def forecast(study: Study, settings: Settings, workers: int, gpu: str | None = None) -> str:
+def forecast(
+    study: Study, settings: Settings, workers: int, gpu: str | None = None, deadline: float | None = None
+) -> str:
     """Wall time, hours of work and the tail of the queue for what is missing of ``study``, with half, as many and twice
     as many ``workers``; from finished runs on devices named like ``gpu``, without one from any, or from a probe here.
+    With a ``deadline`` in seconds, how many workers meet it.
 
     Raises:
         SpecError: no workers.
@@ -99,6 +103,8 @@ def forecast(study: Study, settings: Settings, workers: int, gpu: str | None = N
         hours = found.busy_seconds / 3600 / share
         wall, tail = readable(found.wall_seconds), readable(found.tail_seconds) if found.tail_seconds else "none"
         lines.append(f"  {number:>8}  {wall:>14}  {hours:>10.2f}  {tail:>14}")
+    if deadline is not None:
+        lines.append(f"  deadline {readable(deadline)}: {_met(expected.times, deadline)}")
     return "\n".join([*lines, "  tail: from the first worker with nothing left to do to the end of the last run"])
 
 
@@ -123,3 +129,15 @@ def show_status(settings: Settings | None = None, study: Study | None = None) ->
     lines += [f"interrupted {run_id}  goes on when it is asked for again" for run_id in found.interrupted]
     lines += [f"failed      {record.run_id}  {setting(record.spec)}: {record.reason}" for record in found.failed]
     return "\n".join([*lines, *job_lines(store)])
+
+
+def _met(times: Sequence[float], deadline: float) -> str:
+    """How many workers end runs of ``times`` seconds within ``deadline`` seconds, in words."""
+    from interplay.executors.plan import makespan, readable
+
+    if max(times) > deadline:
+        return f"not met by any number of workers, since the longest run takes {readable(max(times))}"
+    workers = max(1, math.ceil(sum(times) / deadline))
+    while (wall := makespan(times, workers)) > deadline:
+        workers += 1
+    return f"met by {workers} worker{'s' if workers > 1 else ''} or more, in {readable(wall)}"
