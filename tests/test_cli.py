@@ -15,7 +15,8 @@ import pytest
 
 from interplay.cli import main, run_main, spelled_out
 from interplay.commands.running import RunFlags
-from interplay.record import RunRecord
+from interplay.progress import RunProgress
+from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec, knob_names
 
 QUICK = ["--dataset", "digits", "--model", "mlp", "--epochs", "3", "--threads", "1"]
@@ -170,32 +171,45 @@ def interplay(*words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_at_the_epoch_and_the_same_command_goes_on(number: signal.Signals) -> None:
-    words = ["run", *QUICK, "--epochs", "400", "--label_noise", "0.2"]
-    process = interplay(*words)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch  20/"):
-            break
-    process.send_signal(number)
-    _out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "stopped after epoch" in err
-    assert "error" not in err
+def test_a_signal_stops_at_the_epoch_and_the_same_command_goes_on(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", *QUICK, "--epochs", "12", "--label_noise", "0.2"]
+    told = RunProgress.epoch
+
+    def signalled(self: RunProgress, metrics: EpochMetrics) -> None:
+        told(self, metrics)
+        if metrics.epoch == 5:
+            signal.raise_signal(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunProgress, "epoch", signalled)
+        assert main(words) == 130
+    assert "stopped after epoch 5" in capsys.readouterr().err
     assert not Path("outputs/results/results.csv").exists()
 
-    stopped = int(err.split("stopped after epoch")[1].split()[0].rstrip(";."))
-    assert 20 <= stopped < 400
-    again = interplay(*words)
-    _, err = again.communicate(timeout=120)
-    assert again.returncode == 0, err
-    assert next(line for line in err.splitlines() if line.startswith("epoch")).startswith(f"epoch {stopped + 1:>3}/400")
+    assert main(words) == 0
+    err = capsys.readouterr().err
+    assert re.match(r"epoch +6/12 ", next(line for line in err.splitlines() if line.startswith("epoch")))
     (row,) = rows()
     resumed = json.loads(Path("outputs/runs", row["run_id"], "record.json").read_text())
-    assert main(["run", *QUICK, "--epochs", "400", "--label_noise", "0.2", "--output_dir", "whole"]) == 0
+    assert main([*words, "--output_dir", "whole"]) == 0
     whole = json.loads(next(Path("whole/runs").glob("*/record.json")).read_text())
     for one, other in zip(resumed["history"], whole["history"], strict=True):
         assert (one["train_loss"], one["test_loss"]) == (other["train_loss"], other["test_loss"])
+
+
+@pytest.mark.slow
+def test_a_process_that_gets_a_signal_exits_with_130() -> None:
+    process = interplay("run", *QUICK, "--epochs", "4000", "--label_noise", "0.2")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch "):
+            break
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopped after epoch" in err
 
 
 def test_doctor_names_what_is_there_and_what_is_not(capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,7 +168,7 @@ def test_plan_says_nothing_of_sharing_unless_it_is_asked(monkeypatch: pytest.Mon
     from interplay import lab
 
     asked: list[Settings] = []
-    monkeypatch.setattr(lab, "forecast", lambda study, settings, workers, gpu: asked.append(settings))
+    monkeypatch.setattr(lab, "forecast", lambda study, settings, *_: asked.append(settings))
     assert main(["plan", "lr-ordering", "--workers", "4", "--gpu", "H100"]) == 0
     assert [settings.per_gpu for settings in asked] == [0]
 

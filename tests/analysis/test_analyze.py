@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +17,31 @@ from interplay.analysis.verify import PROBLEMS, verify
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "resnet18-cifar100-public"
 BATCHES = ("resnet18_cifar100_seed42.csv", "resnet18_cifar100_seed123.csv", "resnet18_cifar100_seed42_run2.csv")
 
 
-def reference(*names: str) -> list[Observations]:
-    found = []
-    for index, name in enumerate(names):
-        with (REFERENCE / name).open(newline="") as file:
-            found.append(from_rows(list(csv.DictReader(file)), f"{index}:{name}"))
-    return found
+Reference = Callable[..., list[Observations]]
+
+
+@pytest.fixture
+def reference(public_tables: Path) -> Reference:
+    """Reads some of the three public tables."""
+
+    def read(*names: str) -> list[Observations]:
+        found = []
+        for index, name in enumerate(names):
+            with (public_tables / name).open(newline="") as file:
+                found.append(from_rows(list(csv.DictReader(file)), f"{index}:{name}"))
+        return found
+
+    return read
 
 
 def verdicts(analysis: Analysis) -> dict[str, Verdict]:
     return {claim.id: claim for claim in analysis.claims}
 
 
-def test_three_real_batches_contradict_two_of_the_claims() -> None:
+def test_three_real_batches_contradict_two_of_the_claims(reference: Reference) -> None:
     analysis = analyze(reference(*BATCHES))
     found = verdicts(analysis)
     assert found["ordering.sgd>sgd_wd"].verdict == "refuted"
@@ -45,7 +54,7 @@ def test_three_real_batches_contradict_two_of_the_claims() -> None:
     assert analysis.duplicates == ()
 
 
-def test_the_same_file_twice_counts_once() -> None:
+def test_the_same_file_twice_counts_once(reference: Reference) -> None:
     once = analyze(reference(BATCHES[0]))
     twice = analyze(reference(BATCHES[0], BATCHES[0]))
     assert twice.runs == once.runs == 83  # three of the 86 rows are there twice, for two sets
@@ -56,7 +65,7 @@ def test_the_same_file_twice_counts_once() -> None:
     assert "no repetitions" in verdicts(twice)["inverse.profile"].reason
 
 
-def test_a_run_listed_for_two_sets_is_one_measurement() -> None:
+def test_a_run_listed_for_two_sets_is_one_measurement(reference: Reference) -> None:
     analysis = analyze(reference(*BATCHES))
     assert analysis.runs == 83 + 74 + 74
     assert analysis.noise is not None
@@ -64,11 +73,11 @@ def test_a_run_listed_for_two_sets_is_one_measurement() -> None:
     assert analysis.noise.dof == 2 * (74 - 3)
 
 
-def test_two_batches_of_one_seed_are_two_when_their_digits_differ() -> None:
+def test_two_batches_of_one_seed_are_two_when_their_digits_differ(reference: Reference) -> None:
     assert analyze(reference(BATCHES[0], BATCHES[2])).duplicates == ()
 
 
-def test_the_json_has_the_documented_names() -> None:
+def test_the_json_has_the_documented_names(reference: Reference) -> None:
     found = json.loads(json.dumps(analyze(reference(*BATCHES)).to_dict(), allow_nan=False))
     assert {"noise", "duplicates", "optima", "claims"} <= set(found)
     assert {"of", "given", "estimate", "interval", "status"} == set(found["optima"][0])
@@ -100,7 +109,7 @@ def test_cells_that_determine_no_surface_say_nothing_about_sufficiency() -> None
     assert "neither predicts a cell left out" in found.reason
 
 
-def test_the_order_of_the_files_changes_nothing_but_names() -> None:
+def test_the_order_of_the_files_changes_nothing_but_names(reference: Reference) -> None:
     one = analyze(reference(*BATCHES))
     other = analyze(reference(*reversed(BATCHES)))
     assert [(c.id, c.verdict) for c in one.claims] == [(c.id, c.verdict) for c in other.claims]

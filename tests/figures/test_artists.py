@@ -257,7 +257,9 @@ def test_many_curves_have_a_colour_bar_and_no_legend(
 
 def history(epochs: tuple[int, ...]) -> Training:
     series = tuple(float(e) for e in epochs)
-    return Training((History(Setting(0.1, 1e-3, 0.9, 128), 2, epochs, series, series, series, series),))
+    return Training(
+        (History(Setting(0.1, 1e-3, 0.9, 128), 2, epochs, series, series, series, series),), "final_test_acc"
+    )
 
 
 def test_epochs_that_were_measured_have_markers_where_others_were_not() -> None:

@@ -17,6 +17,7 @@ from interplay.analysis.duplicates import broken, broken_words, without_duplicat
 from interplay.analysis.laws import Joint, joint_fit
 from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observations, Setting
+from interplay.analysis.optimizers import Beside, of_one, optimizers, side_by_side
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.schedules import compare
 from interplay.analysis.verdict import BAND, Verdict, holm, judge, undecided
@@ -62,6 +63,8 @@ class Analysis:
     """By network and data (`Setting.rest`), that with the most runs first."""
     agreement: tuple[Agreement, ...] = ()
     """On which variable the optima of the settings fall together, the closest first."""
+    beside: tuple[Beside, ...] = ()
+    """Other optimisers against the one that the claims speak of."""
 
     @property
     def noise(self) -> Noise | None:
@@ -100,6 +103,7 @@ class Analysis:
             ],
             "joint": None if self.joint is None else cleaned(self.joint.to_dict()),
             "agreement": [asdict(each) for each in self.agreement],
+            "optimizers": [cleaned(each.to_dict()) for each in self.beside],
             "claims": [cleaned(v.to_dict()) for v in self.claims],
         }
 
@@ -130,12 +134,17 @@ def analyze(observations: Sequence[Observations], seed: int = 0) -> Analysis:
     Raises:
         ValueError: no observations, or of different metrics.
     """
-    return conclude(*tabulate(observations, seed), seed)
+    return replace(conclude(*tabulate(observations, seed), seed), beside=side_by_side(observations, seed))
 
 
 def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int = 0) -> Analysis:
-    """`analyze` of what `tabulate` gave, for those who need the table, too."""
-    runs = table.runs
+    """`analyze` of what `tabulate` gave, for those who need the table, too; other optimisers are not compared.
+
+    Claims speak of one optimiser, that with the most runs: the decay of another is another knob.
+    """
+    runs, names = table.runs, optimizers(table.runs)
+    if len(names) > 1:
+        table = Table(of_one(Observations(table.metric, runs), names[0]), seed, (*table.notes, _spoken_of(names)))
     repetitions = tuple(dict.fromkeys(run.repetition for run in runs))
     claims = [
         *ordering(table),
@@ -162,6 +171,10 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int
         noises=tuple((rest, table.noise_in(rest)) for rest in table.networks()),
         agreement=_agreement(table),
     )
+
+
+def _spoken_of(names: Sequence[str]) -> str:
+    return f"{len(names)} optimisers: {', '.join(names)}; claims and optima are those of {names[0]}"
 
 
 SELECTED = "the best epoch was chosen on the test set: decide by final_test_acc"

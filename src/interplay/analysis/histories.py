@@ -28,9 +28,10 @@ class History:
 
 @dataclass(frozen=True)
 class Training:
-    """Histories of the settings chosen, by rising learning rate."""
+    """Histories of the settings chosen, by rising learning rate; ``metric`` says which decay is the best."""
 
     histories: tuple[History, ...]
+    metric: str
 
 
 def training_picture(records: Iterable[RunRecord], table: Table) -> Training | None:
@@ -41,7 +42,7 @@ def training_picture(records: Iterable[RunRecord], table: Table) -> Training | N
             by_setting.setdefault(setting_of(record.spec), []).append(record)
     chosen = _chosen(table, by_setting)
     found = [_history(s, by_setting[s]) for s in chosen]
-    return Training(tuple(found)) if found else None
+    return Training(tuple(found), table.metric) if found else None
 
 
 def _chosen(table: Table, there: Iterable[Setting]) -> list[Setting]:

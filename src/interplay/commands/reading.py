@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -32,9 +34,10 @@ class StatusFlags(OverrideFlags, MachineFlags):
 
 @dataclasses.dataclass(kw_only=True)
 class PlanFlags(OverrideFlags):
-    """Predict wall time, GPU hours and the tail of a study's queue from measured throughput."""
+    """Predict wall time, GPU hours and the tail of the queue of one or more studies from measured throughput."""
 
-    name: Annotated[str, tyro.conf.Positional, arg(help="name of a set, or path of a .toml file")]
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(help="names of sets, or paths of .toml files")]
+    deadline: Annotated[str | None, arg(help="such as 15d, 36h or 90m: how many workers meet it")] = None
     workers: Annotated[int, arg(help="runs at a time; half and twice as many are shown beside")] = 1
     gpu: Annotated[str | None, arg(help="only measurements on devices with this in their name, such as H100")] = None
     per_gpu: Annotated[int, arg(help="runs that share a GPU (0: as many as when it was measured)")] = 0
@@ -47,15 +50,33 @@ class PlanFlags(OverrideFlags):
         """Print the prediction."""
         from interplay import lab
         from interplay.study.files import load
+        from interplay.study.study import combined
 
+        limit = None if self.deadline is None else seconds_of(self.deadline)
+        study = combined([self.applied(load(name)) for name in self.names])
         settings = lab.Settings(
             data_dir=self.data_dir,
             output_dir=self.output_dir,
             per_gpu=self.per_gpu,
             allow_modified_data=self.allow_modified_data,
         )
-        show(lab.forecast(self.applied(load(self.name)), settings, self.workers, self.gpu), json=self.json)
+        show(lab.forecast(study, settings, self.workers, self.gpu, limit), json=self.json)
         return 0
+
+
+def seconds_of(duration: str) -> float:
+    """Seconds of a duration such as ``15d``, ``36h``, ``90m`` or ``1d12h``.
+
+    Raises:
+        SpecError: it is none, or is not greater than 0.
+    """
+    units = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+    text = duration.strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms])\s*", text)
+    seconds = sum(float(number) * units[unit] for number, unit in parts)
+    if not re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+", text) or not 0 < seconds < math.inf:
+        raise SpecError(f"deadline must be a duration such as 15d, 36h or 90m, not {duration!r}")
+    return seconds
 
 
 @dataclasses.dataclass(kw_only=True)

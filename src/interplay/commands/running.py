@@ -13,7 +13,7 @@ from tyro.conf import arg
 
 from interplay.clusters import SlurmOptions
 from interplay.errors import SpecError
-from interplay.spec import RunSpec, knob_names
+from interplay.spec import OptimizerName, RunSpec, knob_names
 from interplay.train.names import InstrumentName, PathName
 
 if TYPE_CHECKING:
@@ -178,14 +178,19 @@ class OverrideFlags:
 
     dataset: Annotated[str | None, arg(help="train on other data than the study says")] = None
     model: Annotated[str | None, arg(help="train another network")] = None
+    optimizer: Annotated[OptimizerName | None, arg(help="train with another optimiser; sgds: stable decay")] = None
     epochs: Annotated[int | None, arg(help="another number of epochs")] = None
     train_limit: Annotated[int | None, arg(help="train on this many images only")] = None
     seeds: Annotated[tuple[int, ...], arg(help="run every setting under each of these seeds")] = ()
+    use_amp: Annotated[bool, arg(help="mixed precision (bf16) on GPUs; --no_use_amp for fp32")] = True
 
     def applied(self, study: Study) -> Study:
         """``study`` with the knobs that were given."""
         names = [field.name for field in dataclasses.fields(OverrideFlags) if field.name in knob_names()]
-        study = study.overridden(**{name: value for name in names if (value := getattr(self, name)) is not None})
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if not self.use_amp:
+            given["precision"] = "fp32"
+        study = study.overridden(**given)
         return study.with_seeds(self.seeds) if self.seeds else study
 
 

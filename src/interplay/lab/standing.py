@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interplay.errors import SpecError
-from interplay.executors.plan import Estimate, Schedule, alike, estimate, measured_on, plan, readable, schedule
+from interplay.executors.plan import (
+    Estimate,
+    Schedule,
+    alike,
+    estimate,
+    makespan,
+    measured_on,
+    plan,
+    readable,
+    schedule,
+)
 from interplay.executors.status import StudyStatus, status
 from interplay.lab.clusters import job_lines
 from interplay.lab.running import counts, in_store, prepared, with_data
@@ -135,6 +146,8 @@ class Forecast:
     """Workers on one GPU."""
     gpu: str | None
     notes: tuple[str, ...] = ()
+    deadline: float | None = None
+    """Seconds within which all is to be done."""
 
     def __str__(self) -> str:
         total = self.done + self.failed + self.missing
@@ -155,6 +168,8 @@ class Forecast:
         for queue in self.queues:
             wall, tail = readable(queue.wall_seconds), readable(queue.tail_seconds) if queue.tail_seconds else "none"
             lines.append(f"  {queue.workers:>8}  {wall:>14}  {self._hours(queue):>10.2f}  {tail:>14}")
+        if self.deadline is not None:
+            lines.append(f"  deadline {readable(self.deadline)}: {_met(self.expected.times, self.deadline)}")
         return "\n".join([*lines, "  tail: from the first worker with nothing left to do to the end of the last run"])
 
     def _hours(self, queue: Schedule) -> float:
@@ -169,6 +184,7 @@ class Forecast:
             "hours_are": self.unit,
             "workers_on_a_gpu": self.share,
             "notes": list(self.notes),
+            "deadline_seconds": self.deadline,
             "queues": [
                 {
                     "workers": queue.workers,
@@ -181,9 +197,12 @@ class Forecast:
         }
 
 
-def forecast(study: Study, settings: Settings, workers: int, gpu: str | None = None) -> Forecast:
+def forecast(
+    study: Study, settings: Settings, workers: int, gpu: str | None = None, deadline: float | None = None
+) -> Forecast:
     """Wall time, hours of work and the tail of the queue for what is missing of ``study``, with half, as many and twice
     as many ``workers``; from finished runs on devices named like ``gpu``, without one from any, or from a probe here.
+    With a ``deadline`` in seconds, how many workers meet it.
 
     Raises:
         SpecError: no workers, or more than a study may have.
@@ -215,7 +234,7 @@ def forecast(study: Study, settings: Settings, workers: int, gpu: str | None = N
     numbers = sorted({max(1, workers // 2), workers, 2 * workers}) if expected is not None else []
     queues = tuple(schedule(expected.times, number) for number in numbers) if expected is not None else ()
     counted = len(planned.done), len(planned.failed), len(planned.missing)
-    return Forecast(study, *counted, expected, queues, unit, share, gpu, tuple(notes))
+    return Forecast(study, *counted, expected, queues, unit, share, gpu, tuple(notes), deadline)
 
 
 @dataclass(frozen=True)
@@ -272,3 +291,13 @@ def show_status(settings: Settings | None = None, study: Study | None = None) ->
     store = settings.store()
     found = status(store, in_store(study, settings) if study is not None else None)
     return Standing(found, study is not None, tuple(job_lines(store)))
+
+
+def _met(times: Sequence[float], deadline: float) -> str:
+    """How many workers end runs of ``times`` seconds within ``deadline`` seconds, in words."""
+    if max(times) > deadline:
+        return f"not met by any number of workers, since the longest run takes {readable(max(times))}"
+    workers = max(1, math.ceil(sum(times) / deadline))
+    while (wall := makespan(times, workers)) > deadline:
+        workers += 1
+    return f"met by {workers} worker{'s' if workers > 1 else ''} or more, in {readable(wall)}"

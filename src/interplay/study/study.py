@@ -152,6 +152,26 @@ def _length(seeds: Any) -> int:
     return len(seeds)
 
 
+def combined(studies: Sequence[Study]) -> Study:
+    """One study of all runs that any of ``studies`` asks for, each once; a single one as it is.
+
+    Raises:
+        SpecError: no study.
+    """
+    if not studies:
+        raise SpecError("which study? give the name of a set, or the path of a .toml file")
+    if len(studies) == 1:
+        return studies[0]
+    return Study(
+        name=" + ".join(study.name for study in studies),
+        question=" ".join(filter(None, (study.question for study in studies))),
+        claims=tuple(dict.fromkeys(claim for study in studies for claim in study.claims)),
+        cost=f"{sum(len(study.specs) for study in studies)} runs asked for, those that studies share counted once",
+        command=f"interplay study {' '.join(study.name for study in studies)}",
+        specs=distinct(studies),
+    )
+
+
 def distinct(studies: Iterable[Study]) -> tuple[RunSpec, ...]:
     """All runs that any of ``studies`` asks for, each once: a configuration that two sets share is one run."""
     return tuple(dict.fromkeys(spec for study in studies for spec in study.specs))
