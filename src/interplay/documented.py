@@ -15,9 +15,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from interplay.analysis.observations import InputError
 from interplay.cli import call
 from interplay.commands.running import MachineFlags, OverrideFlags
+from interplay.errors import InputError
 from interplay.study.presets import BY_NUMBER, preset
 
 EXPERIMENTS: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)

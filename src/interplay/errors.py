@@ -22,6 +22,10 @@ class DataError(InterplayError):
     """Data are absent, damaged or not the published ones."""
 
 
+class InputError(InterplayError):
+    """A table of results cannot be understood; the message names the file, the line and the column."""
+
+
 class SchemaError(InterplayError):
     """A file on disk was written in a format that this version does not read."""
 

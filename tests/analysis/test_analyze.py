@@ -10,9 +10,10 @@ import pytest
 
 from interplay.analysis import ridge
 from interplay.analysis.analyze import Analysis, _sufficiency, analyze
-from interplay.analysis.observations import InputError, Observation, Observations, Setting, from_records, from_rows
+from interplay.analysis.observations import Observation, Observations, Setting, from_records, from_rows
 from interplay.analysis.verdict import Verdict, holm, judge
 from interplay.analysis.verify import PROBLEMS, verify
+from interplay.errors import InputError
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 
@@ -121,8 +122,8 @@ def test_tables_of_eight_columns_have_the_documented_rest() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lr": "fast"}, "a.csv, line 3: could not convert"),
-        ({"wd": None}, "a.csv, line 3: no column 'wd'"),
+        ({"lr": "fast"}, "a.csv, line 3: 'fast' is not a number"),
+        ({"wd": None}, "a.csv, line 3: wd is empty"),
     ],
 )
 def test_unreadable_rows_are_named_by_line(change: dict[str, str | None], message: str) -> None:
@@ -158,9 +159,17 @@ def test_records_bring_what_tables_lack_and_failed_ones_are_left_out() -> None:
 
 
 def test_broken_evaluation_is_noted() -> None:
-    odd = {**rows()[0], "final_test_acc": "1.0", "final_train_loss": "0.01"}
+    odd = {**rows()[0], "lr": "0.2", "final_test_acc": "1.0", "final_train_loss": "0.01"}
     (note,) = analyze([from_rows([odd, *rows()], "a.csv")]).notes
     assert "its evaluation is broken" in note
+
+
+def test_many_broken_evaluations_are_one_line_about_the_table() -> None:
+    odd = {**rows()[0], "final_test_acc": "0.7", "final_train_loss": "0.01"}
+    table = [*rows(), *({**odd, "lr": str(0.2 + 0.1 * step)} for step in range(9))]
+    (note,) = analyze([from_rows(table, "a.csv")]).notes
+    assert note.startswith("9 runs are left out")
+    assert "a.csv, line 3" in note
 
 
 def test_the_rule_of_verdicts() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from interplay import inputs
-from interplay.analysis.observations import InputError, Setting, from_records, from_rows
+from interplay.analysis.observations import Setting, from_records, from_rows
+from interplay.errors import InputError
 from interplay.lab.gathering import gather
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
@@ -33,7 +34,7 @@ def test_runs_at_chance_that_learnt_nothing_diverged_even_where_a_table_does_not
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": "inf"}, "line 2: cannot convert float infinity"),
+        ({"batch_size": "inf"}, "line 2: batch_size inf is out of range"),
         ({"other_knobs": "dampening=1"}, "line 2: dampening 1 is out of range"),
         ({"batch_size": "0"}, "line 2: batch_size 0 is out of range"),
         ({"epochs": "-1"}, "line 2: epochs -1 is out of range"),

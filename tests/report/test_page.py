@@ -16,12 +16,13 @@ import pytest
 from interplay import lab
 from interplay.analysis.analyze import analyze, tabulate
 from interplay.analysis.laws import joint_fit
-from interplay.analysis.observations import InputError, Setting, from_records
+from interplay.analysis.observations import Setting, from_records
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.pictures import MethodCurve, Ordering, Point
 from interplay.analysis.predict import checked
 from interplay.analysis.verdict import Verdict
 from interplay.cli import main
+from interplay.errors import InputError
 from interplay.record import EpochMetrics, RunRecord
 from interplay.report import charts
 from interplay.report.page import as_json, render

@@ -88,7 +88,8 @@ def compare(ours: Sequence[Observations], theirs: Sequence[Observations], seed: 
     second, other_copies = tabulate([_documented(each) for each in theirs], seed)
     if ours[0].metric != theirs[0].metric:
         raise ValueError("both sides must be measured by one metric")
-    notes = [f"{left_out} repeats {kept} and is counted once" for kept, left_out, _ in (*copies, *other_copies)]
+    notes = [*first.notes, *second.notes]
+    notes += [f"{left_out} repeats {kept} and is counted once" for kept, left_out, _ in (*copies, *other_copies)]
     shared = sorted(set(first.cells) & set(second.cells))
     noises = {rest: _noises(s, first, second, notes) for rest, s in {s.rest: s for s in shared}.items()}
     pairs = tuple(_pair(s, first, second, noises[s.rest]) for s in shared)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import PurePath
 from typing import Any
 
-from interplay.errors import InterplayError, nearest
+from interplay.errors import InputError, nearest
 from interplay.record import METRICS, RunRecord, Status
 from interplay.spec import DATASETS, RunSpec, chance
+from interplay.tables.measurements import measurements
+from interplay.tables.read import TextTable, from_mappings
+from interplay.tables.rows import Measurement, Measurements
+from interplay.tables.states import State
+from interplay.tables.values import rounded
 
 LOWER_IS_BETTER = ("loss",)
 """A metric whose name holds one of these words is to be minimised."""
-
-
-class InputError(InterplayError):
-    """A table of results cannot be understood; the message names the file, the line and the column."""
 
 
 @dataclass(frozen=True, order=True)
@@ -51,6 +52,10 @@ class Observation:
     window_epochs: float | None = None
     gain: float | None = 1.0
     """m of `RunSpec.decay_gain`: the decay of one step is η_t λ / m; ``None`` for Adam with coupled decay."""
+    source: str = field(default="", compare=False)
+    """The table or store that it is from."""
+    line: int | None = field(default=None, compare=False)
+    """Of a table."""
 
     @property
     def e_folds(self) -> float | None:
@@ -73,6 +78,8 @@ class Observations:
 
     metric: str
     runs: tuple[Observation, ...]
+    notes: tuple[str, ...] = ()
+    """How they were read, and what was left out."""
 
     @property
     def sign(self) -> int:
@@ -96,20 +103,20 @@ class Observations:
 
     def where(self, runs: Iterable[Observation]) -> Observations:
         """The same metric of other runs."""
-        return Observations(self.metric, tuple(runs))
+        return Observations(self.metric, tuple(runs), self.notes)
 
 
 def setting_of(spec: RunSpec) -> Setting:
     """The setting that a run belongs to: everything but its seed."""
     knobs = {name: getattr(spec, name) for name in _SHARED}
     return Setting(
-        lr=spec.lr,
-        weight_decay=spec.weight_decay,
-        momentum=spec.momentum,
+        lr=rounded(spec.lr),
+        weight_decay=rounded(spec.weight_decay),
+        momentum=rounded(spec.momentum),
         batch_size=spec.batch_size,
         epochs=spec.epochs,
         schedule=spec.schedule,
-        rest=" ".join(filter(None, (_rest(knobs), spec.own_words, spec.other_words))),
+        rest=_rest({**knobs, **spec.own_knobs, **spec.other_knobs}),
     )
 
 
@@ -143,6 +150,7 @@ def from_records(
                 record.collapse.get("steps"),
                 record.collapse.get("window_epochs"),
                 spec.decay_gain,
+                source=source or "",
             )
         )
     return Observations(metric, tuple(runs))
@@ -153,87 +161,129 @@ def _check_metric(metric: str) -> None:
         raise InputError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
 
 
-def from_rows(rows: Sequence[Mapping[str, str]], source: str, metric: str = "final_test_acc") -> Observations:
-    """Observations of a table with at least the eight documented columns, as `csv.DictReader` reads it.
+def from_rows(rows: Sequence[Mapping[str, str | None]], source: str, metric: str = "final_test_acc") -> Observations:
+    """Observations of rows by column, as `csv.DictReader` gives them; see `from_table`."""
+    return from_table(from_mappings(rows, source), metric)
 
-    The method column is not used: its labels are ambiguous, momentum and decay are not. Of columns that are absent the
-    documented values are taken: 100 epochs, cosine stepped once an epoch, 50,000 training images.
 
-    Without a column ``status`` a run at chance whose training loss is that of guessing counts as diverged.
+def from_table(table: TextTable, metric: str = "final_test_acc") -> Observations:
+    """Observations of a table with at least the eight documented columns, in the spellings of this or another tool.
+
+    Of columns that are absent the documented values are taken: 100 epochs, cosine stepped once an epoch, 50,000
+    training images. Without a column ``status`` a run at chance whose training loss is that of guessing counts as
+    diverged. What was left out or taken for something is in the notes.
 
     Raises:
-        InputError: no such metric, a column is absent, or a cell holds no number or one that no run can have; names the
-            line (the header is line 1).
+        InputError: no such metric, or the table cannot be understood; see `tables.measurements`.
     """
+    return observed(measured(table, metric), metric)
+
+
+def measured(table: TextTable, metric: str) -> Measurements:
+    """The rows of a table, to be judged by ``metric``; raises `InputError` as `from_table` does."""
     _check_metric(metric)
-    needed = ("batch_size", "lr", "wd", "momentum", metric)
-    runs = []
-    for number, row in enumerate(rows, start=2):
-        missing = [name for name in needed if name not in row or row[name] is None]
-        if missing:
-            raise InputError(f"{source}, line {number}: no column {missing[0]!r}; {nearest(missing[0], row)}")
-        try:
-            if row.get("status") == "failed":
-                continue
-            shared = _rest({name: row.get(name) for name in _SHARED})
-            words = " ".join(filter(None, (shared, row.get("own_knobs"), row.get("other_knobs"))))
-            setting = Setting(
-                lr=_rounded(row["lr"]),
-                weight_decay=_rounded(row["wd"]),
-                momentum=_rounded(row["momentum"]),
-                batch_size=int(float(row["batch_size"])),
-                epochs=int(float(row.get("epochs") or 100)),
-                schedule=row.get("schedule") or "cosine",
-                rest=words,
-            )
-            _check_ranges(setting)
-            value = None if _diverged(row) else _optional(row[metric])
-            if value is None and row.get("status") == "finished":
-                continue  # it was not measured, which is no divergence
-            steps = setting.epochs * math.ceil(_images(row) / setting.batch_size)
-            # Cosine and linear, stepped once an epoch, average (E+1)/(2E) of the peak.
-            share = {"cosine": 1, "linear": 1}.get(setting.schedule, 0) * (setting.epochs + 1) / (2 * setting.epochs)
-            total = _optional(row.get("sum_of_rates")) or (setting.lr * steps * share if share else None)
-            repetition = f"{source} {row['seed']}" if row.get("seed") else source
-            loss = _optional(row.get("final_train_loss"))
-            window = _optional(row.get("window_epochs"))
-            dampening = next((float(word[10:]) for word in words.split() if word.startswith("dampening=")), 0.0)
-            if not 0 <= dampening < 1:
-                raise ValueError(f"dampening {dampening:g} is out of range")
-            coupled = (1 - setting.momentum) / (1 - dampening)
-            gain = {"adam": None, "sgdw": 1.0, "adamw": 1.0}.get(row.get("optimizer") or "sgd", coupled)
-        except (ValueError, OverflowError) as error:
-            raise InputError(f"{source}, line {number}: {error}") from error
-        runs.append(Observation(setting, repetition, value, loss, total, float(steps), window, gain))
-    return Observations(metric, tuple(runs))
+    return measurements(table, metric)
 
 
-def _check_ranges(setting: Setting) -> None:
+def observed(found: Measurements, metric: str) -> Observations:
+    """The observations among measurements; raises `InputError` for a value that no run can have."""
+    runs = [run for row in found.rows if (run := observation(row, found.source, metric)) is not None]
+    return Observations(metric, tuple(runs), found.notes)
+
+
+def observation(row: Measurement, source: str, metric: str) -> Observation | None:
+    """One run of a table; ``None`` where it finished but ``metric`` was not measured, which is no divergence.
+
+    Raises:
+        InputError: a value that no run can have; names the line.
+    """
+    try:
+        setting, gain = _setting(row)
+        images = _images(row)
+        if images < 1:
+            raise ValueError(f"there are {images} training images")
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{source}, line {row.line}: {error}") from error
+    value = None if _diverged(row) else row.metrics.get(metric)
+    if value is None and row.state is State.FINISHED:
+        return None
+    steps = setting.epochs * math.ceil(images / setting.batch_size)
+    # Cosine and linear, stepped once an epoch, average (E+1)/(2E) of the peak.
+    share = {"cosine": 1, "linear": 1}.get(setting.schedule, 0) * (setting.epochs + 1) / (2 * setting.epochs)
+    total = row.numbers.get("sum_of_rates") or (setting.lr * steps * share if share else None)
+    repetition = f"{source} {row.seed}" if row.seed else source if row.repeat == 1 else f"{source} #{row.repeat}"
+    loss, window = row.metrics.get("final_train_loss"), row.numbers.get("window_epochs")
+    return Observation(
+        setting, repetition, value, loss, total, float(steps), window, gain, source=source, line=row.line
+    )
+
+
+def _setting(row: Measurement) -> tuple[Setting, float | None]:
+    """The setting of a row, and m of `Observation.gain`. Raises ValueError for what `RunSpec` would refuse."""
+    knobs = dict(row.knobs)
+    numbers = {"epochs": 100.0, "dampening": 0.0}
+    for name in ("lr", "weight_decay", "momentum", "batch_size", "epochs", "dampening"):
+        value = knobs.get(name, numbers.get(name))
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} must be a number, not {value!r}")
+        numbers[name] = rounded(value)
+    _check_ranges(numbers)
+    words = {name: value for name, value in knobs.items() if name not in _STANDARD}
+    setting = Setting(
+        lr=numbers["lr"],
+        weight_decay=numbers["weight_decay"],
+        momentum=numbers["momentum"],
+        batch_size=int(numbers["batch_size"]),
+        epochs=int(numbers["epochs"]),
+        schedule=str(knobs.get("schedule", "cosine")),
+        rest=_rest(words),
+    )
+    coupled = (1 - setting.momentum) / (1 - numbers["dampening"])
+    gains = {"sgd": coupled, "sgds": coupled, "sgdw": 1.0, "adamw": 1.0}
+    return setting, gains.get(str(knobs.get("optimizer", "sgd")))
+
+
+_STANDARD = ("lr", "weight_decay", "momentum", "batch_size", "epochs", "schedule")
+
+
+def _check_ranges(numbers: Mapping[str, float]) -> None:
     """Raises ValueError for what `RunSpec` would refuse, before it is divided by or its logarithm taken."""
+    lr, decay = numbers["lr"], numbers["weight_decay"]
     rules = {
-        "lr": setting.lr > 0 and math.isfinite(setting.lr),
-        "wd": setting.weight_decay >= 0 and math.isfinite(setting.weight_decay),
-        "momentum": 0 <= setting.momentum < 1,
-        "batch_size": setting.batch_size >= 1,
-        "epochs": setting.epochs >= 1,
+        "lr": 0 < lr < math.inf,
+        "weight_decay": 0 <= decay < math.inf,
+        "momentum": 0 <= numbers["momentum"] < 1,
+        "dampening": 0 <= numbers["dampening"] < 1,
+        "batch_size": 1 <= numbers["batch_size"] < math.inf,
+        "epochs": 1 <= numbers["epochs"] < math.inf,
     }
     for name, held in rules.items():
         if not held:
-            value = getattr(setting, "weight_decay" if name == "wd" else name)
-            raise ValueError(f"{name} {value:g} is out of range")
+            raise ValueError(f"{'wd' if name == 'weight_decay' else name} {numbers[name]:g} is out of range")
+        if name in ("batch_size", "epochs") and not numbers[name].is_integer():
+            raise ValueError(f"{name} {numbers[name]:g} is no whole number")
 
 
-def _diverged(row: Mapping[str, str]) -> bool:
-    """As the table says, or where it has no such column: accuracy within three SD of chance, and nothing learnt."""
-    if row.get("status"):
-        return row["status"] == "diverged"
-    facts = DATASETS.get(row.get("dataset") or "cifar100")
-    accuracy, said = _optional(row.get("final_test_acc")), (row.get("final_train_loss") or "").strip()
-    if facts is None or accuracy is None or not said:
+def _diverged(row: Measurement) -> bool:
+    """As the table says, or where it does not: accuracy within three SD of chance, and nothing learnt."""
+    if row.state is not None:
+        return row.state is State.DIVERGED
+    facts = DATASETS.get(str(row.knobs.get("dataset", "cifar100")))
+    accuracy = row.metrics.get("final_test_acc")
+    if facts is None or accuracy is None or not row.text.get("final_train_loss"):
         return False
-    loss = float(said)
-    nothing = not math.isfinite(loss) or loss >= 0.98 * math.log(facts.classes)
+    loss = row.metrics["final_train_loss"]  # None: it is not finite
+    nothing = loss is None or loss >= 0.98 * math.log(facts.classes)
     return nothing and accuracy <= chance(facts.classes, facts.n_test)
+
+
+def _images(row: Measurement) -> int:
+    """Training images of a row: as many as its columns say, or those of CIFAR."""
+    limit, held_out = row.knobs.get("train_limit"), row.knobs.get("val_split", 0)
+    if isinstance(limit, int | float):
+        return int(limit)
+    facts = DATASETS.get(str(row.knobs.get("dataset", "cifar100")))
+    return (facts.n_train if facts else 50_000) - int(held_out if isinstance(held_out, int | float) else 0)
 
 
 _SHARED = (
@@ -285,25 +335,6 @@ def _plain(value: object) -> str:
     except ValueError:
         return text
     return str(int(number)) if number.is_integer() else f"{number:g}"
-
-
-def _images(row: Mapping[str, str]) -> int:
-    """Training images of a row: as many as its columns say, or those of CIFAR."""
-    if row.get("train_limit"):
-        return int(float(row["train_limit"]))
-    facts = DATASETS.get(row.get("dataset") or "cifar100")
-    return (facts.n_train if facts else 50_000) - int(float(row.get("val_split") or 0))
-
-
-def _rounded(text: str) -> float:
-    return float(f"{float(text):.12g}") + 0.0
-
-
-def _optional(text: str | None) -> float | None:
-    if text is None or not text.strip():
-        return None
-    value = float(text)
-    return value if math.isfinite(value) else None
 
 
 SETTING_FIELDS = tuple(f.name for f in fields(Setting))

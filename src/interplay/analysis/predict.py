@@ -90,6 +90,8 @@ class Prediction:
     checks: tuple[Check, ...]
     source: str
     metric: str
+    notes: tuple[str, ...] = ()
+    """How the inputs were read, and what was left out."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -107,6 +109,7 @@ class Prediction:
             },
             "source": self.source,
             "metric": self.metric,
+            "notes": list(self.notes),
         }
         return {name: cleaned(value) for name, value in values.items()}
 

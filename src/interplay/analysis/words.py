@@ -54,6 +54,7 @@ def prediction(found: Prediction) -> str:
         f"rule: {found.rule}, {found.formula}; from {found.source}",
     ]
     lines += [f"EXTRAPOLATED: {words}" for words in found.outside]
+    lines += [f"note: {note}" for note in found.notes]
     unit = "points" if "acc" in found.metric else "nats"
     lines += ["", f"leave-one-setting-out error ({found.metric})"]
     header = ("rule", "", "says", "off by a factor", f"mean loss, {unit}", "worst")

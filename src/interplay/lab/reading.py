@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +76,8 @@ def predict(
     # The limits of all other knobs are those of a run.
     RunSpec(batch_size=batch_size, epochs=epochs, momentum=momentum)
     table, _ = tabulate(reading.read(inputs, metric))
-    return engine(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
+    found = engine(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
+    return dataclasses.replace(found, notes=table.notes)
 
 
 def extended(study: Study, settings: Settings) -> Study:
@@ -112,4 +115,6 @@ def plot(
     from interplay.figures.documented import draw
 
     table, _ = tabulate(reading.read(inputs, metric))
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
     return draw(table, output_dir, experiments)
