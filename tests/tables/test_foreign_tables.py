@@ -143,7 +143,18 @@ def test_a_method_of_another_kind_is_a_knob_and_the_documented_labels_are_not() 
 def test_two_columns_of_one_meaning_must_agree() -> None:
     assert len(table("128,0.1,1e-3,0.9,70,0.1,1,0.1", header=f"{HEADER},learning_rate").runs) == 1
     with pytest.raises(InputError, match=r"line 2: 'lr' \(0.1\) and 'config.lr' \(0\) both mean lr"):
-        table("128,0.1,1e-3,0.9,70,0.1,1,0", header=f"{HEADER},config.lr")
+        table("128,0.1,1e-3,0.9,70,0.1,1,0", "128,0.1,1e-3,0.9,70,0.1,2,0.2", header=f"{HEADER},config.lr")
+
+
+def test_the_rate_at_the_end_of_a_run_is_no_knob() -> None:
+    found = table("128,0,1e-3,0.9,70,0.1,1,0.1", header=f"{HEADER},config.lr")
+    assert found.runs[0].setting.lr == 0.1
+    assert found.notes[-1] == "a.csv: columns that are not used: 'lr'"
+
+
+def test_a_knob_has_one_name_whichever_tool_wrote_it() -> None:
+    names = ("config.dropout", "params_dropout", "Dropout", "hparams/dropout")
+    assert len({table("128,0.1,1e-3,0.9,70,0.1,1,0.1", header=f"{HEADER},{n}").runs[0].setting for n in names}) == 1
 
 
 # -- states ------------------------------------------------------------------------------------------------------------

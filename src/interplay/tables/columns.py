@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -123,6 +124,8 @@ class Columns:
 
     found: Mapping[str, tuple[int, ...]]
     others: Mapping[int, Kind]
+    names: Mapping[int, str]
+    """What those without a standard name are called as knobs: in plain words, without ``config.`` and the like."""
 
 
 @cache
@@ -141,23 +144,27 @@ def recognise(header: Sequence[str]) -> Columns:
     """Understand names in any case and in the usual spellings (``learning_rate``, ``config.lr``, ``params_lr``, …)."""
     found: dict[str, list[int]] = {}
     others: dict[int, Kind] = {}
+    names: dict[int, str] = {}
     ranks: dict[int, int] = {}
     for index, text in enumerate(header):
-        name, ranks[index], kind = _standard(text)
+        name, ranks[index], kind, plain = _standard(text)
         if name is None:
-            others[index] = kind
+            others[index], names[index] = kind, plain
         else:
             found.setdefault(name, []).append(index)
     for name in METRICS:
         if len(found.get(name, ())) > 1:  # one of several metrics is chosen; of a knob all names must agree
             best = min(found[name], key=lambda index: ranks[index])
             others |= {index: Kind.OUTCOME for index in found[name] if index != best}
+            names |= {index: header[index] for index in found[name] if index != best}
             found[name] = [best]
-    return Columns({name: tuple(indexes) for name, indexes in found.items()}, others)
+    taken = Counter(names.values())
+    names = {index: name if name and taken[name] == 1 else header[index] for index, name in names.items()}
+    return Columns({name: tuple(indexes) for name, indexes in found.items()}, others, names)
 
 
-def _standard(text: str) -> tuple[str | None, int, Kind]:
-    """The standard name of a column with the rank of its spelling; or what it can be, if it has none."""
+def _standard(text: str) -> tuple[str | None, int, Kind, str]:
+    """The standard name of a column with the rank of its spelling; or what it can be, if it has none; its plain name."""
     parts = [_plain(part) for part in re.split(r"[./:]", text.strip())]
     prefix = re.match(r"(hparams|params|param|config|hyperparameters|user_attrs)_(?=.)", parts[0])
     if prefix:
@@ -166,12 +173,12 @@ def _standard(text: str) -> tuple[str | None, int, Kind]:
     while True:
         whole = "_".join(filter(None, parts))
         if whole in _known() and not (results and _known()[whole][0] in KNOBS):
-            return (*_known()[whole], Kind.KNOB)
+            return (*_known()[whole], Kind.KNOB, whole)
         if len(parts) < 2 or parts[0] not in _CONFIG | _RESULTS | _GROUPS:
             break
         config, results = config or parts[0] in _CONFIG, results or parts[0] in _RESULTS
         parts = parts[1:]
-    return None, 0, _kind(whole, config=config, results=results)
+    return None, 0, _kind(whole, config=config, results=results), whole
 
 
 def _plain(text: str) -> str:

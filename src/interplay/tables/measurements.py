@@ -32,7 +32,7 @@ def measurements(table: TextTable, metric: str) -> Measurements:
         InputError: a column is absent, a cell holds no number where one belongs, two columns of one meaning disagree,
             or two rows of the same settings and seed do.
     """
-    columns = recognise(table.header)
+    columns = _without_logged_rate(table, recognise(table.header))
     if not table.rows:
         return Measurements(table.source, (), (), table.notes)
     for name in (*NEEDED, metric):
@@ -59,6 +59,17 @@ def measurements(table: TextTable, metric: str) -> Measurements:
     ]
     left = [Measurement(row.line, {}, None, 1, State.LEFT_OUT, {}, {}, _text(row, table, columns)) for row in left_out]
     return Measurements(table.source, tuple(rows), tuple(left), tuple(notes))
+
+
+def _without_logged_rate(table: TextTable, columns: Columns) -> Columns:
+    """Of several columns for the learning rate one that is 0 throughout is the rate at the end of a run, no knob."""
+    indexes = columns.found.get("lr", ())
+    logged = [i for i in indexes if {row.cells[i] for row in table.rows} <= {"", "0", "0.0"}]
+    if not logged or len(logged) == len(indexes):
+        return columns
+    found = {**columns.found, "lr": tuple(i for i in indexes if i not in logged)}
+    others = {**columns.others, **dict.fromkeys(logged, Kind.OUTCOME)}
+    return Columns(found, others, {**columns.names, **{i: table.header[i] for i in logged}})
 
 
 FRACTIONS = "{source}: accuracies are all within 0 and 1: taken as fractions, and shown in per cent"
@@ -176,7 +187,8 @@ def _measurement(row: Row, table: TextTable, columns: Columns, others: Iterable[
             knobs |= values.named(text.get(name, ""))
         for index in others:
             if not values.missing(row.cells[index]):
-                knobs[table.header[index]] = values.knob(table.header[index], row.cells[index])
+                name = columns.names[index]
+                knobs[name] = values.knob(name, row.cells[index])
         metrics = {name: _metric(name, text[name], scale) for name in METRICS if name in text}
         numbers = {name: _metric(name, text[name], 1.0) for name in NUMBERS if name in text}
     except (ValueError, OverflowError) as error:
