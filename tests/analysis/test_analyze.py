@@ -10,7 +10,8 @@ import pytest
 
 from interplay.analysis import ridge
 from interplay.analysis.analyze import Analysis, _sufficiency, analyze
-from interplay.analysis.observations import Observation, Observations, Setting, from_records, from_rows
+from interplay.analysis.cells import Cell
+from interplay.analysis.observations import Observation, Observations, from_records, from_rows
 from interplay.analysis.verdict import Verdict, holm, judge
 from interplay.analysis.verify import PROBLEMS, verify
 from interplay.errors import InputError
@@ -114,7 +115,7 @@ def rows(count: int = 1) -> list[dict[str, str]]:
 
 def test_tables_of_eight_columns_have_the_documented_rest() -> None:
     (run,) = from_rows(rows(), "a.csv").runs
-    assert (run.setting.epochs, run.setting.schedule, run.setting.weight_decay) == (100, "cosine", 5e-4)
+    assert (run.cell.epochs, run.cell.schedule, run.cell.weight_decay) == (100, "cosine", 5e-4)
     assert run.sum_of_rates == pytest.approx(0.1 * 391 * 101 / 2)
     assert run.value == 70.5
 
@@ -218,7 +219,7 @@ def test_cells_near_the_best_are_counted_in_the_unit_of_the_metric() -> None:
     assert ridge.within("final_test_loss") == (0.5, "0.5 nats")
     runs = [
         Observation(
-            Setting(lr, decay, 0.9, 128),
+            Cell.of(lr, decay, 0.9, 128),
             str(seed),
             1 + 0.1 * np.log(lr * decay / 1e-4) ** 2 + (3 if decay > 1e-2 else 0) + 0.01 * seed,
         )
@@ -235,7 +236,7 @@ def test_cells_near_the_best_are_counted_in_the_unit_of_the_metric() -> None:
 
 def test_a_small_loss_is_no_broken_evaluation() -> None:
     """A test loss of 1.4 nats beside a training loss below 1 is what learning by heart looks like."""
-    setting = Setting(0.1, 1e-3, 0.9, 128)
+    setting = Cell.of(0.1, 1e-3, 0.9, 128)
     runs = [Observation(setting, str(seed), 1.4 + 0.01 * seed, 0.8) for seed in (0, 1)]
     assert analyze([Observations("final_test_loss", tuple(runs))]).notes == ()
     assert len(analyze([Observations("final_test_acc", tuple(runs))]).notes) == 2  # 1.4 per cent is one

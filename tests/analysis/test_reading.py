@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from interplay import inputs
-from interplay.analysis.observations import Setting, from_records, from_rows
+from interplay.analysis.cells import Cell
+from interplay.analysis.observations import from_records, from_rows
 from interplay.errors import InputError
 from interplay.lab.gathering import gather
 from interplay.record import EpochMetrics, RunRecord, Status
@@ -121,13 +122,13 @@ def test_a_store_and_its_table_tell_the_same_settings_apart(knobs: dict[str, obj
     plain = row(finished(schedule=spec.spec.schedule, model=spec.spec.model))
     saved = row(spec) | {"train_limit": "5000.0" if spec.spec.train_limit else ""}  # as pandas writes it
     (by_table, other), (by_store,) = from_rows([saved, plain], "a.csv").runs, from_records([spec]).runs
-    assert by_table.setting == by_store.setting != other.setting
+    assert by_table.cell == by_store.cell != other.cell
     assert by_table.gain == pytest.approx(by_store.gain)
 
 
 def test_data_are_told_apart_by_content_and_not_by_folder() -> None:
-    def where(folder: str, digest: str) -> Setting:
+    def where(folder: str, digest: str) -> Cell:
         record = finished(dataset=f"{folder}/mine.npz", fingerprint=f"npz:{digest}")
-        return from_records([record]).runs[0].setting
+        return from_records([record]).runs[0].cell
 
     assert where("/a", "11") == where("/b", "11") != where("/a", "22")

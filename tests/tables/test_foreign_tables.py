@@ -10,6 +10,7 @@ import pytest
 
 from interplay import inputs
 from interplay.analysis.analyze import analyze
+from interplay.analysis.cells import Cell
 from interplay.analysis.observations import Observations, from_table
 from interplay.errors import InputError
 from interplay.tables.read import parse, read
@@ -37,6 +38,16 @@ def grid(seed: int, *, digits: int = 17, fraction: bool = False, with_seed: bool
 def write(path: Path, rows: list[str], header: str = HEADER) -> Path:
     path.write_text("\n".join([header, *rows]) + "\n")
     return path
+
+
+RESULTS = sorted((Path(__file__).resolve().parents[2] / "results").glob("*/results*.csv"))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
+def test_tables_of_this_lab_are_read_without_remark(path: Path) -> None:
+    found = from_table(read(path))
+    assert found.runs
+    assert not any("knobs" in note or "not used" in note or "read " in note for note in found.notes)
 
 
 # -- copies ------------------------------------------------------------------------------------------------------------
@@ -96,8 +107,8 @@ def test_repetitions_without_any_scatter_are_an_error_that_names_rows() -> None:
 def test_the_usual_spellings_are_read_and_said(header: str) -> None:
     found = table("128,0.1,5e-4,0.9,70,0.1,3", header=header)
     (run,) = found.runs
-    assert (run.setting.lr, run.setting.weight_decay, run.setting.batch_size) == (0.1, 5e-4, 128)
-    assert (run.value, run.train_loss, run.repetition, run.setting.rest) == (70.0, 0.1, "a.csv 3", "")
+    assert (run.cell.lr, run.cell.weight_decay, run.cell.batch_size) == (0.1, 5e-4, 128)
+    assert (run.value, run.train_loss, run.repetition, run.cell.network) == (70.0, 0.1, "a.csv 3", Cell({}))
     assert header.split(",")[1] in found.notes[0]
 
 
@@ -113,7 +124,7 @@ def test_rows_that_differ_in_another_knob_are_never_averaged(name: str) -> None:
 def test_schedules_by_the_names_of_torch_are_different_cells() -> None:
     rows = ["128,0.1,1e-3,0.9,70,0.1,1,CosineAnnealingLR", "128,0.1,1e-3,0.9,60,0.1,1,None"]
     one, other = table(*rows, header=f"{HEADER},lr_scheduler").runs
-    assert (one.setting.schedule, other.setting.schedule) == ("cosine", "constant")
+    assert (one.cell.schedule, other.cell.schedule) == ("cosine", "constant")
 
 
 def test_different_results_of_one_seed_are_an_error_that_names_the_columns() -> None:
@@ -148,13 +159,13 @@ def test_two_columns_of_one_meaning_must_agree() -> None:
 
 def test_the_rate_at_the_end_of_a_run_is_no_knob() -> None:
     found = table("128,0,1e-3,0.9,70,0.1,1,0.1", header=f"{HEADER},config.lr")
-    assert found.runs[0].setting.lr == 0.1
+    assert found.runs[0].cell.lr == 0.1
     assert found.notes[-1] == "a.csv: columns that are not used: 'lr'"
 
 
 def test_a_knob_has_one_name_whichever_tool_wrote_it() -> None:
     names = ("config.dropout", "params_dropout", "Dropout", "hparams/dropout")
-    assert len({table("128,0.1,1e-3,0.9,70,0.1,1,0.1", header=f"{HEADER},{n}").runs[0].setting for n in names}) == 1
+    assert len({table("128,0.1,1e-3,0.9,70,0.1,1,0.1", header=f"{HEADER},{n}").runs[0].cell for n in names}) == 1
 
 
 # -- states ------------------------------------------------------------------------------------------------------------
@@ -168,7 +179,7 @@ def test_a_knob_has_one_name_whichever_tool_wrote_it() -> None:
 def test_what_did_not_finish_is_left_out_and_counted(word: str, name: str) -> None:
     rows = ["128,0.1,1e-3,0.9,70,0.1,1,FINISHED", f"128,0.2,1e-3,0.9,12,2.1,1,{word}", f"128,0.3,1e-3,0.9,,,1,{word}"]
     found = table(*rows, header=f"{HEADER},{name}")
-    assert [run.setting.lr for run in found.runs] == [0.1]
+    assert [run.cell.lr for run in found.runs] == [0.1]
     assert f"a.csv: 2 rows left out, whose runs did not finish: {word} 2" in found.notes
 
 
@@ -240,7 +251,7 @@ def test_what_is_no_table_is_one_line_with_file_and_line(text: str, message: str
 def test_tables_in_other_forms_are_read_and_said(text: str, said: str) -> None:
     found = from_table(parse(text, "a.csv"))
     (run,) = found.runs
-    assert (run.setting.lr, run.setting.weight_decay, run.setting.momentum, run.value) == (0.1, 5e-4, 0.9, 70.5)
+    assert (run.cell.lr, run.cell.weight_decay, run.cell.momentum, run.value) == (0.1, 5e-4, 0.9, 70.5)
     assert run.repetition == "a.csv 1"
     assert said in " ".join(found.notes)
     assert bool(found.notes) == bool(said)

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
-from interplay.analysis.observations import Observation, Setting
+from interplay.analysis.cells import Cell
+from interplay.analysis.observations import Observation
 from interplay.spec import DATASETS
 from interplay.tables import values as rounding
 
@@ -26,28 +27,28 @@ def without_duplicates(runs: Sequence[Observation]) -> tuple[list[Observation], 
     """
     runs = list(dict.fromkeys(runs))  # a row that is there twice in one table is one run, too
     order = {name: index for index, name in enumerate(dict.fromkeys(run.repetition for run in runs))}
-    listed: dict[str, set[Setting]] = {name: set() for name in order}
-    measured: dict[str, set[Setting]] = {name: set() for name in order}
-    by_setting: dict[Setting, list[Observation]] = {}
+    listed: dict[str, set[Cell]] = {name: set() for name in order}
+    measured: dict[str, set[Cell]] = {name: set() for name in order}
+    by_setting: dict[Cell, list[Observation]] = {}
     for run in runs:
-        listed[run.repetition].add(run.setting)
+        listed[run.repetition].add(run.cell)
         if run.value is not None:
-            measured[run.repetition].add(run.setting)
-            by_setting.setdefault(run.setting, []).append(run)
-    same: dict[tuple[str, str], dict[Setting, bool]] = {}
+            measured[run.repetition].add(run.cell)
+            by_setting.setdefault(run.cell, []).append(run)
+    same: dict[tuple[str, str], dict[Cell, bool]] = {}
     agreement = Agreement(runs)
-    for setting, members in by_setting.items():
+    for cell, members in by_setting.items():
         for one, other in agreement.pairs(members):
             pair = sorted((one.repetition, other.repetition), key=order.__getitem__)
             if pair[0] != pair[1]:
                 with_loss = agreement.sure(one, other)
                 found = same.setdefault((pair[0], pair[1]), {})
-                found[setting] = found.get(setting, False) or with_loss
-    copied: dict[str, set[Setting]] = {}
+                found[cell] = found.get(cell, False) or with_loss
+    copied: dict[str, set[Cell]] = {}
     sources: dict[str, tuple[int, str]] = {}
     for (first, second), settings in same.items():
         shared = measured[first] & measured[second]
-        sure = {setting for setting, with_loss in settings.items() if with_loss}
+        sure = {cell for cell, with_loss in settings.items() if with_loss}
         most = len(settings) >= 0.9 * len(shared)
         one_run = bool(sure) and first.rpartition(" ")[2] == second.rpartition(" ")[2] and agreement.fine(first, second)
         several = len(sure) >= COPIES and 2 * len(sure) >= len(shared)
@@ -55,8 +56,8 @@ def without_duplicates(runs: Sequence[Observation]) -> tuple[list[Observation], 
             left_out = listed[first] & listed[second] if most else set(settings)
             copied.setdefault(second, set()).update(left_out)
             sources[second] = max(sources.get(second, (0, "")), (len(left_out), first))
-    kept = [run for run in runs if run.setting not in copied.get(run.repetition, ())]
-    left = Counter(run.repetition for run in runs if run.setting in copied.get(run.repetition, ()))
+    kept = [run for run in runs if run.cell not in copied.get(run.repetition, ())]
+    left = Counter(run.repetition for run in runs if run.cell in copied.get(run.repetition, ()))
     return kept, [(source, name, left[name]) for name, (_, source) in sources.items()]
 
 
@@ -70,10 +71,10 @@ def without_scatter(runs: Sequence[Observation]) -> list[list[Observation]]:
     A training that is repeated with another seed gives another number, so these are copies of each other.
     """
     agreement = Agreement(runs)
-    networks: dict[str, dict[Setting, list[Observation]]] = {}
+    networks: dict[Cell, dict[Cell, list[Observation]]] = {}
     for run in runs:
         if run.value is not None:
-            networks.setdefault(run.setting.rest, {}).setdefault(run.setting, []).append(run)
+            networks.setdefault(run.cell.network, {}).setdefault(run.cell, []).append(run)
     found = []
     for cells in networks.values():
         repeated = [members for members in cells.values() if len(members) > 1]
@@ -164,10 +165,10 @@ def broken(run: Observation) -> bool:
     Not where wrong labels or few images were learnt by heart, which may do the same; nor where the number of classes is
     not known.
     """
-    words = run.setting.rest.split()
-    named = [word for word in words if word in DATASETS]
-    facts = DATASETS[named[0]] if named else DATASETS["cifar100"] if not words else None
-    by_heart = any(word.startswith(("label_noise=", "train_limit=")) for word in words)
+    cell = run.cell
+    dataset = cell.get("dataset", "" if cell.network else "cifar100")  # a table of eight columns names none
+    facts = DATASETS.get(dataset)
+    by_heart = "train_limit" in cell or bool(cell["label_noise"])
     if facts is None or by_heart or run.train_loss is None or run.value is None:
         return False
     return run.train_loss < 0.2 * math.log(facts.classes) and run.value <= 200 / facts.classes
@@ -195,7 +196,7 @@ def place(run: Observation) -> str:
 
 
 def _one_broken(run: Observation) -> str:
-    s = run.setting
+    s = run.cell
     return (
         f"{run.repetition}: lr {s.lr:g}, wd {s.weight_decay:g}, batch {s.batch_size}: training loss "
         f"{run.train_loss:.3g} but accuracy {run.value:g} %, at chance: its evaluation is broken, and it is left out"

@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from pathlib import PurePath
-from typing import Any
+from dataclasses import dataclass, field
 
+from interplay.analysis.cells import Cell, cell_of
 from interplay.errors import InputError, nearest
 from interplay.record import METRICS, RunRecord, Status
-from interplay.spec import DATASETS, RunSpec, chance
+from interplay.spec import DATASETS, chance
 from interplay.tables.measurements import measurements
 from interplay.tables.read import TextTable, from_mappings
 from interplay.tables.rows import Measurement, Measurements
 from interplay.tables.states import State
-from interplay.tables.values import rounded
 
 LOWER_IS_BETTER = ("loss",)
 """A metric whose name holds one of these words is to be minimised."""
-
-
-@dataclass(frozen=True, order=True)
-class Setting:
-    """Knobs on which cells are told apart. Fields that a table of eight columns lacks have the documented values."""
-
-    lr: float
-    weight_decay: float
-    momentum: float
-    batch_size: int
-    epochs: int = 100
-    schedule: str = "cosine"
-    rest: str = ""
-    """Everything else that distinguishes runs (network, data, optimiser), as one word."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +27,7 @@ class Observation:
     where several tables are given.
     """
 
-    setting: Setting
+    cell: Cell
     repetition: str
     value: float | None
     train_loss: float | None = None
@@ -62,14 +46,14 @@ class Observation:
         """Λ = λ S / m, how often the run divides its initial weights by e."""
         if self.sum_of_rates is None or self.gain is None:
             return None
-        return self.setting.weight_decay * self.sum_of_rates / self.gain
+        return self.cell.weight_decay * self.sum_of_rates / self.gain
 
     @property
     def tau_epochs(self) -> float | None:
         """τ = m / (η λ M) in epochs; ``None`` without decay."""
-        if not self.steps or not self.setting.weight_decay or self.gain is None:
+        if not self.steps or not self.cell.weight_decay or self.gain is None:
             return None
-        return self.gain * self.setting.epochs / (self.setting.lr * self.setting.weight_decay * self.steps)
+        return self.gain * self.cell.epochs / (self.cell.lr * self.cell.weight_decay * self.steps)
 
 
 @dataclass(frozen=True)
@@ -86,38 +70,24 @@ class Observations:
         """+1 where larger is better, -1 where smaller is."""
         return -1 if any(word in self.metric for word in LOWER_IS_BETTER) else 1
 
-    def cells(self) -> dict[Setting, list[float]]:
-        """Values of each setting that has any; diverged runs are not among them."""
-        found: dict[Setting, list[float]] = {}
+    def cells(self) -> dict[Cell, list[float]]:
+        """Values of each cell that has any; diverged runs are not among them."""
+        found: dict[Cell, list[float]] = {}
         for run in self.runs:
             if run.value is not None:
-                found.setdefault(run.setting, []).append(run.value)
+                found.setdefault(run.cell, []).append(run.value)
         return found
 
-    def diverged(self) -> set[Setting]:
-        """Settings in which at least half of the runs diverged."""
-        total: dict[Setting, list[bool]] = {}
+    def diverged(self) -> set[Cell]:
+        """Cells in which at least half of the runs diverged."""
+        total: dict[Cell, list[bool]] = {}
         for run in self.runs:
-            total.setdefault(run.setting, []).append(run.value is None)
-        return {setting for setting, flags in total.items() if 2 * sum(flags) >= len(flags)}
+            total.setdefault(run.cell, []).append(run.value is None)
+        return {cell for cell, flags in total.items() if 2 * sum(flags) >= len(flags)}
 
     def where(self, runs: Iterable[Observation]) -> Observations:
         """The same metric of other runs."""
         return Observations(self.metric, tuple(runs), self.notes)
-
-
-def setting_of(spec: RunSpec) -> Setting:
-    """The setting that a run belongs to: everything but its seed."""
-    knobs = {name: getattr(spec, name) for name in _SHARED}
-    return Setting(
-        lr=rounded(spec.lr),
-        weight_decay=rounded(spec.weight_decay),
-        momentum=rounded(spec.momentum),
-        batch_size=spec.batch_size,
-        epochs=spec.epochs,
-        schedule=spec.schedule,
-        rest=_rest({**knobs, **spec.own_knobs, **spec.other_knobs}),
-    )
 
 
 def from_records(
@@ -142,7 +112,7 @@ def from_records(
             continue
         runs.append(
             Observation(
-                setting_of(spec),
+                cell_of(spec),
                 f"{source} {spec.seed}" if source else str(spec.seed),
                 value,
                 record.final_train_loss,
@@ -198,77 +168,59 @@ def observation(row: Measurement, source: str, metric: str) -> Observation | Non
         InputError: a value that no run can have; names the line.
     """
     try:
-        setting, gain = _setting(row)
-        images = _images(row)
+        cell, gain = _cell(row)
+        images = _images(cell)
         if images < 1:
             raise ValueError(f"there are {images} training images")
     except (ValueError, OverflowError) as error:
         raise InputError(f"{source}, line {row.line}: {error}") from error
-    value = None if _diverged(row) else row.metrics.get(metric)
+    value = None if _diverged(row, cell) else row.metrics.get(metric)
     if value is None and row.state is State.FINISHED:
         return None
-    steps = setting.epochs * math.ceil(images / setting.batch_size)
+    steps = cell.epochs * math.ceil(images / cell.batch_size)
     # Cosine and linear, stepped once an epoch, average (E+1)/(2E) of the peak.
-    share = {"cosine": 1, "linear": 1}.get(setting.schedule, 0) * (setting.epochs + 1) / (2 * setting.epochs)
-    total = row.numbers.get("sum_of_rates") or (setting.lr * steps * share if share else None)
+    share = {"cosine": 1, "linear": 1}.get(cell.schedule, 0) * (cell.epochs + 1) / (2 * cell.epochs)
+    total = row.numbers.get("sum_of_rates") or (cell.lr * steps * share if share else None)
     repetition = f"{source} {row.seed}" if row.seed else source if row.repeat == 1 else f"{source} #{row.repeat}"
     loss, window = row.metrics.get("final_train_loss"), row.numbers.get("window_epochs")
-    return Observation(
-        setting, repetition, value, loss, total, float(steps), window, gain, source=source, line=row.line
-    )
+    return Observation(cell, repetition, value, loss, total, float(steps), window, gain, source=source, line=row.line)
 
 
-def _setting(row: Measurement) -> tuple[Setting, float | None]:
-    """The setting of a row, and m of `Observation.gain`. Raises ValueError for what `RunSpec` would refuse."""
-    knobs = dict(row.knobs)
-    numbers = {"epochs": 100.0, "dampening": 0.0}
+def _cell(row: Measurement) -> tuple[Cell, float | None]:
+    """The cell of a row, and m of `Observation.gain`. Raises ValueError for what `RunSpec` would refuse."""
+    cell = Cell(row.knobs)
     for name in ("lr", "weight_decay", "momentum", "batch_size", "epochs", "dampening"):
-        value = knobs.get(name, numbers.get(name))
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{name} must be a number, not {value!r}")
-        numbers[name] = rounded(value)
-    _check_ranges(numbers)
-    words = {name: value for name, value in knobs.items() if name not in _STANDARD}
-    setting = Setting(
-        lr=numbers["lr"],
-        weight_decay=numbers["weight_decay"],
-        momentum=numbers["momentum"],
-        batch_size=int(numbers["batch_size"]),
-        epochs=int(numbers["epochs"]),
-        schedule=str(knobs.get("schedule", "cosine")),
-        rest=_rest(words),
-    )
-    coupled = (1 - setting.momentum) / (1 - numbers["dampening"])
+        if isinstance(cell[name], bool) or not isinstance(cell[name], int | float):
+            raise ValueError(f"{name} must be a number, not {cell[name]!r}")
+    _check_ranges(cell)
+    coupled = (1 - cell.momentum) / (1 - cell["dampening"])
     gains = {"sgd": coupled, "sgds": coupled, "sgdw": 1.0, "adamw": 1.0}
-    return setting, gains.get(str(knobs.get("optimizer", "sgd")))
+    return cell, gains.get(cell["optimizer"])
 
 
-_STANDARD = ("lr", "weight_decay", "momentum", "batch_size", "epochs", "schedule")
-
-
-def _check_ranges(numbers: Mapping[str, float]) -> None:
+def _check_ranges(cell: Cell) -> None:
     """Raises ValueError for what `RunSpec` would refuse, before it is divided by or its logarithm taken."""
-    lr, decay = numbers["lr"], numbers["weight_decay"]
+    lr, decay = cell["lr"], cell["weight_decay"]
     rules = {
         "lr": 0 < lr < math.inf,
         "weight_decay": 0 <= decay < math.inf,
-        "momentum": 0 <= numbers["momentum"] < 1,
-        "dampening": 0 <= numbers["dampening"] < 1,
-        "batch_size": 1 <= numbers["batch_size"] < math.inf,
-        "epochs": 1 <= numbers["epochs"] < math.inf,
+        "momentum": 0 <= cell["momentum"] < 1,
+        "dampening": 0 <= cell["dampening"] < 1,
+        "batch_size": 1 <= cell["batch_size"] < math.inf,
+        "epochs": 1 <= cell["epochs"] < math.inf,
     }
     for name, held in rules.items():
         if not held:
-            raise ValueError(f"{'wd' if name == 'weight_decay' else name} {numbers[name]:g} is out of range")
-        if name in ("batch_size", "epochs") and not numbers[name].is_integer():
-            raise ValueError(f"{name} {numbers[name]:g} is no whole number")
+            raise ValueError(f"{'wd' if name == 'weight_decay' else name} {cell[name]:g} is out of range")
+        if name in ("batch_size", "epochs") and not float(cell[name]).is_integer():
+            raise ValueError(f"{name} {cell[name]:g} is no whole number")
 
 
-def _diverged(row: Measurement) -> bool:
+def _diverged(row: Measurement, cell: Cell) -> bool:
     """As the table says, or where it does not: accuracy within three SD of chance, and nothing learnt."""
     if row.state is not None:
         return row.state is State.DIVERGED
-    facts = DATASETS.get(str(row.knobs.get("dataset", "cifar100")))
+    facts = DATASETS.get(cell.get("dataset", "cifar100"))
     accuracy = row.metrics.get("final_test_acc")
     if facts is None or accuracy is None or not row.text.get("final_train_loss"):
         return False
@@ -277,64 +229,9 @@ def _diverged(row: Measurement) -> bool:
     return nothing and accuracy <= chance(facts.classes, facts.n_test)
 
 
-def _images(row: Measurement) -> int:
-    """Training images of a row: as many as its columns say, or those of CIFAR."""
-    limit, held_out = row.knobs.get("train_limit"), row.knobs.get("val_split", 0)
-    if isinstance(limit, int | float):
-        return int(limit)
-    facts = DATASETS.get(str(row.knobs.get("dataset", "cifar100")))
-    return (facts.n_train if facts else 50_000) - int(held_out if isinstance(held_out, int | float) else 0)
-
-
-_SHARED = (
-    "model",
-    "dataset",
-    "optimizer",
-    "train_limit",
-    "label_noise",
-    "val_split",
-    "nesterov",
-    "decay_on",
-    "warmup_epochs",
-    "precision",
-)
-"""Knobs besides those of a setting that results.csv has columns for."""
-
-
-def _rest(knobs: Mapping[str, Any]) -> str:
-    """Every knob that is not as in the documented programme, as one word; runs that differ in it are never pooled."""
-    words = []
-    for name, value in knobs.items():
-        text = _plain(value)
-        if name == "dataset":
-            words.append(PurePath(text).name)  # a file that was moved is the same data: see RunSpec.other_words
-        elif name == "model":
-            words.append(text)
-        elif text not in _DOCUMENTED.get(name, ("", "0", "False")):
-            words.append(f"{name}={text}")
-    return " ".join(filter(None, words))
-
-
-_DOCUMENTED = {
-    "optimizer": ("", "sgd"),
-    "decay_on": ("", "all"),
-    "precision": ("", "bf16"),
-}
-"""What a knob says where nothing is to be remarked; of the others, zero and no."""
-
-
-def _plain(value: object) -> str:
-    """A knob as a word; a number reads alike whether a store, its table, or a table saved again says it (5000.0)."""
-    if value is None:
-        return ""
-    text = str(value)
-    if text.lower() in ("true", "false"):
-        return text.capitalize()
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return str(int(number)) if number.is_integer() else f"{number:g}"
-
-
-SETTING_FIELDS = tuple(f.name for f in fields(Setting))
+def _images(cell: Cell) -> int:
+    """Training images of a cell: as many as it says, or those of CIFAR."""
+    if "train_limit" in cell:
+        return int(cell["train_limit"])
+    facts = DATASETS.get(cell.get("dataset", "cifar100"))
+    return (facts.n_train if facts else 50_000) - int(cell["val_split"])

@@ -90,7 +90,7 @@ def comparison(found: Comparison) -> str:
 
 
 def _pair(pair: Pair) -> tuple[str, ...]:
-    s = pair.setting
+    s = pair.cell
     sides = (f"{mean:.2f} ({runs})" for mean, runs in zip((pair.ours, pair.theirs), pair.runs, strict=True))
     error = "" if pair.error is None else f"{pair.error:.2f}"
     z = "" if pair.z is None else f"{pair.z:+.1f}"

@@ -96,7 +96,7 @@ def _of_record(record: RunRecord, source: str, metric: str) -> Run:
         source=source,
         status=str(record.status),
         values={**_knobs(record.spec), **results, "wall_seconds": round(record.wall_seconds, 2)},
-        setting=cell[0].setting if cell else None,
+        cell=cell[0].cell if cell else None,
         note=record.reason,
         spec=record.spec.to_dict(),
         collapse=record.collapse,
@@ -145,7 +145,7 @@ def _of_row(row: Measurement, source: str, cell: Observation | None) -> Run:
         source=source,
         status=row.text.get("status") or ("finished" if cell is not None and cell.value is not None else "diverged"),
         values=values,
-        setting=cell.setting if cell is not None else None,
+        cell=cell.cell if cell is not None else None,
         note=row.text.get("reason") or None,
     )
 

@@ -16,6 +16,7 @@ from interplay.study.study import Study
 
 if TYPE_CHECKING:
     from interplay.analysis.analyze import Analysis
+    from interplay.analysis.cells import Cell
     from interplay.analysis.compare import Comparison
     from interplay.analysis.predict import Prediction
     from interplay.record import RunRecord
@@ -83,21 +84,21 @@ def predict(
 def extended(study: Study, settings: Settings) -> Study:
     """``study`` with the cells that would settle what its runs so far leave inconclusive; prints each of them."""
     from interplay import analyze as engine
-    from interplay.analysis.observations import setting_of
+    from interplay.analysis.cells import cell_of
 
     store = settings.store()
     records = [record for spec in in_store(study, settings) if (record := store.record(spec.run_id)) is not None]
     if not records:
         print(f"{study.name}: nothing has run yet, so nothing is known to extend it by")
         return study
-    networks: dict[str, list[RunRecord]] = {}
+    networks: dict[Cell, list[RunRecord]] = {}
     for record in records:
-        networks.setdefault(setting_of(record.spec).rest, []).append(record)
+        networks.setdefault(cell_of(record.spec).network, []).append(record)
     larger = study
-    for name, mine in networks.items():  # a claim speaks of one network, and its cells are runs of that one
+    for network, mine in networks.items():  # a claim speaks of one network, and its cells are runs of that one
         claims = [claim for claim in engine(mine).claims if claim.needed and claim.id in study.claims]
         for claim in claims:
-            of = f" of {name}" if len(networks) > 1 else ""
+            of = f" of {network.words()}" if len(networks) > 1 else ""
             print(f"{claim.id}{of}: {claim.reason}; adding {len(claim.needed)} cells")
         larger = larger.enlarged((cell for claim in claims for cell in claim.needed), like=mine[0].spec)
     return larger

@@ -93,8 +93,9 @@ _KEEPING = frozenset(
     "description comment trial".split()
 )
 _KEEPING_PARTS = frozenset(
-    "id uuid time timestamp seconds secs hours minutes date datetime path dir directory url uri host hostname hash "
-    "memory mem throughput file folder git slurm tags system_attrs user_attrs created updated flops".split()
+    "id uuid time timestamp second seconds sec secs hour hours minutes date datetime path dir directory url uri "
+    "host hostname hash memory mem throughput file folder git slurm tags system_attrs user_attrs created updated "
+    "flops".split()
 )
 _OUTCOME_PARTS = frozenset(
     "acc accuracy acc1 acc5 loss err error top1 top5 f1 auc auroc perplexity ppl nll metric score ece gap".split()
@@ -164,7 +165,7 @@ def recognise(header: Sequence[str]) -> Columns:
 
 
 def _standard(text: str) -> tuple[str | None, int, Kind, str]:
-    """The standard name of a column with the rank of its spelling; or what it can be, if it has none; its plain name."""
+    """The standard name of a column and the rank of its spelling; or none and what it can be. Last its plain name."""
     parts = [_plain(part) for part in re.split(r"[./:]", text.strip())]
     prefix = re.match(r"(hparams|params|param|config|hyperparameters|user_attrs)_(?=.)", parts[0])
     if prefix:
@@ -189,7 +190,7 @@ def _plain(text: str) -> str:
 
 def _kind(name: str, *, config: bool, results: bool) -> Kind:
     words = set(name.split("_"))
-    if not name or name in _KEEPING or words & _KEEPING_PARTS or name.startswith(("user_attrs", "system_attrs")):
+    if not name or name in _KEEPING | OWN or words & _KEEPING_PARTS or name.startswith(("user_attrs", "system_attrs")):
         return Kind.KEEPING
     if config:
         return Kind.KNOB
