@@ -121,6 +121,15 @@ def test_rows_that_differ_in_another_knob_are_never_averaged(name: str) -> None:
     assert any(f"'{name}' (2 values)" in note for note in found.notes)
 
 
+def test_text_that_comes_again_is_a_knob_and_names_of_runs_are_not() -> None:
+    runs = ((1, 0.1, "a"), (2, 0.1, "b"), (3, 0.2, "a"))
+    rows = [f"128,{lr},1e-3,0.9,7{n},0.1,{n},{aug},run{n}" for n, lr, aug in runs]
+    found = table(*rows, header=f"{HEADER},aug,label")
+    assert len(found.cells()) == 3
+    assert {run.cell.get("aug") for run in found.runs} == {"a", "b"}
+    assert not any("label" in run.cell for run in found.runs)
+
+
 def test_schedules_by_the_names_of_torch_are_different_cells() -> None:
     rows = ["128,0.1,1e-3,0.9,70,0.1,1,CosineAnnealingLR", "128,0.1,1e-3,0.9,60,0.1,1,None"]
     one, other = table(*rows, header=f"{HEADER},lr_scheduler").runs
@@ -213,6 +222,7 @@ def test_numbers_that_went_through_float32_are_one_cell() -> None:
     ("text", "message"),
     [
         (f"{HEADER},lr\n128,0.1,1e-3,0.9,70,0.1,1,0.1\n", "two columns are called 'lr'"),
+        (f"{HEADER}\n128,0.1,1e-3,0.9,70,0.1,1,\n", "line 2 has 8 cells .* too many separators"),
         (f"{HEADER}\n128,0.1,1e-3,0.9,70\n", "line 2 has 5 cells where the header has 7"),
         (f"{HEADER}\n128,0.1,1e-3,0.9,70,0.1,1\n128,0,1,1e-3,0,9,70,0,1,1\n", "line 3 has 10 cells .* decimal commas"),
         (f'{HEADER}\n128,"0.1,1e-3,0.9,70,0.1,1\n128,0.2,1e-3,0.9,70,0.1,1\n', "line 2 .* a quotation mark"),
@@ -223,7 +233,7 @@ def test_numbers_that_went_through_float32_are_one_cell() -> None:
         (f"{HEADER}\n128.5,0.1,1e-3,0.9,70,0.1,1\n", "line 2: batch_size 128.5 is no whole number"),
         (f'{HEADER}\n"' + "x" * 1_100_000, "line 2: field larger"),
     ],
-    ids=["twice", "short", "commas", "quotation", "NUL", "empty", "comment", "thousands", "half", "long"],
+    ids=["twice", "trailing", "short", "commas", "quotation", "NUL", "empty", "comment", "thousands", "half", "long"],
 )
 def test_what_is_no_table_is_one_line_with_file_and_line(text: str, message: str) -> None:
     with pytest.raises(InputError, match=f"^a.csv.*{message}") as error:

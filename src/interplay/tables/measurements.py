@@ -143,7 +143,7 @@ def _like_a_knob(kind: Kind, cells: Sequence[str], filled: Sequence[str]) -> boo
     try:
         numbers = [values.number(cell) for cell in filled]
     except ValueError:
-        return 2 * len(set(cells)) <= len(cells) or len(set(cells)) == 1
+        return len(set(cells)) < len(cells) or len(cells) == 1  # names of runs are all different
     if kind is Kind.OUTCOME:
         return False
     if numbers in ([float(n) for n in range(len(numbers))], [float(n) for n in range(1, len(numbers) + 1)]):

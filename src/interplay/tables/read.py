@@ -13,7 +13,7 @@ from pathlib import Path
 from interplay.errors import InputError
 from interplay.tables.columns import known
 
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 LONGEST_CELL = 1_000_000
 """Characters; a longer cell is an unbalanced quotation mark."""
@@ -57,7 +57,7 @@ def read(path: Path, source: str | None = None) -> TextTable:
 
 
 def parse(text: str, source: str) -> TextTable:
-    """The table in ``text``. Commas, semicolons and tabs separate cells, as the header or a line ``sep=`` says.
+    """The table in ``text``. Commas, semicolons, tabs or bars separate cells, as the header or a line ``sep=`` says.
 
     Empty lines, and lines of comment that begin with ``#``, are passed over.
 
@@ -109,7 +109,7 @@ def _tab(line: str) -> str | None:
 
 def _is_header(line: str) -> bool:
     """Whether two words of a line at least are names of columns."""
-    words = re.split(r"[,;\t]", line.strip().lstrip("#"))
+    words = re.split(r"[,;\t|]", line.strip().lstrip("#"))
     return sum(known(word.strip().strip('"')) for word in words) >= 2
 
 
@@ -162,6 +162,8 @@ def _ragged(source: str, line: int, cells: Sequence[str], header: Sequence[str])
     words = f"{source}, line {line} has {_count(len(cells), 'cell')} where the header has {len(header)}"
     if any("\n" in cell for cell in cells):
         return f"{words}: a quotation mark may be missing"
+    if len(cells) > len(header) and not any(cells[len(header) :]):
+        return f"{words}: it ends with too many separators"
     if len(cells) > len(header):
         return f"{words}: are numbers written with decimal commas? Then separate cells by semicolons"
     return f"{words}: the file may be cut short"
