@@ -17,9 +17,9 @@ from typing import IO, Annotated, Any, Literal, TextIO
 
 from tyro.conf import arg
 
-from interplay.analysis.observations import InputError
 from interplay.cli import call
 from interplay.commands.running import MachineFlags, OverrideFlags
+from interplay.errors import InputError
 from interplay.spec import RunSpec
 from interplay.study.presets import BY_NUMBER, preset
 

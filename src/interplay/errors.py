@@ -30,6 +30,10 @@ class DownloadError(DataError):
     exit_code = 1
 
 
+class InputError(InterplayError):
+    """A table of results cannot be understood; the message names the file, the line and the column."""
+
+
 class SchemaError(InterplayError):
     """A file on disk was written in a format that this version does not read."""
 

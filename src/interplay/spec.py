@@ -317,22 +317,27 @@ class RunSpec:
         return _in_words(self.own_knobs)
 
     @property
-    def other_words(self) -> str:
-        """In one line the knobs that every run has and results.csv no column for, where they are not at their default.
+    def other_knobs(self) -> dict[str, Any]:
+        """The knobs that every run has and results.csv no column for, where they are not at their default.
 
         With them, as ``data``, the fingerprint where the files are not the published ones. Empty for most runs.
         """
         facts = DATASETS.get(self.dataset)
-        words = {
+        knobs = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.name in _WITHOUT_COLUMN and getattr(self, field.name) != field.default
         }
         if self.augment != (facts.augment if facts else "none"):
-            words["augment"] = self.augment
+            knobs["augment"] = self.augment
         if self.fingerprint and (facts is None or self.fingerprint != facts.fingerprint):
-            words["data"] = self.fingerprint.rpartition(":")[2]
-        return _in_words(words)
+            knobs["data"] = self.fingerprint.rpartition(":")[2]
+        return knobs
+
+    @property
+    def other_words(self) -> str:
+        """``other_knobs`` in one line."""
+        return _in_words(self.other_knobs)
 
     def stream(self, name: str, index: int = 0) -> int:
         """Seed of one stream of random numbers (63 bits), independent of every other name, index and run seed.

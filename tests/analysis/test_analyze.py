@@ -11,9 +11,11 @@ import pytest
 
 from interplay.analysis import ridge
 from interplay.analysis.analyze import Analysis, _sufficiency, analyze
-from interplay.analysis.observations import InputError, Observation, Observations, Setting, from_records, from_rows
+from interplay.analysis.cells import Cell
+from interplay.analysis.observations import Observation, Observations, from_records, from_rows
 from interplay.analysis.verdict import Verdict, holm, judge
 from interplay.analysis.verify import PROBLEMS, verify
+from interplay.errors import InputError
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 
@@ -122,7 +124,7 @@ def rows(count: int = 1) -> list[dict[str, str]]:
 
 def test_tables_of_eight_columns_have_the_documented_rest() -> None:
     (run,) = from_rows(rows(), "a.csv").runs
-    assert (run.setting.epochs, run.setting.schedule, run.setting.weight_decay) == (100, "cosine", 5e-4)
+    assert (run.cell.epochs, run.cell.schedule, run.cell.weight_decay) == (100, "cosine", 5e-4)
     assert run.sum_of_rates == pytest.approx(0.1 * 391 * 101 / 2)
     assert run.value == 70.5
 
@@ -130,8 +132,8 @@ def test_tables_of_eight_columns_have_the_documented_rest() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lr": "fast"}, "a.csv, line 3: could not convert"),
-        ({"wd": None}, "a.csv, line 3: no column 'wd'"),
+        ({"lr": "fast"}, "a.csv, line 3: 'fast' is not a number"),
+        ({"wd": None}, "a.csv, line 3: wd is empty"),
     ],
 )
 def test_unreadable_rows_are_named_by_line(change: dict[str, str | None], message: str) -> None:
@@ -167,9 +169,17 @@ def test_records_bring_what_tables_lack_and_failed_ones_are_left_out() -> None:
 
 
 def test_broken_evaluation_is_noted() -> None:
-    odd = {**rows()[0], "final_test_acc": "1.0", "final_train_loss": "0.01"}
+    odd = {**rows()[0], "lr": "0.2", "final_test_acc": "1.0", "final_train_loss": "0.01"}
     (note,) = analyze([from_rows([odd, *rows()], "a.csv")]).notes
     assert "its evaluation is broken" in note
+
+
+def test_many_broken_evaluations_are_one_line_about_the_table() -> None:
+    odd = {**rows()[0], "final_test_acc": "0.7", "final_train_loss": "0.01"}
+    table = [*rows(), *({**odd, "lr": str(0.2 + 0.1 * step)} for step in range(9))]
+    (note,) = analyze([from_rows(table, "a.csv")]).notes
+    assert note.startswith("9 runs are left out")
+    assert "a.csv, line 3" in note
 
 
 def test_the_rule_of_verdicts() -> None:
@@ -218,7 +228,7 @@ def test_cells_near_the_best_are_counted_in_the_unit_of_the_metric() -> None:
     assert ridge.within("final_test_loss") == (0.5, "0.5 nats")
     runs = [
         Observation(
-            Setting(lr, decay, 0.9, 128),
+            Cell.of(lr, decay, 0.9, 128),
             str(seed),
             1 + 0.1 * np.log(lr * decay / 1e-4) ** 2 + (3 if decay > 1e-2 else 0) + 0.01 * seed,
         )
@@ -235,7 +245,7 @@ def test_cells_near_the_best_are_counted_in_the_unit_of_the_metric() -> None:
 
 def test_a_small_loss_is_no_broken_evaluation() -> None:
     """A test loss of 1.4 nats beside a training loss below 1 is what learning by heart looks like."""
-    setting = Setting(0.1, 1e-3, 0.9, 128)
+    setting = Cell.of(0.1, 1e-3, 0.9, 128)
     runs = [Observation(setting, str(seed), 1.4 + 0.01 * seed, 0.8) for seed in (0, 1)]
     assert analyze([Observations("final_test_loss", tuple(runs))]).notes == ()
     assert len(analyze([Observations("final_test_acc", tuple(runs))]).notes) == 2  # 1.4 per cent is one

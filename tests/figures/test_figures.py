@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from interplay.analysis.analyze import tabulate
-from interplay.analysis.claims import Table
 from interplay.analysis.collapse import collapse_picture
 from interplay.analysis.histories import training_picture
 from interplay.analysis.observations import from_records, from_rows
 from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
 from interplay.analysis.predict import checked
+from interplay.analysis.table import Table
 from interplay.documented import plot_results
 from interplay.figures import agreement, collapse, curves, further, heatmap, scaling, training
 from interplay.record import EpochMetrics, RunRecord, Status
@@ -228,7 +228,7 @@ def test_training_curves_are_those_of_the_best_decay_at_each_rate() -> None:
     records.append(RunRecord(records[0].spec.replace(seed=9), Status.DIVERGED, reason="loss is not finite"))
     picture = training_picture(records, tabulate([from_records(records)])[0])
     assert picture is not None
-    assert [(h.setting.lr, h.setting.weight_decay, h.runs) for h in picture.histories] == [
+    assert [(h.cell.lr, h.cell.weight_decay, h.runs) for h in picture.histories] == [
         (0.05, 2e-3, 2),
         (0.1, 1e-3, 2),
     ]

@@ -15,13 +15,15 @@ import pytest
 
 from interplay import lab
 from interplay.analysis.analyze import analyze, tabulate
+from interplay.analysis.cells import Cell
 from interplay.analysis.laws import joint_fit
-from interplay.analysis.observations import InputError, Setting, from_records
+from interplay.analysis.observations import from_records
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.pictures import MethodCurve, Ordering, Point
 from interplay.analysis.predict import checked
 from interplay.analysis.verdict import Verdict
 from interplay.cli import main
+from interplay.errors import InputError
 from interplay.record import EpochMetrics, RunRecord
 from interplay.report import charts
 from interplay.report.page import as_json, render
@@ -358,15 +360,15 @@ def test_watching_writes_again_when_a_run_moves_or_ends_and_stops_cleanly(
 class Nowhere:
     """Cells that no run stands behind."""
 
-    def index(self, setting: Setting | None) -> int | None:
+    def index(self, cell: Cell | None) -> int | None:
         return None
 
-    def values(self, setting: Setting | None) -> list[float]:
+    def values(self, cell: Cell | None) -> list[float]:
         return []
 
 
 def test_crosses_of_methods_that_diverged_at_one_rate_do_not_hide_each_other() -> None:
-    setting = Setting(2.0, 0.0, 0.9, 128)
+    setting = Cell.of(2.0, 0.0, 0.9, 128)
     points = (Point(1.0, 70.0, 0.1, 2, setting), Point(2.0, None, None, 2, setting))
     unknown = Optimum("lr", {}, None, (None, None), "unknown")
     picture = Ordering("final_test_acc", tuple(MethodCurve(name, points, unknown) for name in ("SGD", "SGD+WD")), 128)

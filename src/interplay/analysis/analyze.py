@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 
 from interplay.analysis import ridge
-from interplay.analysis.claims import NO_REPETITIONS, Table, exponent_claim, ordering
+from interplay.analysis.cells import Cell
+from interplay.analysis.claims import NO_REPETITIONS, exponent_claim, ordering
 from interplay.analysis.collapse import collapse_picture
-from interplay.analysis.duplicates import broken, broken_words, without_duplicates
+from interplay.analysis.duplicates import broken, broken_words, place, without_duplicates, without_scatter
 from interplay.analysis.laws import Joint, joint_fit
 from interplay.analysis.noise import Noise
-from interplay.analysis.observations import Observations, Setting
+from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.optimizers import Beside, of_one, optimizers, side_by_side
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.schedules import compare
+from interplay.analysis.table import Table
 from interplay.analysis.verdict import BAND, Verdict, holm, judge, undecided
+from interplay.errors import InputError
 from interplay.record import cleaned
 
 SUFFICIENT = 0.1
@@ -59,8 +62,8 @@ class Analysis:
     notes: tuple[str, ...]
     runs: int
     repetitions: tuple[str, ...]
-    noises: tuple[tuple[str, Noise | None], ...] = ()
-    """By network and data (`Setting.rest`), that with the most runs first."""
+    noises: tuple[tuple[Cell, Noise | None], ...] = ()
+    """By network and data (`Cell.network`), that with the most runs first."""
     agreement: tuple[Agreement, ...] = ()
     """On which variable the optima of the settings fall together, the closest first."""
     beside: tuple[Beside, ...] = ()
@@ -75,7 +78,9 @@ class Analysis:
         """The noise of each network that was repeated, with `` of NETWORK`` before it where there are several."""
         several = len(self.noises) > 1
         return [
-            (f" of {network_words(rest)}" if several else "", each) for rest, each in self.noises if each is not None
+            (f" of {network_words(network)}" if several else "", each)
+            for network, each in self.noises
+            if each is not None
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,15 +118,28 @@ def tabulate(observations: Sequence[Observations], seed: int = 0) -> tuple[Table
 
     Raises:
         ValueError: no observations, or of different metrics.
+        InputError: rows of tables that repeat each other have no scatter at all.
     """
     if not observations or len({each.metric for each in observations}) != 1:
         raise ValueError("analyze needs at least one set of observations, all of the same metric")
     runs, duplicates = without_duplicates([run for each in observations for run in each.runs])
-    notes: list[str] = []
+    notes = [note for each in observations for note in each.notes]
     if "acc" in observations[0].metric:
-        notes = [broken_words(run) for run in runs if broken(run)]
+        notes += broken_words([run for run in runs if broken(run)])
         runs = [run for run in runs if not broken(run)]
+    notes += [note for same in without_scatter(runs) if (note := _no_scatter(same))]
     return Table(Observations(observations[0].metric, tuple(runs)), seed, notes), duplicates
+
+
+def _no_scatter(runs: Sequence[Observation]) -> str:
+    """A line for repeated runs that do not scatter: their noise is not known. Rows of tables are an error."""
+    first = runs[0]
+    second = next(run for run in runs[1:] if run.cell == first.cell)
+    what = f"all {len(runs)} repeated runs have the same value as another of their settings"
+    where = f"{place(first)} and {place(second)}: {first.value:g}"
+    if any(run.line is not None for run in runs):
+        raise InputError(f"{what} ({where}): these are copies and no repetitions, so remove one of each")
+    return f"{what} ({where}): nothing is known of their noise, and they are not counted as repetitions"
 
 
 def analyze(observations: Sequence[Observations], seed: int = 0) -> Analysis:
@@ -168,7 +186,7 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], seed: int
         notes=(*table.notes, *_networks(table)),
         runs=len(runs),
         repetitions=repetitions,
-        noises=tuple((rest, table.noise_in(rest)) for rest in table.networks()),
+        noises=tuple((network, table.noise_in(network)) for network in table.networks()),
         agreement=_agreement(table),
     )
 
@@ -180,9 +198,9 @@ def _spoken_of(names: Sequence[str]) -> str:
 SELECTED = "the best epoch was chosen on the test set: decide by final_test_acc"
 
 
-def network_words(rest: str) -> str:
+def network_words(network: Cell) -> str:
     """A network and its data for people; a table of eight columns names neither."""
-    return rest or "the documented network"
+    return network.words() or "the documented network"
 
 
 def _networks(table: Table) -> list[str]:
@@ -208,13 +226,13 @@ def _agreement(table: Table) -> tuple[Agreement, ...]:
 
 
 def _largest(
-    settings: Iterable[Setting], key: Callable[[Setting], tuple[Any, ...]], varies: Callable[[Setting], object]
-) -> list[Setting]:
+    settings: Iterable[Cell], key: Callable[[Cell], tuple[Any, ...]], varies: Callable[[Cell], object]
+) -> list[Cell]:
     """The largest group of settings with the same ``key`` in which ``varies`` takes two values or more.
 
     A value counts if three decays or more were measured there; where none does, the largest group is taken as it is.
     """
-    groups: dict[tuple[Any, ...], dict[object, list[Setting]]] = {}
+    groups: dict[tuple[Any, ...], dict[object, list[Cell]]] = {}
     for s in settings:
         if s.weight_decay > 0:
             groups.setdefault(key(s), {}).setdefault(varies(s), []).append(s)
@@ -227,20 +245,20 @@ def _largest(
     return []
 
 
-def plane(table: Table) -> list[Setting]:
+def plane(table: Table) -> list[Cell]:
     """The largest grid of learning rates and decays: set 2. A rate with fewer than three decays is of another set."""
     members = _largest(
-        table.settings(), lambda s: (s.momentum, s.batch_size, s.epochs, s.schedule, s.rest), lambda s: s.lr
+        table.all_cells(), lambda s: (s.momentum, s.batch_size, s.epochs, s.schedule, s.network), lambda s: s.lr
     )
     rates = Counter(s.lr for s in members)
     return [s for s in members if rates[s.lr] >= 3]
 
 
-def linear_rule(table: Table) -> list[Setting]:
+def linear_rule(table: Table) -> list[Cell]:
     """The largest grid of batch sizes and decays in which η ∝ B: set 3. A decay at one batch size only is of set 2."""
     members = _largest(
-        table.settings(),
-        lambda s: (s.momentum, s.epochs, s.schedule, s.rest, round(math.log(s.lr / s.batch_size), 6)),
+        table.all_cells(),
+        lambda s: (s.momentum, s.epochs, s.schedule, s.network, round(math.log(s.lr / s.batch_size), 6)),
         lambda s: s.batch_size,
     )
     decays = Counter(s.weight_decay for s in members)
@@ -305,19 +323,19 @@ def _sufficiency(plane: ridge.Plane, rng: np.random.Generator) -> Verdict:
 
 
 def _batch(table: Table) -> list[Verdict]:
-    def batch(s: Setting) -> float:
+    def batch(s: Cell) -> float:
         return float(s.batch_size)
 
     linear = linear_rule(table)
-    fixed = _largest(table.settings(), lambda s: (s.momentum, s.epochs, s.schedule, s.rest, s.lr), batch)
+    fixed = _largest(table.all_cells(), lambda s: (s.momentum, s.epochs, s.schedule, s.network, s.lr), batch)
     matched = _one_length(
         _largest(
-            [s for s in table.settings() if s.epochs > 1],
-            lambda s: (s.momentum, s.schedule, s.rest, s.lr, round(20 * math.log(s.epochs / s.batch_size))),
+            [s for s in table.all_cells() if s.epochs > 1],
+            lambda s: (s.momentum, s.schedule, s.network, s.lr, round(20 * math.log(s.epochs / s.batch_size))),
             batch,
         )
     )
-    arms: tuple[tuple[str, list[Setting], dict[str, float]], ...] = (
+    arms: tuple[tuple[str, list[Cell], dict[str, float]], ...] = (
         ("batch.linear_rule", linear, {"batch_size": 1, "lr": 1}),
         ("batch.fixed_lr", fixed, {"batch_size": 1}),
         ("batch.step_matched", matched, {"batch_size": 1, "epochs": 1}),
@@ -328,7 +346,7 @@ def _batch(table: Table) -> list[Verdict]:
     ]
 
 
-def _one_length(settings: Sequence[Setting]) -> list[Setting]:
+def _one_length(settings: Sequence[Cell]) -> list[Cell]:
     """Of settings with about the same number of steps, one number of epochs a batch size: that with the most cells."""
     lengths: dict[int, Counter[int]] = {}
     for s in settings:
@@ -338,10 +356,10 @@ def _one_length(settings: Sequence[Setting]) -> list[Setting]:
 
 
 def _schedule(table: Table) -> Verdict:
-    sums = {run.setting: float(f"{run.sum_of_rates:.6g}") for run in table.runs if run.sum_of_rates}
-    windows = {run.setting: run.window_epochs for run in table.runs if run.window_epochs}
-    known = [s for s in table.settings() if s in sums]
-    members = _largest(known, lambda s: (s.momentum, s.batch_size, s.epochs, s.rest, s.lr), lambda s: s.schedule)
+    sums = {run.cell: float(f"{run.sum_of_rates:.6g}") for run in table.runs if run.sum_of_rates}
+    windows = {run.cell: run.window_epochs for run in table.runs if run.window_epochs}
+    known = [s for s in table.all_cells() if s in sums]
+    members = _largest(known, lambda s: (s.momentum, s.batch_size, s.epochs, s.network, s.lr), lambda s: s.schedule)
     verdict = exponent_claim("schedule.sum_of_rates", table, members, lambda s: sums[s], "sum_of_rates", -1.0, "S")
     comparison = compare(table, members, sums, windows)
     return verdict if comparison is None else replace(verdict, reason=f"{verdict.reason}; {comparison.words()}")
@@ -349,7 +367,7 @@ def _schedule(table: Table) -> Verdict:
 
 def _duration(table: Table) -> Verdict:
     members = _largest(
-        table.settings(), lambda s: (s.momentum, s.batch_size, s.schedule, s.rest, s.lr), lambda s: s.epochs
+        table.all_cells(), lambda s: (s.momentum, s.batch_size, s.schedule, s.network, s.lr), lambda s: s.epochs
     )
     return exponent_claim(
         "duration.horizon", table, members, lambda s: float(s.epochs), "epochs", -1.0, "T", {"epochs": 1}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from interplay.analysis.cells import Cell
 from interplay.analysis.exponents import Exponents, fit
-from interplay.analysis.noise import Noise, pool
-from interplay.analysis.observations import Observations, Setting
-from interplay.analysis.optimum import Optimum, curve_of, locate
+from interplay.analysis.optimum import Optimum
+from interplay.analysis.table import Table
 from interplay.analysis.theories import along as theory_exponents
 from interplay.analysis.verdict import BAND, Verdict, judge, undecided
 
@@ -23,93 +21,11 @@ MIN_OPTIMA = 3
 
 NO_REPETITIONS = "no repetitions, so no intervals: a second seed is needed"
 
+SGD = ("sgd", "sgdw", "sgds")
+"""Optimisers of the SGD family."""
+
 METHODS = {"SGD": (False, False), "SGD+WD": (False, True), "SGDM": (True, False), "SGDM+WD": (True, True)}
 """Methods by (momentum, decay); set 1 compares three of them."""
-
-
-class Table:
-    """Cells of all runs with their noise, and the optima that are asked of it.
-
-    Noise is pooled for each network and data (`Setting.rest`) by itself: one network tells nothing of the scatter of
-    another. ``cells`` are without the settings in which at least half of the runs diverged.
-    """
-
-    def __init__(self, observations: Observations, seed: int = 0, notes: Sequence[str] = ()) -> None:
-        self.notes = tuple(notes)
-        self.runs = observations.runs
-        self.metric = observations.metric
-        self.sign = observations.sign
-        self.diverged = observations.diverged()
-        self.cells = {s: values for s, values in observations.cells().items() if s not in self.diverged}
-        self._repetitions: dict[Setting, set[str]] = {}
-        for run in self.runs:
-            if run.setting in self.cells and run.value is not None:
-                self._repetitions.setdefault(run.setting, set()).add(run.repetition)
-        values: dict[str, list[list[float]]] = {}
-        for setting, cell in self.cells.items():
-            values.setdefault(setting.rest, []).append([self.sign * v for v in cell])
-        self._noise = {rest: pool(cells) for rest, cells in values.items()}
-        self._seed = seed
-        self.optima: list[Optimum] = []
-
-    def settings(self) -> list[Setting]:
-        """All settings, those that diverged included, in one order, so that ties are always broken the same way."""
-        return sorted(set(self.cells) | self.diverged)
-
-    def networks(self) -> dict[str, int]:
-        """What networks and data there are (`Setting.rest`) and how many runs of each, the most first."""
-        counts = Counter(run.setting.rest for run in self.runs)
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-    def noise_in(self, rest: str) -> Noise | None:
-        """Of one network and its data; ``None`` without repetitions."""
-        return self._noise.get(rest)
-
-    def noise_of(self, setting: Setting) -> Noise | None:
-        """Of the runs of the same network and data; ``None`` without repetitions."""
-        return self.noise_in(setting.rest)
-
-    def error(self, setting: Setting) -> float:
-        """Standard error of the mean of a cell.
-
-        Raises:
-            ValueError: there is no noise model of its network.
-        """
-        noise = self.noise_of(setting)
-        if noise is None:
-            raise ValueError(f"no setting of {setting.rest!r} was repeated")
-        values = self.cells[setting]
-        return noise.sd(self.sign * float(np.mean(values))) / math.sqrt(len(values))
-
-    def repeated(self, settings: Iterable[Setting]) -> bool:
-        """Whether intervals can be had: one of these settings was repeated at least, and there is noise for all."""
-        chosen = list(settings)
-        often = any(len(self._repetitions.get(s, ())) > 1 for s in chosen)
-        return often and all(self.noise_of(s) is not None for s in chosen)
-
-    def optimum(self, of: str, settings: Iterable[Setting], given: dict[str, Any], *, listed: bool = True) -> Optimum:
-        """The optimum along knob ``of`` over ``settings`` that differ in nothing else; ``listed`` among the results.
-
-        For the weight decay the same setting without any is looked at, too, if it was measured.
-
-        Raises:
-            ValueError: they do differ in something else.
-        """
-        chosen = sorted(set(settings))
-        if of == "weight_decay" and (none := replace(chosen[0], weight_decay=0.0)) not in chosen:
-            chosen = [none, *chosen] if none in self.cells or none in self.diverged else chosen
-        if len({getattr(s, of) for s in chosen}) < len(chosen):
-            raise ValueError(f"settings with the same {of} differ in something else: their runs are no repetitions")
-        values: dict[float, Sequence[float]] = {getattr(s, of): self.cells[s] for s in chosen if s in self.cells}
-        lost = [getattr(s, of) for s in chosen if s not in self.cells]
-        curve = curve_of(values, lost, self.sign)
-        # A stream of its own for each question: one more optimum must not change the draws of the others, and whoever
-        # asks again gets the same answer.
-        words = [self._seed, zlib.crc32(of.encode()), *(zlib.crc32(repr(s).encode()) for s in chosen)]
-        found = locate(curve, self.noise_of(chosen[0]), np.random.default_rng(words), of, given)
-        if listed:
-            self.optima.append(found)
-        return found
 
 
 def ordering(table: Table) -> list[Verdict]:
@@ -136,24 +52,24 @@ def ordering(table: Table) -> list[Verdict]:
     ]
 
 
-def method_groups(table: Table) -> dict[str, list[Setting]]:
+def method_groups(table: Table) -> dict[str, list[Cell]]:
     """The runs of each method that differ in their learning rate only: the longest grid of rates of each.
 
     All methods have the same batch size, length, schedule, network and data: those for which there are most of them.
     """
-    strata: dict[tuple[Any, ...], dict[tuple[float, float], list[Setting]]] = {}
-    for s in table.settings():
-        if "optimizer=adam" in s.rest:
+    strata: dict[tuple[Any, ...], dict[tuple[float, float], list[Cell]]] = {}
+    for s in table.all_cells():
+        if s["optimizer"] not in SGD:
             continue  # the methods of set 1 are all of the SGD family
-        place = strata.setdefault((s.batch_size, s.epochs, s.schedule, s.rest), {})
+        place = strata.setdefault((s.batch_size, s.epochs, s.schedule, s.network), {})
         place.setdefault((s.momentum, s.weight_decay), []).append(s)
     found = [_methods(groups) for groups in strata.values()]
     return max(found, key=lambda each: (len(each), sum(map(len, each.values()))), default={})
 
 
-def _methods(groups: Mapping[tuple[float, float], list[Setting]]) -> dict[str, list[Setting]]:
+def _methods(groups: Mapping[tuple[float, float], list[Cell]]) -> dict[str, list[Cell]]:
     """By method, of runs by (momentum, decay) that differ in their rate only."""
-    found: dict[str, list[Setting]] = {}
+    found: dict[str, list[Cell]] = {}
     decays = _ordering_decays(groups)
     for name, (momentum, decay) in METHODS.items():
         fitting = [
@@ -166,13 +82,13 @@ def _methods(groups: Mapping[tuple[float, float], list[Setting]]) -> dict[str, l
     return found
 
 
-def method_optimum(table: Table, name: str, members: Sequence[Setting]) -> Optimum:
+def method_optimum(table: Table, name: str, members: Sequence[Cell]) -> Optimum:
     """The optimal learning rate of a method."""
     one = members[0]
     return table.optimum("lr", members, {"method": name, "momentum": one.momentum, "weight_decay": one.weight_decay})
 
 
-def _ordering_decays(groups: Mapping[tuple[float, float], Sequence[Setting]]) -> set[float]:
+def _ordering_decays(groups: Mapping[tuple[float, float], Sequence[Cell]]) -> set[float]:
     """The decay that SGD+WD and SGDM+WD share on the longest common grid of rates: set 1's."""
     longest: dict[bool, dict[float, int]] = {True: {}, False: {}}
     for (momentum, decay), members in groups.items():
@@ -243,8 +159,8 @@ def _knobs(given: dict[str, Any]) -> dict[str, Any]:
 def exponent_claim(
     claim: str,
     table: Table,
-    settings: Sequence[Setting],
-    along: Callable[[Setting], float],
+    settings: Sequence[Cell],
+    along: Callable[[Cell], float],
     name: str,
     predicted: float,
     varies: str,
@@ -263,7 +179,7 @@ def exponent_claim(
         direction: the axes that change along it, to name the theories whose exponent lies in the 95 % interval.
     """
     # Two schedules may have the same sum of rates; their runs are no repetitions of each other.
-    groups: dict[tuple[float, str], list[Setting]] = {}
+    groups: dict[tuple[float, str], list[Cell]] = {}
     for s in settings:
         groups.setdefault((along(s), s.schedule), []).append(s)
     groups = {key: each for key, each in groups.items() if len({s.weight_decay for s in each if s.weight_decay}) >= 3}
@@ -329,7 +245,7 @@ def _widest_open(optima: Iterable[Optimum]) -> float:
     return max((o.width for o in optima if o.status in ("plateau", "censored")), default=0.0)
 
 
-def _common(members: Sequence[Setting]) -> dict[str, Any]:
+def _common(members: Sequence[Cell]) -> dict[str, Any]:
     """Knobs other than weight decay that all ``members`` share."""
     names = ("lr", "momentum", "batch_size", "epochs", "schedule")
     return {name: getattr(members[0], name) for name in names if len({getattr(s, name) for s in members}) == 1}

@@ -43,7 +43,7 @@ class Noise:
 
 
 def pool(cells: Iterable[Sequence[float]]) -> Noise | None:
-    """Noise from the cells that were repeated; ``None`` without repetitions.
+    """Noise from the cells that were repeated; ``None`` without repetitions, or where these do not scatter at all.
 
     Args:
         cells: the values of each cell, sign-adjusted so that larger is better.
@@ -52,8 +52,8 @@ def pool(cells: Iterable[Sequence[float]]) -> Noise | None:
         (float(np.mean(values)), float(np.var(values, ddof=1)), len(values) - 1) for values in cells if len(values) > 1
     )
     dof = sum(each[2] for each in groups)
-    if dof == 0:
-        return None
+    if dof == 0 or all(variance <= (1e-9 * abs(level)) ** 2 for level, variance, _ in groups):
+        return None  # a training that is repeated never gives the same number in every cell
     blocks = _blocks(groups)
     variances = np.array([variance for _, variance, _ in blocks])
     weights = np.array([each for *_, each in blocks], dtype=float)

@@ -9,8 +9,6 @@ from typing import Any
 
 from interplay.analysis.observations import Observation, Observations
 
-WORD = "optimizer="
-
 
 @dataclass(frozen=True)
 class Beside:
@@ -39,7 +37,7 @@ class Beside:
 
 def optimizer_of(run: Observation) -> str:
     """Name of the optimiser; a table that does not say has the documented one."""
-    return next((word.removeprefix(WORD) for word in run.setting.rest.split() if word.startswith(WORD)), "sgd")
+    return str(run.cell["optimizer"])
 
 
 def optimizers(runs: Sequence[Observation]) -> list[str]:
@@ -81,8 +79,4 @@ def side_by_side(observations: Sequence[Observations], seed: int = 0) -> tuple[B
 def _unnamed(observations: Observations) -> Observations:
     """The same runs as if their optimiser were no part of their setting, so that cells of two can be paired."""
 
-    def plain(run: Observation) -> Observation:
-        words = [word for word in run.setting.rest.split() if not word.startswith(WORD)]
-        return replace(run, setting=replace(run.setting, rest=" ".join(words)))
-
-    return observations.where(map(plain, observations.runs))
+    return observations.where(replace(run, cell=run.cell.without("optimizer")) for run in observations.runs)

@@ -57,6 +57,7 @@ def prediction(found: Prediction) -> str:
         f"rule: {found.rule}, {found.formula}; from {found.source}",
     ]
     lines += [f"EXTRAPOLATED: {words}" for words in found.outside]
+    lines += [f"note: {note}" for note in found.notes]
     unit = "points" if "acc" in found.metric else "nats"
     lines += ["", f"leave-one-setting-out error ({found.metric})"]
     header = ("rule", "", "says", "off by a factor", f"mean loss, {unit}", "worst")
@@ -107,7 +108,7 @@ def comparison(found: Comparison) -> str:
 
 
 def _pair(pair: Pair) -> tuple[str, ...]:
-    s = pair.setting
+    s = pair.cell
     sides = (f"{mean:.2f} ({runs})" for mean, runs in zip((pair.ours, pair.theirs), pair.runs, strict=True))
     error = "" if pair.error is None else f"{pair.error:.2f}"
     z = "" if pair.z is None else f"{pair.z:+.1f}"

@@ -16,7 +16,7 @@ def draw(picture: Training) -> Figure:
         figure = Figure(figsize=(9.6, 4.0))
         left, right = figure.subplots(1, 2)
         for history, colour, shape in zip(picture.histories, COLOURS, MARKERS, strict=False):
-            s = history.setting
+            s = history.cell
             label = f"η {s.lr:g}, λ {s.weight_decay:g} ({history.runs} run{'s' if history.runs > 1 else ''})"
             # Where few epochs were measured, the points say which; the lines between them are nobody's measurement.
             marker = shape if _sparse(history) else ""

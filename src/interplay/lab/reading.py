@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ from interplay.text import shown
 
 if TYPE_CHECKING:
     from interplay.analysis.analyze import Analysis
+    from interplay.analysis.cells import Cell
     from interplay.analysis.compare import Comparison
     from interplay.analysis.predict import Prediction
     from interplay.record import RunRecord
@@ -76,7 +79,8 @@ def predict(
     # The limits of all other knobs are those of a run.
     RunSpec(batch_size=batch_size, epochs=epochs, momentum=momentum)
     table, _ = tabulate(reading.read(inputs, metric))
-    return engine(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
+    found = engine(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
+    return dataclasses.replace(found, notes=table.notes)
 
 
 def extended(study: Study, settings: Settings) -> Study:
@@ -85,21 +89,21 @@ def extended(study: Study, settings: Settings) -> Study:
     Each of them is named on standard error.
     """
     from interplay import analyze as engine
-    from interplay.analysis.observations import setting_of
+    from interplay.analysis.cells import cell_of
 
     store = settings.store()
     records = [record for spec in in_store(study, settings) if (record := store.record(spec.run_id)) is not None]
     if not records:
         notice(f"{study.name}: nothing has run yet, so nothing is known to extend it by")
         return study
-    networks: dict[str, list[RunRecord]] = {}
+    networks: dict[Cell, list[RunRecord]] = {}
     for record in records:
-        networks.setdefault(setting_of(record.spec).rest, []).append(record)
+        networks.setdefault(cell_of(record.spec).network, []).append(record)
     larger = study
-    for name, mine in networks.items():  # a claim speaks of one network, and its cells are runs of that one
+    for network, mine in networks.items():  # a claim speaks of one network, and its cells are runs of that one
         claims = [claim for claim in engine(mine).claims if claim.needed and claim.id in study.claims]
         for claim in claims:
-            of = f" of {name}" if len(networks) > 1 else ""
+            of = f" of {network.words()}" if len(networks) > 1 else ""
             notice(f"{claim.id}{of}: {claim.reason}; adding {len(claim.needed)} cells")
         larger = larger.enlarged((cell for claim in claims for cell in claim.needed), like=mine[0].spec)
     return larger
@@ -120,4 +124,6 @@ def plot(
     from interplay.figures.documented import draw
 
     table, _ = tabulate(reading.read(inputs, metric))
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
     return draw(table, output_dir, experiments)

@@ -16,8 +16,8 @@ from interplay.store.files import write_whole
 from interplay.store.store import Store
 
 if TYPE_CHECKING:
-    from interplay.analysis.claims import Table
     from interplay.analysis.predict import Prediction
+    from interplay.analysis.table import Table
     from interplay.report.page import Page
 
 TITLE = "What the runs say about learning rate, weight decay and batch size"
