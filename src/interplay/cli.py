@@ -10,6 +10,7 @@ from typing import Any
 
 import tyro
 
+from interplay import notes
 from interplay.commands.reading import (
     AnalyzeFlags,
     CancelFlags,
@@ -55,6 +56,7 @@ def run_main(argv: Sequence[str] | None = None) -> int:
 def call(commands: dict[str, Any], prog: str, argv: Sequence[str]) -> int:
     """Parse ``argv`` for one of ``commands`` (a single one needs no name) and run it."""
     args = spelled_out(argv)
+    notes.forget()
     try:
         if len(commands) == 1:
             flags = tyro.cli(next(iter(commands.values())), prog=prog, args=args, use_underscores=True)

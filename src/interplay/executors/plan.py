@@ -61,8 +61,8 @@ def plan(specs: Sequence[RunSpec], store: Store) -> Plan:
 def _ends(folder: Path) -> tuple[str, ...]:
     try:
         return tuple(path.name for path in folder.iterdir() if path.name in ("record.json", "failed.json"))
-    except NotADirectoryError:
-        return ()
+    except OSError:
+        return ()  # no folder, or one that cannot be listed
 
 
 def training_images(spec: RunSpec) -> int | None:
@@ -128,7 +128,7 @@ def alike(store: Store, missing: Sequence[RunSpec], most: int = 50, gpu: str | N
     for run_id in store.run_ids():
         if len(found) == most:
             break
-        record = store.record(run_id) if store.is_done(run_id) else None
+        record = store.readable_record(run_id) if store.is_done(run_id) else None
         if record is not None and record.spec.model in models and measured_on(record, gpu):
             found.append(record)
     return found

@@ -30,7 +30,7 @@ def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Stu
     if others:
         lines.append(f"  {len(shared)} of them shared with {', '.join(other.name for other in others)}")
     if planned.missing:
-        records = (r for spec in planned.specs if (r := store.record(spec.run_id)) is not None)
+        records = (r for spec in planned.specs if (r := store.readable_record(spec.run_id)) is not None)
         expected = estimate(planned.missing, [*records, *alike(store, planned.missing)], len(slots))
         if expected is None:
             one_thread(slots)
@@ -75,7 +75,7 @@ def forecast(study: Study, settings: Settings, workers: int, gpu: str | None = N
     lines = [study.header(), counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing))]
     if not planned.missing:
         return "\n".join(lines)
-    own = [r for spec in planned.done if (r := store.record(spec.run_id)) is not None and measured_on(r, gpu)]
+    own = [r for spec in planned.done if (r := store.readable_record(spec.run_id)) is not None and measured_on(r, gpu)]
     expected = estimate(planned.missing, [*own, *alike(store, planned.missing, gpu=gpu)], workers)
     if expected is None and slots:
         one_thread(slots)
@@ -114,12 +114,14 @@ def show_status(settings: Settings | None = None, study: Study | None = None) ->
         f"{len(found.finished)} finished, {len(found.running)} running, {len(found.diverged)} diverged, "
         f"{len(found.interrupted)} interrupted, {len(found.failed)} failed"
         + (f", {len(found.missing)} missing" if study is not None else "")
+        + (f", {len(found.damaged)} damaged" if found.damaged else "")
     ]
     for run_id, claim in found.running:
         eta = f", about {readable(claim['eta'])} left" if claim.get("eta") is not None else ""
-        epoch = f"epoch {claim['epoch']}/{claim['epochs']}" if "epoch" in claim else "starting"
+        epoch = f"epoch {claim['epoch']}/{claim['epochs']}" if {"epoch", "epochs"} <= claim.keys() else "starting"
         lines.append(f"running     {run_id}  {epoch}{eta}  on {claim.get('worker')} of {claim.get('host')}")
     lines += [f"diverged    {record.run_id}  {setting(record.spec)}: {record.reason}" for record in found.diverged]
     lines += [f"interrupted {run_id}  goes on when it is asked for again" for run_id in found.interrupted]
     lines += [f"failed      {record.run_id}  {setting(record.spec)}: {record.reason}" for record in found.failed]
+    lines += [f"damaged     {run_id}  its record cannot be read" for run_id in found.damaged]
     return "\n".join([*lines, *job_lines(store)])
