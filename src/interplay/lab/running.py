@@ -21,6 +21,7 @@ from interplay.record import EpochMetrics, RunRecord
 from interplay.settings import InterruptedRunError, RunFailedError, Settings
 from interplay.spec import RunSpec
 from interplay.store.checkpoints import publish
+from interplay.store.permissions import UnwritableError, check_writable
 from interplay.store.results import ForeignRow
 from interplay.store.store import Store
 from interplay.study.study import Study
@@ -70,6 +71,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
             print("It was run without --save_checkpoints, so there are no weights of it.")
         print(summary(done, store))
         return done
+    check_writable(store, [spec.run_id], ["checkpoints"] if settings.save_checkpoints else [])
     print(f"run {spec.run_id}: {describe(spec)}")
     _announce(settings)
     claims = Claims(store.runs, "interplay run", settings.lease())
@@ -189,6 +191,11 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
     store = settings.store()
     _reconcile(store)
     planned = plan(study.specs, store)
+    if planned.missing:
+        further = [
+            name for name, asked in (("checkpoints", settings.save_checkpoints), ("logs", settings.log)) if asked
+        ]
+        check_writable(store, [spec.run_id for spec in planned.missing], further)
     print(study.header())
     print(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
     for spec in planned.failed:
@@ -361,5 +368,9 @@ def _announce(settings: Settings) -> None:
 
 
 def _reconcile(store: Store) -> None:
-    for row in store.reconcile():
+    try:
+        rows = store.reconcile()
+    except OSError as error:
+        raise UnwritableError(f"{error}; nothing was started. Free it, or say another --output_dir") from error
+    for row in rows:
         print(f"note: results.csv {row}; kept in {store.aside}")
