@@ -138,9 +138,8 @@ class Store:
         """Append one line to the run's history; the ``first`` line of an attempt drops what it trains again."""
         path = self.folder(run_id) / "history.jsonl"
         if first and path.exists():
-            text = path.read_text(encoding="utf-8", errors="replace")
-            kept = [line for line in text.splitlines() if _epoch(line) < metrics.epoch]
-            write_whole(path, "".join(f"{line}\n" for line in kept), durable=False)
+            kept = [each for each in read_history(path) if each.epoch < metrics.epoch]
+            write_whole(path, "".join(f"{json.dumps(each.to_dict())}\n" for each in kept), durable=False)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics.to_dict()) + "\n")
 
@@ -389,10 +388,3 @@ def _is_whole(path: Path) -> bool:
             return file.read(1) == b"\n"
     except FileNotFoundError:
         return False
-
-
-def _epoch(line: str) -> float:
-    try:
-        return float(json.loads(line)["epoch"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return float("inf")  # a line cut by a kill goes
