@@ -305,8 +305,15 @@ def test_cells_of_other_columns_are_cut_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "claim",
-    ["{", '"x"', '{"attempt": "../../x", "pid": 1}', '{"attempt": 5, "pid": "1"}', '{"pid": 1e400}', "[" * 100_000]
-    + [json.dumps({"attempt": "a", "pid": 10**30, "machine": "m", "eta": "soon", "epoch": []})],
+    [
+        "{",
+        '"x"',
+        '{"attempt": "../../x", "pid": 1}',
+        '{"attempt": 5, "pid": "1"}',
+        '{"pid": 1e400}',
+        "[" * 100_000,
+        json.dumps({"attempt": "a", "pid": 10**30, "machine": "m", "eta": "soon", "epoch": []}),
+    ],
 )
 def test_a_damaged_claim_stops_nothing(store: Store, claim: str, capsys: pytest.CaptureFixture[str]) -> None:
     spec = RunSpec(dataset="digits", model="mlp", precision="fp32", lr=0.5)

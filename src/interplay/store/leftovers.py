@@ -18,9 +18,11 @@ _OLD = 86_400.0
 def is_leftover(name: str, *, done: bool) -> bool:
     """Whether a file of this name in the folder of a run that nobody has is of no use.
 
-    A claim that is just being written by somebody who asks for the run is spared: see `write_once`.
+    Claims that somebody may just be writing are spared while the run is not ``done``.
     """
     of = partial_of(name)
+    if of == "claim.json":
+        return done
     if of is not None:
         return _OF_A_RUN.fullmatch(of) is not None
     return _BEAT.fullmatch(name) is not None or (done and name in ("last.pt", "tracked.json"))
