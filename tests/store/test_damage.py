@@ -334,3 +334,23 @@ def test_a_damaged_history_ends_there(tmp_path: Path, line: str) -> None:
     assert store.history(run_id) == (first,)
     store.add_epoch(run_id, second, first=True)
     assert store.history(run_id) == (first, second)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"job_id": 5}', "\udcff", '"x"', "1" * 5000, '{"a": {"path": 1}}'])
+def test_notes_beside_the_runs_stop_nothing_either(store: Store, text: str) -> None:
+    from interplay.executors.jobs import submissions
+    from interplay.executors.pace import _read
+    from interplay.store.manifest import read_manifest
+
+    (store.root / "jobs").mkdir()
+    path = store.root / "jobs" / "slurm-7.json"
+    path.write_bytes(text.encode("utf-8", errors="surrogateescape"))
+    assert submissions(store.root) == []
+    assert isinstance(_read(path), dict)
+    with pytest.raises(SchemaError, match=str(path)):
+        read_manifest(path)
+
+
+def test_a_run_with_a_damaged_record_counts_as_missing_in_a_plan(store: Store) -> None:
+    (store.folder(BAD) / "record.json").write_text("{")
+    assert [spec.run_id for spec in plan(SPECS, store).missing] == [BAD]

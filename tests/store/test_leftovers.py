@@ -1,4 +1,4 @@
-"""Leftovers of killed attempts go, what is somebody else's stays. Locks, permissions, file systems without hard links."""
+"""Leftovers of killed attempts go, what is somebody else's stays. Locks, permissions, file systems without links."""
 
 from __future__ import annotations
 

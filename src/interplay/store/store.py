@@ -104,6 +104,16 @@ class Store:
             note(f"{error}; passed over", "store")
             return None
 
+    def is_damaged(self, run_id: str) -> bool:
+        """Whether the record of the run is not what was once written; one that cannot be read otherwise is named."""
+        try:
+            self.record(run_id)
+        except DamagedError:
+            return True
+        except SchemaError as error:
+            note(f"{error}; passed over", "store")
+        return False
+
     def spec(self, run_id: str) -> RunSpec:
         """What was asked for.
 
@@ -238,7 +248,7 @@ class Store:
     def reconcile(self) -> list[ForeignRow]:
         """Make results.csv and the records agree, where a kill or a hand has set them apart; usually only a look."""
         found = {run_id: names_in(self.folder(run_id)) for run_id in self.run_ids()}
-        if len(found) <= THOROUGH and (damaged := [run_id for run_id in found if self._is_damaged(run_id)]):
+        if len(found) <= THOROUGH and (damaged := [run_id for run_id in found if self.is_damaged(run_id)]):
             with self._locked():
                 self._set_damage_aside(damaged)
             found |= {run_id: names_in(self.folder(run_id)) for run_id in damaged}
@@ -288,15 +298,6 @@ class Store:
     def clean(self, run_id: str, attempt: str) -> None:
         """Remove what killed attempts at a run left, for the ``attempt`` that has it."""
         clean_run(self.folder(run_id), done=self.is_done(run_id), attempt=attempt)
-
-    def _is_damaged(self, run_id: str) -> bool:
-        try:
-            self.record(run_id)
-        except DamagedError:
-            return True
-        except SchemaError as error:
-            note(f"{error}; passed over", "store")
-        return False
 
     def _set_damage_aside(self, run_ids: list[str]) -> None:
         """Give another name to damaged records. Under the lock of the table: no record is being written."""
