@@ -262,8 +262,10 @@ def test_the_ends_of_runs_are_followed_through_appending_and_rewriting(tmp_path:
 def test_status_of_a_large_store_opens_no_record_of_a_finished_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from interplay.executors.status import status
+    from interplay.executors import status as module
 
+    monkeypatch.setattr(module, "THOROUGH", len(SPECS) - 1)  # a store of more runs than this is large
+    status = module.status
     store, opened = Store(tmp_path), []
     for spec in SPECS[:2]:
         store.commit(RunRecord(spec, Status.FINISHED))

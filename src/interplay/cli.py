@@ -16,7 +16,7 @@ from typing import Any
 
 import tyro
 
-from interplay import __version__
+from interplay import __version__, notes
 from interplay.commands.reading import (
     AnalyzeFlags,
     CancelFlags,
@@ -67,6 +67,7 @@ def run_main(argv: Sequence[str] | None = None) -> int:
 def call(commands: dict[str, Any], prog: str, argv: Sequence[str]) -> int:
     """Parse ``argv`` for one of ``commands`` (a single one needs no name) and run it."""
     _write_anything()
+    notes.forget()
     previous = _stop_on_termination()
     try:
         _refuse_empty(argv)

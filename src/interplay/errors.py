@@ -40,6 +40,10 @@ class SchemaError(InterplayError):
     exit_code = 2
 
 
+class DamagedError(SchemaError):
+    """A file on disk does not hold what was once written to it: it is cut short, changed or another file's copy."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt ``word``: the nearest known one if there is any, then all that are allowed."""
     allowed = sorted(known)

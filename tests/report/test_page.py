@@ -297,7 +297,7 @@ def test_the_command_writes_page_and_documented_figures(
     names = sorted(path.name for path in (copy / "plots").iterdir())
     documented = ["exp1_lr_ordering.png", "exp2_eta_lambda_heatmap.png", "exp3_batch_size_scaling.png"]
     assert names == sorted([*documented, *FURTHER])
-    assert [p.name for p in copy.glob(".*")] == []  # no halves are left of what was written
+    assert [p.name for p in copy.glob(".*")] == [".locks"]  # no halves are left of what was written
     assert main(["report", str(tmp_path / "nowhere")]) == 2
     assert "neither an output folder nor a CSV file" in capsys.readouterr().err
     assert main(["report", str(copy), "--interval", "0"]) == 2
@@ -309,11 +309,12 @@ def test_a_table_that_cannot_be_read_is_named_by_line(tmp_path: Path) -> None:
         lab.report([tmp_path / "bad.csv"], tmp_path / "page.html")
 
 
-def test_a_folder_that_is_no_run_is_shown_and_stops_nothing(tmp_path: Path) -> None:
+def test_a_folder_without_a_specification_is_shown_and_one_that_is_no_run_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "runs" / "stray").mkdir(parents=True)
+    (tmp_path / "runs" / "0123456789abcdef").mkdir()
     data = embedded(lab.report([tmp_path]).page.read_text(encoding="utf-8"))
     (run,) = data["runs"]
-    assert (run["id"], run["status"]) == ("stray", "interrupted")
+    assert (run["id"], run["status"]) == ("0123456789abcdef", "interrupted")
     assert "spec.json" in run["note"]
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from interplay.data.download import download, enough_space, md5_of
 from interplay.data.unpickle import read_plain_pickle
 from interplay.errors import DataError, DownloadError
+from interplay.locks import locked
 
 _LIMIT = 512 << 20
 """Bytes of one file. The largest published one has 148 MiB."""
@@ -132,7 +132,7 @@ def locate(name: str, data_dir: Path, *, allow_modified: bool = False, address: 
         return folder
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(data_dir / f".{archive.file}.lock"):
+        with locked(data_dir / f".{archive.file}.lock"):
             if not _complete(folder, archive):  # another process may have brought them meanwhile
                 _bring(name, data_dir, allow_modified, address)
     except OSError as error:

@@ -173,7 +173,7 @@ def _follow(made: Submission, specs: Sequence[RunSpec], store: Store, listener: 
     while left and not stop.requested:
         ends.look()
         for run_id in [run_id for run_id in left if run_id in ends.status]:
-            record = store.record(run_id)
+            record = store.readable_record(run_id)
             if record is not None:
                 _heard(left.pop(run_id), record, report, listener)
         if gone:

@@ -78,6 +78,8 @@ class _Attempt:
         self.open[spec] = lease
         if self.store.is_done(spec.run_id):  # committed between the look and the claim
             self.end(spec, Outcome(End.DONE))
+        else:
+            self.store.clean(spec.run_id, claim.attempt)
 
     def end(self, spec: RunSpec, outcome: Outcome) -> None:
         """Give the run back and tell its outcome, once."""

@@ -75,13 +75,14 @@ def _of_store(store: Store, source: str, metric: str, *, several: bool) -> tuple
     from interplay.executors.status import status
 
     found = status(store)
-    finished = [record for run_id in found.finished if (record := store.record(run_id)) is not None]
+    finished = [record for run_id in found.finished if (record := store.readable_record(run_id)) is not None]
     ended = sorted([*finished, *found.diverged, *found.failed], key=lambda each: (each.committed_at, each.run_id))
     runs = [_of_record(record, source, metric) for record in ended]
     for run_id, claim in found.running:
-        words = f"epoch {claim['epoch']} of {claim['epochs']}" if "epoch" in claim else "starting"
+        words = f"epoch {claim['epoch']} of {claim['epochs']}" if {"epoch", "epochs"} <= claim.keys() else "starting"
         runs.append(_unfinished(store, run_id, source, "running", f"{words}, on {claim.get('host')}"))
     runs += [_unfinished(store, run_id, source, "interrupted", None) for run_id in found.interrupted]
+    runs += [_unfinished(store, run_id, source, "damaged", "its record cannot be read") for run_id in found.damaged]
     return from_records(ended, metric, source if several else None), runs
 
 

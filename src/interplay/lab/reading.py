@@ -92,7 +92,9 @@ def extended(study: Study, settings: Settings) -> Study:
     from interplay.analysis.cells import cell_of
 
     store = settings.store()
-    records = [record for spec in in_store(study, settings) if (record := store.record(spec.run_id)) is not None]
+    records = [
+        record for spec in in_store(study, settings) if (record := store.readable_record(spec.run_id)) is not None
+    ]
     if not records:
         notice(f"{study.name}: nothing has run yet, so nothing is known to extend it by")
         return study

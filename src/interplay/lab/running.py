@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interplay.data.identity import Identity, identify
-from interplay.errors import SpecError
+from interplay.errors import SchemaError, SpecError
 from interplay.lab.clusters import executor_for, seats, submit
+from interplay.notes import note
 from interplay.progress import RunProgress, notice
 from interplay.record import EpochMetrics, RunRecord
 from interplay.settings import InterruptedRunError, RunFailedError, Settings
 from interplay.spec import RunSpec
 from interplay.store.checkpoints import publish
+from interplay.store.permissions import UnwritableError, check_writable
 from interplay.store.results import ForeignRow
 from interplay.store.store import Store
 from interplay.study.study import Study
@@ -65,12 +67,13 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     spec = fitted(data.settle(spec), device)
     store = settings.store()
     _reconcile(store)
-    if store.is_done(spec.run_id) and (done := store.record(spec.run_id)) is not None:
+    if store.is_done(spec.run_id) and (done := store.readable_record(spec.run_id)) is not None:
         notice(f"This run is done already; remove {store.folder(spec.run_id)} to run it again.")
         if settings.save_checkpoints and not (store.folder(spec.run_id) / "final.pt").exists():
             notice("It was run without --save_checkpoints, so there are no weights of it.")
         print(summary(done, store))
         return done
+    check_writable(store, [spec.run_id], ["checkpoints"] if settings.save_checkpoints else [])
     notice(f"run {spec.run_id}: {describe(spec)}")
     if data.note:
         notice(f"note: {spec.dataset}: {data.note}")
@@ -103,7 +106,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         publish(store.root, spec, store.folder(spec.run_id))
     match ended.end:
         case End.COMMITTED | End.DONE:
-            record = ended.record or store.record(spec.run_id)
+            record = ended.record or store.readable_record(spec.run_id)
             assert record is not None, "a run that is done has a record"
             print(summary(record, store))
             return record
@@ -198,6 +201,11 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
     store = settings.store()
     _reconcile(store)
     planned = plan(study.specs, store)
+    if planned.missing:
+        further = [
+            name for name, asked in (("checkpoints", settings.save_checkpoints), ("logs", settings.log)) if asked
+        ]
+        check_writable(store, [spec.run_id for spec in planned.missing], further)
     notice(study.header())
     for name, data in _identities(study, settings).items():
         if data.note:
@@ -295,7 +303,7 @@ def counts(total: int, done: int, failed: int, missing: int) -> str:
 
 
 def _conclude(study: Study, report: Report, store: Store, say: Callable[[str], None]) -> None:
-    records = [record for spec in study.specs if (record := store.record(spec.run_id)) is not None]
+    records = [record for spec in study.specs if (record := store.readable_record(spec.run_id)) is not None]
     best = best_settings(records, study.experiment)
     diverged = f", {report.diverged} of them diverged" if report.diverged else ""
     elsewhere = f", {report.elsewhere} by other workers" if report.elsewhere else ""
@@ -319,7 +327,9 @@ def overview(studies: Sequence[Study], settings: Settings) -> str:
     store = settings.store()
     lines = ["", "== summary =="]
     for study in studies:
-        records = [record for spec in in_store(study, settings) if (record := store.record(spec.run_id)) is not None]
+        records = [
+            record for spec in in_store(study, settings) if (record := store.readable_record(spec.run_id)) is not None
+        ]
         lines += [f"{study.name}: {len(records)} of {len(study.specs)} runs", *best_settings(records, study.experiment)]
     return "\n".join([*lines, f"results {store.results}"])
 
@@ -332,7 +342,10 @@ def retry(settings: Settings | None = None, study: Study | None = None) -> Repor
     failed = sorted(run_id for run_id in wanted if store.is_to_retry(run_id))
     if not failed:
         return None
-    specs = tuple(store.spec(run_id) for run_id in failed)
+    known = {run_id: spec for run_id in failed if (spec := _asked(run_id, store)) is not None}
+    failed, specs = list(known), tuple(known.values())
+    if not failed:
+        return None
     here = settings.executor in ("local", "inline")
     if here and settings.gpus is None and any(spec.precision != "fp32" for spec in specs):
         raise SpecError("some of the failed runs are for GPUs, in mixed precision: say which with --gpus")
@@ -343,6 +356,18 @@ def retry(settings: Settings | None = None, study: Study | None = None) -> Repor
     for run_id in failed:
         store.forget_failure(run_id)
     return run_study(again, settings)
+
+
+def _asked(run_id: str, store: Store) -> RunSpec | None:
+    """What was asked for of a run that failed; ``None`` where nothing says it any more, which a note names."""
+    record = store.readable_record(run_id)
+    if record is not None:
+        return record.spec
+    try:
+        return store.spec(run_id)
+    except SchemaError as error:
+        note(f"{error}; passed over", "store")
+        return None
 
 
 def rebuild(settings: Settings | None = None) -> list[ForeignRow]:
@@ -356,5 +381,9 @@ def _announce(settings: Settings) -> None:
 
 
 def _reconcile(store: Store) -> None:
-    for row in store.reconcile():
+    try:
+        rows = store.reconcile()
+    except OSError as error:
+        raise UnwritableError(f"{error}; nothing was started. Free it, or say another --output_dir") from error
+    for row in rows:
         notice(f"note: results.csv {row}; kept in {store.aside}")

@@ -101,7 +101,7 @@ def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Stu
     shared = set(study.specs) & set(distinct([prepared(other, settings)[0] for other in others]))
     expected = None
     if planned.missing:
-        records = (r for spec in planned.specs if (r := store.record(spec.run_id)) is not None)
+        records = (r for spec in planned.specs if (r := store.readable_record(spec.run_id)) is not None)
         expected = estimate(planned.missing, [*records, *alike(store, planned.missing)], len(slots))
         if expected is None:
             from interplay.executors.probe import probe
@@ -218,7 +218,9 @@ def forecast(
     unit = "GPU hours" if gpu or settings.gpus is not None else "core hours"
     expected = None
     if planned.missing:
-        own = [r for spec in planned.done if (r := store.record(spec.run_id)) is not None and measured_on(r, gpu)]
+        own = [
+            r for spec in planned.done if (r := store.readable_record(spec.run_id)) is not None and measured_on(r, gpu)
+        ]
         expected = estimate(planned.missing, [*own, *alike(store, planned.missing, gpu=gpu)], workers)
         if expected is None and slots:
             from interplay.executors.probe import probe
@@ -252,14 +254,16 @@ class Standing:
             f"{len(found.finished)} finished, {len(found.running)} running, {len(found.diverged)} diverged, "
             f"{len(found.interrupted)} interrupted, {len(found.failed)} failed"
             + (f", {len(found.missing)} missing" if self.of_study else "")
+            + (f", {len(found.damaged)} damaged" if found.damaged else "")
         ]
         for run_id, claim in found.running:
             eta = f", about {readable(claim['eta'])} left" if claim.get("eta") is not None else ""
-            epoch = f"epoch {claim['epoch']}/{claim['epochs']}" if "epoch" in claim else "starting"
+            epoch = f"epoch {claim['epoch']}/{claim['epochs']}" if {"epoch", "epochs"} <= claim.keys() else "starting"
             lines.append(f"running     {run_id}  {epoch}{eta}  on {claim.get('worker')} of {claim.get('host')}")
         lines += [f"diverged    {record.run_id}  {setting(record.spec)}: {record.reason}" for record in found.diverged]
         lines += [f"interrupted {run_id}  goes on when it is asked for again" for run_id in found.interrupted]
         lines += [f"failed      {record.run_id}  {setting(record.spec)}: {record.reason}" for record in found.failed]
+        lines += [f"damaged     {run_id}  its record cannot be read" for run_id in found.damaged]
         return printable("\n".join([*lines, *self.jobs]))
 
     def to_dict(self) -> dict[str, Any]:
@@ -277,6 +281,7 @@ class Standing:
             "interrupted": found.interrupted,
             "failed": [_ended(record) for record in found.failed],
             "missing": found.missing if self.of_study else None,
+            "damaged": found.damaged,
             "jobs": list(self.jobs),
         }
 

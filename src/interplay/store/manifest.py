@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interplay.errors import SchemaError, SpecError
+from interplay.errors import SchemaError
 from interplay.spec import SPEC_SCHEMA, RunSpec
 from interplay.store.files import write_whole
 from interplay.text import file_name
@@ -49,7 +49,7 @@ def read_manifest(path: Path) -> Manifest:
             raise SchemaError(f"schema {found['schema']}, and this version reads {SPEC_SCHEMA}")
         specs = tuple(RunSpec.from_dict({**found["common"], **run}) for run in found["runs"])
         return Manifest(str(found["name"]), specs, found["experiment"])
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, SpecError, SchemaError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SchemaError) as error:
         raise SchemaError(f"{path}: {error}") from error
 
 

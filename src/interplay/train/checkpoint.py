@@ -51,7 +51,7 @@ class Checkpoints:
     """Where and when a run writes checkpoints.
 
     ``last.pt`` is for resuming: written when the run is asked to stop and every ``every_seconds``. Whoever keeps the
-    record removes it, with ``discard_last``, once the record is safe.
+    record removes it once the record is safe.
     ``best.pt`` and ``final.pt`` are written where ``keep`` asks for them; ``keep_best`` asks for the first alone.
     """
 
@@ -106,12 +106,6 @@ class Checkpoints:
                     return None
                 self.say(kept)
         return state
-
-    def discard_last(self) -> None:
-        """Remove the checkpoint to resume from, and halves of checkpoints that killed attempts left behind."""
-        self.last.unlink(missing_ok=True)
-        for half in self.folder.glob(".*.pt.*"):
-            half.unlink(missing_ok=True)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
