@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Train a hypernetwork on CIFAR-10: ./run_hypernetworks_gpu.sh [--epochs N] [--resume] [--no_wandb] [--help]
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-python=python3
-# The environment that `make venv` makes is used unless another one is active.
-if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$here/.venv/bin/python" ]; then
-    python="$here/.venv/bin/python"
-elif command -v python >/dev/null; then
-    python=python
-fi
-exec "$python" -m interplay.hypernetworks "$@"
+here=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
+# The active environment, if it has the lab; else the one that `make venv` makes.
+for python in python python3 "$here/.venv/bin/python"; do
+    if command -v "$python" >/dev/null && PYTHONSAFEPATH=1 "$python" -c 'import interplay.cli' 2>/dev/null; then
+        # A file of the folder it is started from, say random.py, must not stand in for a module.
+        PYTHONSAFEPATH=1 exec "$python" -m interplay.hypernetworks "$@"
+    fi
+done
+echo "error: no Python here has the lab; install it: make -C '$here' venv (or, into the active environment, pip install -e '$here')" >&2
+exit 2

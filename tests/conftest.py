@@ -58,6 +58,16 @@ def cuda() -> torch.device:
     return torch.device("cuda")
 
 
+@pytest.fixture(scope="session")
+def public_tables() -> Path:
+    """A folder with the three public tables, which carry no licence and so are no part of the repository."""
+    fetched = ROOT / "results" / "resnet18-cifar100-public" / "tables"
+    for folder in (fetched, ROOT.parent / "shared" / "reference"):
+        if (folder / "resnet18_cifar100_seed42_run2.csv").is_file():
+            return folder
+    pytest.skip(f"the public tables are not here: {fetched.parent.relative_to(ROOT)}/fetch.sh fetches them")
+
+
 @pytest.fixture
 def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], list[object]]:
     """Takes a documented command, in ``tmp_path``, to the point where it would train; gives its calls into the lab.
@@ -88,6 +98,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr(documented.PlotFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(hypernetworks.HyperFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(documented.AllExperimentsFlags, "call", lambda self: asked.append(self) or 0)
+    monkeypatch.setattr(documented.MultiGpuFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(verify_module, "verify", lambda studies: asked.append(studies) or [])
     monkeypatch.setattr(words_module, "report", str)
     monkeypatch.setattr(words_module, "prediction", str)
@@ -102,9 +113,11 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
         "run_experiments.py": documented.run_experiments,
         "run_all_experiments.py": documented.run_all_experiments,
         "plot_results.py": documented.plot_results,
+        "test_multi_gpu.py": documented.multi_gpu,
         "check_gpu.py": lambda words: asked.append("check_gpu") or len(words),
         "./run_all_experiments.sh": documented.run_all_experiments,
         "./run_hypernetworks_gpu.sh": hypernetworks.main,
+        "results/resnet18-cifar100-public/fetch.sh": lambda words: asked.append("fetch.sh") or len(words),
         "interplay": cli.main,
     }
 

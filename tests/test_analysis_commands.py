@@ -15,7 +15,7 @@ from interplay.store.store import Store
 STUDY = """
 name = "small"
 question = "Does it run?"
-claims = ["a"]
+claims = ["inverse.profile"]
 [base]
 dataset = "digits"
 model = "mlp"
@@ -50,10 +50,10 @@ def test_analyze_reads_folders_and_tables_and_prints_verdicts_or_json(capsys: py
 
 
 def test_what_cannot_be_analysed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["analyze", "nowhere"]) == 1
+    assert main(["analyze", "nowhere"]) == 2
     assert "nowhere is neither an output folder nor a CSV file" in capsys.readouterr().err
     Path("bad.csv").write_text("lr,wd\n0.1,0\n")
-    assert main(["analyze", "bad.csv"]) == 1
+    assert main(["analyze", "bad.csv"]) == 2
     assert "bad.csv, line 2: no column 'batch_size'" in capsys.readouterr().err
 
 
@@ -64,16 +64,16 @@ def test_verify_prints_expected_and_found(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_study_is_extended_by_the_cells_that_its_analysis_asks_for(capsys: pytest.CaptureFixture[str]) -> None:
-    text = STUDY.replace('["a"]', '["inverse.profile"]').replace("[1e-3, 1e-2]", "[1e-4, 1e-3, 1e-2]")
+    text = STUDY.replace("[1e-3, 1e-2]", "[1e-4, 1e-3, 1e-2]")
     Path("small.toml").write_text(text.replace("[0.05, 0.1]", "[0.05, 0.1, 0.2]"))
     words = ["study", "small.toml", "--seeds", "1", "2", *INLINE]
     assert main([*words, "--extend", "--dry_run"]) == 0
-    assert "nothing has run yet" in capsys.readouterr().out
+    assert "nothing has run yet" in capsys.readouterr().err
     main(words)
     before = {record.run_id: record.spec for record in Store(Path("outputs")).records()}
     capsys.readouterr()
     assert main([*words, "--extend"]) == 0
-    assert "inverse.profile" in capsys.readouterr().out
+    assert "inverse.profile" in capsys.readouterr().err
     after = {record.run_id: record.spec for record in Store(Path("outputs")).records()}
     assert before.items() < after.items()
     new = [after[run_id] for run_id in set(after) - set(before)]

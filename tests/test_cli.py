@@ -3,17 +3,20 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from interplay.cli import main, run_main, spelled_out
 from interplay.commands.running import RunFlags
-from interplay.record import RunRecord
+from interplay.progress import RunProgress
+from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec, knob_names
 
 QUICK = ["--dataset", "digits", "--model", "mlp", "--epochs", "3", "--threads", "1"]
@@ -31,13 +34,14 @@ def rows() -> list[dict[str, str]]:
 
 def test_a_run_leaves_its_folder_and_its_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *QUICK]) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     (row,) = rows()
     record = RunRecord.from_json(Path("outputs/runs", row["run_id"], "record.json").read_text())
     assert float(row["final_test_acc"]) == record.final_test_acc
     assert record.spec.precision == "fp32"
-    assert out.count("epoch ") == 3 + 1  # three lines, and "best epoch" in the summary
-    assert "No usable GPU: training on the CPU" in out
+    assert len(re.findall("^epoch ", err, flags=re.MULTILINE)) == 3
+    assert "No usable GPU: training on the CPU" in err
+    assert len(out.splitlines()) == 3
     assert f"finished: test accuracy {record.final_test_acc:.2f} %" in out
     assert "outputs/results/results.csv" in out
 
@@ -46,10 +50,36 @@ def test_a_finished_run_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> N
     main(["run", *QUICK])
     capsys.readouterr()
     assert main(["run", *QUICK]) == 0
-    out = capsys.readouterr().out
-    assert "This run is done already" in out
-    assert "epoch 1/3" not in out
+    err = capsys.readouterr().err
+    assert "This run is done already" in err
+    assert "epoch 1/3" not in err
     assert len(rows()) == 1
+
+
+def test_a_last_batch_of_one_image_is_refused_before_anything_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = ["--dataset", "digits", "--model", "resnet8_s2", "--train_limit", "65", "--epochs", "1"]
+    assert main(["run", *refused, "--batch_size", "64"]) == 2
+    message = "batch_size 64 leaves a last batch of 1 image (65 training images), and resnet8_s2 turns images of 8x8"
+    assert message in capsys.readouterr().err
+    Path("s.toml").write_text(
+        'name = "s"\nquestion = "Which?"\nclaims = ["inverse.profile"]\nseeds = [42]\n'
+        '[base]\ndataset = "digits"\nmodel = "resnet8_s2"\ntrain_limit = 65\nepochs = 1\n'
+        "[[grid]]\nlr = [0.1]\nweight_decay = [1e-4]\nbatch_size = [32, 64, 65]\n"
+    )
+    for command in (["study", "s.toml"], ["study", "s.toml", "--dry_run"]):
+        assert main(command) == 2
+        err = capsys.readouterr().err
+        assert "batch_size 32 leaves a last batch of 1 image (65 training" in err
+        assert err.count("\n") == 1
+    assert not Path("outputs").exists()
+
+
+def test_classes_without_an_image_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    images, labels = np.zeros((8, 4, 4), np.uint8), np.arange(8) % 2 + 1
+    np.savez("own.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    assert main(["run", "--dataset", "own.npz", "--model", "mlp", "--epochs", "1", "--batch_size", "8"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("note: own.npz: 3 classes, class 0 without an image (labels start at 1)") == 1
 
 
 def test_the_documented_flags_and_defaults() -> None:
@@ -130,7 +160,7 @@ def test_absent_data_is_one_clear_error(capsys: pytest.CaptureFixture[str], monk
     monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
     assert main(["run", "--train_limit", "512"]) == 1
     err = capsys.readouterr().err
-    assert err.startswith("error: cifar100 is not in data. Put cifar-100-python.tar.gz")
+    assert "\nerror: cifar100 is not in data. Put cifar-100-python.tar.gz" in err
     assert "Traceback" not in err
 
 
@@ -141,31 +171,45 @@ def interplay(*words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_at_the_epoch_and_the_same_command_goes_on(number: signal.Signals) -> None:
-    words = ["run", *QUICK, "--epochs", "400", "--label_noise", "0.2"]
-    process = interplay(*words)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("epoch  20/"):
-            break
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "stopped after epoch" in err
+def test_a_signal_stops_at_the_epoch_and_the_same_command_goes_on(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", *QUICK, "--epochs", "12", "--label_noise", "0.2"]
+    told = RunProgress.epoch
+
+    def signalled(self: RunProgress, metrics: EpochMetrics) -> None:
+        told(self, metrics)
+        if metrics.epoch == 5:
+            signal.raise_signal(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunProgress, "epoch", signalled)
+        assert main(words) == 130
+    assert "stopped after epoch 5" in capsys.readouterr().err
     assert not Path("outputs/results/results.csv").exists()
 
-    stopped = int(err.split("stopped after epoch")[1].split()[0].rstrip(";."))
-    assert 20 <= stopped < 400
-    again = interplay(*words)
-    out, err = again.communicate(timeout=120)
-    assert again.returncode == 0, err
-    assert next(line for line in out.splitlines() if line.startswith("epoch")).startswith(f"epoch {stopped + 1:>3}/400")
+    assert main(words) == 0
+    err = capsys.readouterr().err
+    assert re.match(r"epoch +6/12 ", next(line for line in err.splitlines() if line.startswith("epoch")))
     (row,) = rows()
     resumed = json.loads(Path("outputs/runs", row["run_id"], "record.json").read_text())
-    assert main(["run", *QUICK, "--epochs", "400", "--label_noise", "0.2", "--output_dir", "whole"]) == 0
+    assert main([*words, "--output_dir", "whole"]) == 0
     whole = json.loads(next(Path("whole/runs").glob("*/record.json")).read_text())
     for one, other in zip(resumed["history"], whole["history"], strict=True):
         assert (one["train_loss"], one["test_loss"]) == (other["train_loss"], other["test_loss"])
+
+
+@pytest.mark.slow
+def test_a_process_that_gets_a_signal_exits_with_130() -> None:
+    process = interplay("run", *QUICK, "--epochs", "4000", "--label_noise", "0.2")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch "):
+            break
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopped after epoch" in err
 
 
 def test_doctor_names_what_is_there_and_what_is_not(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,13 +153,13 @@ def test_gpu_hours_are_of_gpus_and_not_of_the_runs_that_shared_them(tmp_path: Pa
             RunRecord(base.replace(seed=seed), Status.FINISHED, history, environment=where, wall_seconds=3600.0)
         )
     study = Study("s", "?", (), "", "", tuple(base.replace(seed=seed) for seed in range(1, 11)))
-    said = forecast(study, Settings(output_dir=tmp_path, per_gpu=4), 4, "h100")
+    said = str(forecast(study, Settings(output_dir=tmp_path, per_gpu=4), 4, "h100"))
     assert "a worker is one of 2 on a GPU" in said
     assert "note: measured with 2 runs at once on a GPU, so planned for 2" in said
     (line,) = [line for line in said.splitlines() if line.split()[:1] == ["4"]]
     assert line.split()[1:4] == ["2", "h", "0"] or "2 h" in line or "120 min" in line
     assert " 4.00 " in line  # eight runs of half an hour
-    unasked = forecast(study, Settings(output_dir=tmp_path), 4, "h100")
+    unasked = str(forecast(study, Settings(output_dir=tmp_path), 4, "h100"))
     assert "note:" not in unasked
     assert line in unasked
 
@@ -165,7 +168,7 @@ def test_plan_says_nothing_of_sharing_unless_it_is_asked(monkeypatch: pytest.Mon
     from interplay import lab
 
     asked: list[Settings] = []
-    monkeypatch.setattr(lab, "forecast", lambda study, settings, workers, gpu: asked.append(settings) or "")
+    monkeypatch.setattr(lab, "forecast", lambda study, settings, *_: asked.append(settings))
     assert main(["plan", "lr-ordering", "--workers", "4", "--gpu", "H100"]) == 0
     assert [settings.per_gpu for settings in asked] == [0]
 
@@ -176,7 +179,7 @@ def test_a_machine_without_slurm_says_what_to_do(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SlurmError, match="there is no sbatch here"):
         SlurmExecutor(SlurmOptions(), 0, Manifest("x", SPECS)).check()
-    assert main(["study", "lr-ordering", "--executor", "slurm", "--output_dir", str(tmp_path / "o")]) == 1
+    assert main(["study", "lr-ordering", "--executor", "slurm", "--output_dir", str(tmp_path / "o")]) == 2
     assert "there is no sbatch here" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
     made = Submission("slurm", "7", "s", "m", 1, 1)
@@ -259,8 +262,10 @@ def test_the_ends_of_runs_are_followed_through_appending_and_rewriting(tmp_path:
 def test_status_of_a_large_store_opens_no_record_of_a_finished_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from interplay.executors.status import status
+    from interplay.executors import status as module
 
+    monkeypatch.setattr(module, "THOROUGH", len(SPECS) - 1)  # a store of more runs than this is large
+    status = module.status
     store, opened = Store(tmp_path), []
     for spec in SPECS[:2]:
         store.commit(RunRecord(spec, Status.FINISHED))
@@ -302,3 +307,31 @@ def test_many_sittings_in_their_own_orders_finish_a_study_with_few_wasted_asks(t
     assert asks["committed"] == 60
     assert asks["in vain"] < 60  # in one common order it is several times as many
     assert len(list(store.records())) == 60
+
+
+@pytest.mark.slow
+def test_a_ray_that_is_started_here_listens_to_this_machine_only_and_wants_its_token(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    script = """
+import os, psutil
+from interplay.executors.ray import RayExecutor, _connect
+RayExecutor().check()
+assert _connect(None, 1)
+found = [psutil.Process(), *psutil.Process().children(recursive=True)]
+listening = {c.laddr.ip for p in found if p.is_running() for c in p.net_connections("inet") if c.status == "LISTEN"}
+print(sorted(listening), os.environ["RAY_AUTH_MODE"], len(os.environ["RAY_AUTH_TOKEN"]))
+import ray; ray.shutdown()
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    addresses, _, rest = done.stdout.splitlines()[-1].partition("]")
+    assert set(addresses.strip("[").replace("'", "").split(", ")) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert rest.split() == ["token", "64"]
+    assert not (tmp_path / ".ray").exists()

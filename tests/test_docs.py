@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from interplay.cli import main
 from interplay.study.files import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,8 +89,9 @@ def small_results(tmp_path: Path) -> None:
         '[base]\ndataset = "digits"\nmodel = "mlp"\nepochs = 2\n[[grid]]\nlr = [0.1, 0.2]\nweight_decay = [0, 0.01]\n'
     )
     (tmp_path / "small.toml").write_text(f"seeds = [1, 2]\n{study}")
-    command = [sys.executable, "-m", "interplay.cli", "study", "small.toml", "--executor", "inline"]
-    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert main(["study", "small.toml", "--executor", "inline"]) == 0
 
 
 SCRIPTS = [page for page in PAGES if page.stem != "tutorial" and any(b.language == "python" for b in blocks(page))]
@@ -112,16 +115,16 @@ def test_the_study_of_the_python_page_takes_six_lines() -> None:
     assert len([line for line in first.splitlines() if line and not line.startswith("from ")]) == 6
 
 
-def test_own_images_train(tmp_path: Path) -> None:
+def test_own_images_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The file that the page makes, and its first command."""
     page = ROOT / "docs" / "dataset.md"
     script = next(b.text for b in blocks(page) if b.language == "python")
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=60)
     words = shlex.split(commands(page)[0])
     assert words[:2] == ["interplay", "run"]
-    run = [sys.executable, "-m", "interplay.cli", *words[1:], "--threads", "1"]
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300)
-    accuracy = re.search(r"finished: test accuracy ([\d.]+) %", done.stdout)
+    monkeypatch.chdir(tmp_path)
+    assert main([*words[1:], "--threads", "1"]) == 0
+    accuracy = re.search(r"finished: test accuracy ([\d.]+) %", capsys.readouterr().out)
     assert accuracy is not None
     assert float(accuracy[1]) > 60  # chance is 33
 
@@ -148,7 +151,7 @@ def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
                     [sys.executable, "-m", "interplay.cli", *words], cwd=folder, capture_output=True, text=True
                 )
                 assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-                said[line] = said.get(line, "") + done.stdout
+                said[line] = said.get(line, "") + done.stderr + done.stdout
     accuracy = re.search(r"test accuracy ([\d.]+) % \(best epoch ([\d.]+) %\)", "".join(said.values()))
     assert accuracy is not None
     assert float(accuracy[1]) < float(accuracy[2]) - 5
@@ -182,12 +185,11 @@ def test_every_command_that_reproduces_results_is_understood(
     """The script runs, beside stand-ins for all programs that would do something; then each call is parsed."""
     here = tmp_path / "results" / script.parent.name
     here.mkdir(parents=True)
-    shutil.copy(script, here)
-    for table in script.parent.glob("*.csv"):
-        shutil.copy(table, here)
+    for file in (*script.parent.glob("*.sh"), *script.parent.glob("*.csv")):
+        shutil.copy(file, here)
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("interplay", "python", "cp", "tar"):
+    for name in ("interplay", "python", "cp", "tar", "git", "sha256sum"):
         (tools / name).write_text('#!/bin/sh\nprintf "%s\\n" "$(basename "$0") $*" >> "$CALLS"\n')
         (tools / name).chmod(0o755)
     calls = tmp_path / "calls"
@@ -200,6 +202,40 @@ def test_every_command_that_reproduces_results_is_understood(
     assert any(line.startswith("interplay analyze") for line in asked)
     for line in asked:
         assert reach(line)
+
+
+PUBLIC = ROOT / "results" / "resnet18-cifar100-public"
+
+
+SUMS = {name: digest for digest, name in map(str.split, (PUBLIC / "SHA256SUMS").read_text().splitlines())}
+
+
+def test_no_table_of_others_is_in_the_repository_and_the_source_of_each_is_named() -> None:
+    assert list(PUBLIC.glob("*.csv")) == []
+    readme, fetch = (PUBLIC / "README.md").read_text(), (PUBLIC / "fetch.sh").read_text()
+    assert len(SUMS) == 3
+    for name, digest in SUMS.items():
+        (source,) = re.findall(rf"^\| `([^`]+)` \| `{name}` \| {digest} \|$", readme, flags=re.MULTILINE)
+        assert f'"$commit:{source}" > {name}\n' in fetch
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_the_sums_are_those_of_the_published_tables(name: str, public_tables: Path) -> None:
+    assert hashlib.sha256((public_tables / name).read_bytes()).hexdigest() == SUMS[name]
+
+
+def test_tables_other_than_the_published_ones_are_not_analysed(tmp_path: Path) -> None:
+    """Nothing is overwritten with verdicts on something else."""
+    here = tmp_path / "results" / PUBLIC.name
+    here.mkdir(parents=True)
+    for name in ("reproduce.sh", "SHA256SUMS", "verdicts.txt"):
+        shutil.copy(PUBLIC / name, here)
+    for name in SUMS:
+        (tmp_path / name).write_text("method,batch_size\n")
+    done = subprocess.run(["bash", str(here / "reproduce.sh"), str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "resnet18_cifar100_seed123.csv: FAILED" in done.stdout
+    assert (here / "verdicts.txt").read_text() == (PUBLIC / "verdicts.txt").read_text()
 
 
 # -- README in Chinese ------------------------------------------------------------------------------------------------
@@ -266,3 +302,44 @@ def test_the_site_builds_without_warnings_and_needs_no_network(tmp_path: Path) -
     for page in pages:
         loaded = re.findall(r"<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)=\"(https?:[^\"]+)", page.read_text())
         assert loaded == [], page
+
+
+# -- the documents ----------------------------------------------------------------------------------------------------
+
+DOCUMENTS = ROOT.parent / "shared" / "seeds"
+NAMED = (
+    "main.py models.py utils.py run_experiments.py run_all_experiments.sh run_all_experiments.py gpu_scheduler.py"
+    " logger.py plot_results.py test_multi_gpu.py requirements.txt .gitignore get_cifar100_loaders() results.csv"
+    " check_gpu.py run_hypernetworks_gpu.sh HyperNetworks_GPU/train.py HyperNetworks_GPU/hypernetwork_modules.py"
+    " HyperNetworks_GPU/primary_net.py HyperNetworks_GPU/resnet_blocks.py README_GPU_SETUP.md wandb_usage_readme.md"
+).split()
+"""Files and functions that the two documents name."""
+
+
+def rows_of_the_documents() -> dict[str, str]:
+    text = (ROOT / "docs" / "documents.md").read_text()
+    return dict(re.findall(r"^\| (.+?) \| (.+) \|$", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_each_file_of_the_documents_is_said_to_be_somewhere(name: str) -> None:
+    (here,) = [work for said, work in rows_of_the_documents().items() if f"`{name}`" in said]
+    paths = [word for word in re.findall(r"`([^`]+)`", here) if re.fullmatch(r"[\w./]+(\.(py|sh|txt|toml)|/)", word)]
+    assert paths or "](" in here or "outputs/" in here or name == ".gitignore"
+    assert [path for path in paths if not path.startswith("outputs/") and not (ROOT / path).exists()] == []
+
+
+def test_what_is_said_to_be_in_a_file_is_there() -> None:
+    found = re.findall(r"`(\w+)` in `([\w./]+\.py)`", (ROOT / "docs" / "documents.md").read_text())
+    assert len(found) >= 3
+    for name, path in found:
+        assert re.search(rf"^(class|def) {name}\b", (ROOT / path).read_text(), flags=re.MULTILINE), (name, path)
+
+
+def test_no_file_of_the_documents_is_forgotten() -> None:
+    if not DOCUMENTS.is_dir():
+        pytest.skip("the two documents are not here: ../shared/seeds is absent")
+    text = "".join(path.read_text() for path in DOCUMENTS.glob("*.txt"))
+    listed = set(re.findall(r"^[│ ]*[├└]── ([\w.]+\.(?:py|sh|md|txt))\b", text, flags=re.MULTILINE))
+    assert len(listed) > 15
+    assert {name for name in listed if not any(named.endswith(name) for named in (*NAMED, "README.md"))} == set()

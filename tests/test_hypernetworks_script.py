@@ -67,7 +67,7 @@ def stop_after(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_says_and_saves_what_the_document_promises(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--lr", "0.004"]) == 0
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     assert len(re.findall(r"^epoch \d/4  batch 3/3  loss \d\.\d+  accuracy \d+\.\d\d %$", out, flags=re.M)) == 4
     line = r"^epoch 2/4  lr 0\.002  train \S+ \(\S+ %\)  test \S+ \(\S+ %\)  \S+ s  best \S+ % \(epoch \d\)$"
     assert re.search(line, out, flags=re.M)  # halved after 30 % of 4 epochs, and not one epoch ahead
@@ -96,7 +96,7 @@ def test_a_run_that_was_interrupted_ends_with_the_numbers_of_one_that_was_not(
     assert "--resume goes on from there" in capsys.readouterr().err
     assert list(Store(Path("outputs")).records()) == []
     assert main([*SMALL, "--resume"]) == 0
-    assert "resuming after epoch 3, best accuracy" in capsys.readouterr().out
+    assert "resuming after epoch 3, best accuracy" in capsys.readouterr().err
     assert numbers(only_record()) == numbers(only_record("whole"))
     resumed, whole = load_checkpoint("hypernetworks_cifar_gpu.pth"), load_checkpoint("whole.pth")
     for name, value in whole["model_state_dict"].items():
@@ -112,7 +112,7 @@ def test_more_epochs_are_planned_anew_said_so_and_never_entered_as_a_run_of_one_
     with monkeypatch.context() as patch:
         stop_after(5, patch)
         assert main([*SMALL, "--resume", "--epochs", "6"]) == 130
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     assert out.count("its schedule is planned anew for 6") == 1
     # The second sitting of the longer plan must remember that the first epochs followed another.
     assert main([*SMALL, "--resume", "--epochs", "6"]) == 0
@@ -127,22 +127,35 @@ def test_more_epochs_are_planned_anew_said_so_and_never_entered_as_a_run_of_one_
         (["--checkpoint_path", "none.pth"], "there is nothing to resume: none.pth does not exist"),
         (["--epochs", "9", "--model", "wide_resnet"], "of another run, with model hyper_resnet"),
         (["--epochs", "9", "--lr", "0.1"], "of another run, with lr 0.002"),
-        (["--epochs", "9", "--checkpoint_path", "broken.pth"], "broken.pth is not a readable checkpoint"),
+        (
+            ["--epochs", "9", "--checkpoint_path", "broken.pth"],
+            "broken.pth is not a readable checkpoint: it is a Git LFS",
+        ),
     ],
 )
 def test_what_cannot_be_resumed_is_said(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(SMALL) == 0
-    Path("broken.pth").write_bytes(Path("hypernetworks_cifar_gpu.pth").read_bytes()[:1000])
+    Path("broken.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
     before = Path("hypernetworks_cifar_gpu.pth").read_bytes()
-    assert main([*SMALL, "--resume", *words]) == 1
+    assert main([*SMALL, "--resume", *words]) == 2
     assert message in capsys.readouterr().err
     assert Path("hypernetworks_cifar_gpu.pth").read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_again(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("hypernetworks_cifar_gpu.pth")
+    path.write_bytes(b"PK\x03\x04" + bytes(range(256)))
+    assert main([*SMALL, "--resume", "--epochs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "it is cut short or damaged; kept as hypernetworks_cifar_gpu.pth.damaged. The run goes on from its" in out
+    assert "finished after 1 epochs" in out
+    assert load_checkpoint(path)["epoch"] == 1
 
 
 def test_a_new_run_keeps_the_checkpoint_that_was_there(capsys: pytest.CaptureFixture[str]) -> None:
     Path("hypernetworks_cifar_gpu.pth").write_bytes(b"two hundred epochs")
     assert main([*SMALL, "--epochs", "1"]) == 0
-    assert "kept as hypernetworks_cifar_gpu.previous.pth" in capsys.readouterr().out
+    assert "kept as hypernetworks_cifar_gpu.previous.pth" in capsys.readouterr().err
     assert Path("hypernetworks_cifar_gpu.previous.pth").read_bytes() == b"two hundred epochs"
 
 
@@ -211,7 +224,7 @@ def test_weights_and_biases_are_on_by_default_and_offline_without_a_login(
     monkeypatch.setenv("WANDB_MODE", "offline")
     words = [word for word in SMALL if word != "--no_wandb"]
     assert main([*words, "--wandb_entity", "some-group"]) == 0
-    assert "wandb sync" in capsys.readouterr().out
+    assert "wandb sync" in capsys.readouterr().err
     (file,) = Path("outputs/wandb").glob("offline-run-*/*.wandb")
     names = (b"hypernetworks-gpu", b"hypernetworks_b50_lr0.002_e4", b"batch_loss", b"test_accuracy", b"best_accuracy")
     deadline = time.monotonic() + 60

@@ -1,20 +1,18 @@
-"""Scheduling over several GPUs. By itself: ``python tests/test_multi_gpu.py``.
-
-With GPUs it uses them; without, it drives the same code with logical ones.
-"""
+"""Scheduling over several GPUs. With GPUs it uses them; without, it drives the same code with logical ones."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-import tempfile
 import time
-from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from interplay.documented import multi_gpu
 from interplay.executors.base import Listener
 from interplay.executors.gpus import Gpu, Slot, gpu_slots, visible_gpus
 from interplay.executors.local import LocalExecutor, _Sitting
@@ -26,18 +24,10 @@ from interplay.store.store import Store
 
 
 class Witness(Listener):
-    """Remembers which worker did what."""
+    """Keeps the notes."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, str] = {}
         self.notes: list[str] = []
-        self.epochs: Counter[str] = Counter()
-
-    def epoch(self, worker: str, spec: RunSpec, metrics: EpochMetrics) -> None:
-        self.epochs[worker] += 1
-
-    def ended(self, worker: str, spec: RunSpec, outcome: Outcome) -> None:
-        self.runs[spec.run_id] = worker
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -51,24 +41,41 @@ def slots_here(count: int, per_gpu: int = 1) -> list[Slot]:
     return gpu_slots("all", per_gpu, [Gpu(str(index)) for index in range(count)], device="cpu")
 
 
-def run_over(count: int, runs: int, folder: Path) -> tuple[Store, Witness]:
-    """Run small networks over ``count`` GPUs."""
-    slots = slots_here(count)
-    specs = [
-        RunSpec(dataset="digits", model="mlp", epochs=30, lr=0.01 * (i + 1), precision="fp32") for i in range(runs)
-    ]
-    store, witness = Store(folder), Witness()
-    job = Job(data_dir="data", output_dir=str(folder), device=slots[0].device)
-    report = LocalExecutor(slots).run(specs, store, job, witness, StopRequest())
-    assert len(report.committed) == runs
-    return store, witness
+def test_runs_spread_over_the_gpus(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the documented script, which runs by itself."""
+    assert multi_gpu([]) == 0
+    out = capsys.readouterr().out
+    workers = dict(re.findall(r"^(gpu\d+): (\d+) runs$", out, flags=re.MULTILINE))
+    assert len(workers) == (len(visible_gpus()) or 2)
+    assert min(map(int, workers.values())) > 0
+    assert f"each once, over {len(workers)} workers" in out
 
 
-def test_runs_spread_over_the_gpus_and_each_worker_sees_its_own(tmp_path: Path) -> None:
-    store, witness = run_over(2, 8, tmp_path)
-    assert set(witness.runs.values()) == {"gpu0", "gpu1"}
-    assert len(list(store.records())) == 8
-    assert sum(witness.epochs.values()) == 8 * 30
+@pytest.mark.parametrize(("problem", "rows", "said"), [("no driver", 0, "no driver"), (None, 8, "no run reached gpu")])
+def test_the_script_fails_where_runs_or_workers_are_missing(
+    problem: str | None, rows: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(self: LocalExecutor, specs: list[RunSpec], *_: object) -> object:
+        monkeypatch.setattr(Store, "records", lambda self: iter(specs[: rows and len(specs)]))
+        return SimpleNamespace(problem=problem)
+
+    monkeypatch.setattr(LocalExecutor, "run", run)
+    assert multi_gpu([]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_gpu_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert multi_gpu(["--gpus", "99"]) == 2
+    assert "no GPU 99" in capsys.readouterr().err
+
+
+@pytest.fixture
+def _idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes that only wait to be ended: for what is decided about them, none need import torch."""
+    (tmp_path / "idle").write_text("#!/bin/sh\nexec cat > /dev/null\n")
+    (tmp_path / "idle").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "idle"))
 
 
 def visible(pid: int) -> str:
@@ -82,6 +89,7 @@ def visible(pid: int) -> str:
     return "not set"
 
 
+@pytest.mark.usefixtures("_idle")
 def test_a_worker_is_started_with_its_gpu_visible_before_torch_is(tmp_path: Path) -> None:
     """The variable must be set in the environment of the process itself, not by code that runs in it."""
     from interplay.executors.ledger import Ledger
@@ -97,6 +105,7 @@ def test_a_worker_is_started_with_its_gpu_visible_before_torch_is(tmp_path: Path
     assert found == {"gpu1": "CUDA_VISIBLE_DEVICES=1", "gpu3": "CUDA_VISIBLE_DEVICES=GPU-abc"}
 
 
+@pytest.mark.usefixtures("_idle")
 def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
     from interplay.executors.ledger import Ledger
 
@@ -131,6 +140,7 @@ def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
     assert record.reason == "OutOfMemoryError: CUDA out of memory"
 
 
+@pytest.mark.usefixtures("_idle")
 def test_a_gpu_gets_as_many_runs_at_once_as_their_measured_shares_allow(tmp_path: Path) -> None:
     """Batch 64 three at a time, 512 alone; runs that fit are given out before those that do not."""
     from interplay.executors.ledger import Ledger
@@ -173,30 +183,31 @@ def test_a_gpu_gets_as_many_runs_at_once_as_their_measured_shares_allow(tmp_path
         sitting.end()
 
 
+@pytest.mark.slow  # each of its three workers imports torch
 def test_a_worker_asked_to_go_by_the_system_costs_its_run_nothing(tmp_path: Path) -> None:
     """SIGTERM to single workers, as an administrator sends it: each run goes on, none counts as failed."""
     import os
     import signal
 
     slots = slots_here(1)
-    specs = [RunSpec(dataset="digits", model="mlp", epochs=400, seed=seed, precision="fp32") for seed in range(2)]
+    specs = [RunSpec(dataset="digits", model="mlp", epochs=100, seed=seed, precision="fp32") for seed in range(2)]
     store, terminated = Store(tmp_path), []
 
     class Terminating(Witness):
         def epoch(self, worker: str, spec: RunSpec, metrics: EpochMetrics) -> None:
-            if metrics.epoch % 100 == 50 and (spec.seed, metrics.epoch) not in terminated and len(terminated) < 4:
-                terminated.append((spec.seed, metrics.epoch))
+            if metrics.epoch == 30 and spec.seed not in terminated:
+                terminated.append(spec.seed)
                 claim = json.loads((store.folder(spec.run_id) / "claim.json").read_text())
                 os.kill(claim["pid"], signal.SIGTERM)
 
     witness = Terminating()
     job = Job(data_dir="data", output_dir=str(tmp_path), device=slots[0].device)
     report = LocalExecutor(slots).run(specs, store, job, witness, StopRequest())
-    assert len(terminated) == 4
+    assert terminated == [0, 1]
     assert len(report.committed) == 2
     assert report.failed == []
     for record in report.committed:
-        assert [m.epoch for m in record.history] == list(range(1, 401))
+        assert [m.epoch for m in record.history] == list(range(1, 101))
 
 
 def test_workers_that_cannot_start_end_the_sitting_with_the_reason(
@@ -214,13 +225,3 @@ def test_workers_that_cannot_start_end_the_sitting_with_the_reason(
     assert "no worker process can be started" in report.problem
     assert "exit code 3): no torch here" in report.problem
     assert len(report.left) == 2
-
-
-if __name__ == "__main__":
-    gpus = len(visible_gpus())
-    print(f"{gpus} GPU(s)" if gpus else "no GPU: two logical ones on the CPU")
-    with tempfile.TemporaryDirectory() as name:
-        _, seen = run_over(max(2, gpus), 4 * max(2, gpus), Path(name))
-    for worker, count in sorted(Counter(seen.runs.values()).items()):
-        print(f"{worker}: {count} runs")
-    sys.exit(0)

@@ -24,7 +24,7 @@ from interplay.study.files import load
 STUDY = """
 name = "small"
 question = "Does it run?"
-claims = ["a"]
+claims = ["inverse.profile"]
 [base]
 dataset = "digits"
 model = "mlp"
@@ -57,10 +57,10 @@ def test_plan_run_extend_and_run_again(capsys: pytest.CaptureFixture[str]) -> No
     assert not Path("outputs").exists()
 
     assert main(["study", "small.toml", *INLINE]) == 0
-    out = capsys.readouterr().out
-    assert "small: 4 runs committed" in out
+    out, err = capsys.readouterr()
+    assert out.startswith("small: 4 runs committed")
     assert "best settings by mean final test accuracy" in out
-    assert len(re.findall(r"^\[[1-4]/4\] SGDM\+WD lr", out, flags=re.MULTILINE)) == 4
+    assert len(re.findall(r"^\[[1-4]/4\] SGDM\+WD lr", err, flags=re.MULTILINE)) == 4
 
     Path("small.toml").write_text(STUDY.replace("[0.05, 0.1]", "[0.05, 0.1, 0.2]"))
     assert main(["study", "small.toml", "--dry_run", *INLINE]) == 0
@@ -76,9 +76,9 @@ def test_two_studies_that_share_a_configuration_share_its_run(capsys: pytest.Cap
     assert main(["study", "small.toml", "other.toml", "--dry_run", *INLINE]) == 0
     assert capsys.readouterr().out.count("2 of them shared with") == 2
     assert main(["study", "small.toml", "other.toml", *INLINE]) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert "small: 4 runs committed" in out
-    assert "4 runs: 2 done, 2 missing" in out
+    assert "4 runs: 2 done, 2 missing" in err
     assert len(rows()) == 6
 
 
@@ -96,17 +96,17 @@ def test_the_log_has_configuration_progress_and_results(capsys: pytest.CaptureFi
 
 def test_all_sets_of_the_documents_are_83_runs_answered_by_74(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_all_experiments(TINY) == 0
-    out = capsys.readouterr().out
-    for text in ("24 runs committed", "32 runs committed", "18 runs committed", "torch", "eta-lambda: 35 of 35 runs"):
+    out, err = capsys.readouterr()
+    for text in ("24 runs committed", "32 runs committed", "18 runs committed", "eta-lambda: 35 of 35 runs"):
         assert text in out
+    assert "ok       torch" in err
     found = rows()
     assert len(found) == 74
     assert len({row["run_id"] for row in found}) == 74
     figures = sorted(path.name for path in Path("outputs/plots").iterdir())
     assert figures == ["exp1_lr_ordering.png", "exp2_eta_lambda_heatmap.png", "exp3_batch_size_scaling.png"]
     assert run_all_experiments(TINY) == 0
-    out = capsys.readouterr().out
-    assert out.count(", 0 missing") == 3
+    assert capsys.readouterr().err.count(", 0 missing") == 3
     (backup,) = Path("outputs/results/backup").iterdir()
     assert backup.read_text() == Path("outputs/results/results.csv").read_text()
 
@@ -234,7 +234,7 @@ def test_a_run_waits_for_a_worker_elsewhere_and_takes_over_when_it_stays_silent(
     (folder / "record.json").unlink()
     (folder / "claim.json").write_text('{"attempt": "x", "worker": "w", "machine": "far", "host": "far"}')
     assert main(words) == 0
-    assert "Another worker has this run" in capsys.readouterr().out
+    assert "Another worker has this run" in capsys.readouterr().err
     assert len(rows()) == 1
 
 
@@ -319,7 +319,7 @@ def test_parallel_sets_are_told_everything(monkeypatch: pytest.MonkeyPatch) -> N
         def __init__(self, command: list[str], **words: object) -> None:
             started.append(command)
 
-            self.stdout = io.StringIO("a line\n")
+            self.stdout, self.stderr = io.StringIO("a line\n"), io.StringIO()
 
         def wait(self) -> int:
             return 0

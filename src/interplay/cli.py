@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
+import signal
 import sys
+import threading
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import tyro
 
+from interplay import __version__, notes
 from interplay.commands.reading import (
     AnalyzeFlags,
     CancelFlags,
@@ -23,7 +30,8 @@ from interplay.commands.reading import (
     VerifyFlags,
 )
 from interplay.commands.running import RetryFlags, RunFlags, StudyFlags
-from interplay.errors import InterplayError
+from interplay.errors import InterplayError, SpecError
+from interplay.text import printable
 
 COMMANDS: dict[str, Any] = {
     "run": RunFlags,
@@ -44,7 +52,11 @@ COMMANDS: dict[str, Any] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (2 for impossible values, 1 for what went wrong, 130 interrupted)."""
-    return call(COMMANDS, "interplay", sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    if list(words) == ["--version"]:
+        print(f"interplay {__version__}")
+        return 0
+    return call(COMMANDS, "interplay", words or ["--help"])
 
 
 def run_main(argv: Sequence[str] | None = None) -> int:
@@ -54,8 +66,12 @@ def run_main(argv: Sequence[str] | None = None) -> int:
 
 def call(commands: dict[str, Any], prog: str, argv: Sequence[str]) -> int:
     """Parse ``argv`` for one of ``commands`` (a single one needs no name) and run it."""
-    args = spelled_out(argv)
+    _write_anything()
+    notes.forget()
+    previous = _stop_on_termination()
     try:
+        _refuse_empty(argv)
+        args = spelled_out(argv)
         if len(commands) == 1:
             flags = tyro.cli(next(iter(commands.values())), prog=prog, args=args, use_underscores=True)
         else:
@@ -63,18 +79,78 @@ def call(commands: dict[str, Any], prog: str, argv: Sequence[str]) -> int:
                 commands, prog=prog, args=args, use_underscores=True, description=__doc_line__
             )
         return int(flags.call())
-    except InterplayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:  # whoever read along has gone (``| head``)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get("INTERPLAY_TRACEBACK"):
+            raise
+        words, code = explained(error)
+        print(printable(words), file=sys.stderr)
+        return code
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+
+
+INTERRUPTED = 130
+"""Exit code after a signal: no error, and not called one."""
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """What is said of ``error`` on the command line, and the exit code."""
+    match error:
+        case InterplayError():
+            interrupted = error.exit_code == INTERRUPTED
+            return (str(error) if interrupted else f"error: {error}"), error.exit_code
+        case OSError():
+            where = f"{error.filename}: " if error.filename is not None else ""
+            unusable = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError | PermissionError)
+            return f"error: {where}{error.strerror or error}", 2 if unusable else 1
+        case MemoryError():
+            return "error: there is not enough memory for this", 1
+        case RecursionError():
+            return "error: the input is nested too deeply", 2
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    text = " ".join(str(error).split())[:500]
+    return f"error: {type(error).__name__}: {text} ({where}; a fault of interplay: INTERPLAY_TRACEBACK=1 shows more)", 1
+
+
+def _write_anything() -> None:
+    """Characters that the terminal's encoding lacks are written as question marks; output never ends a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _stop_on_termination() -> Any:
+    """SIGTERM is Ctrl-C for all commands; returns the handler to put back, or ``None`` where signals are not ours."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return None
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    return signal.signal(signal.SIGTERM, stop)
+
+
+def _refuse_empty(argv: Sequence[str]) -> None:
+    """Refuse what an unset variable in quotes leaves: an empty path would be the current folder.
+
+    Raises:
+        SpecError: an empty argument; names its flag.
+    """
+    for before, word in zip(("", *argv), argv, strict=False):
+        flag, equals, value = word.partition("=")
+        if not word.strip():
+            named = before.startswith("--") and "=" not in before
+            raise SpecError(f"--{before[2:].replace('-', '_')} is empty" if named else "an argument is empty")
+        if flag.startswith("--") and equals and not value.strip():
+            raise SpecError(f"--{flag[2:].replace('-', '_')} is empty")
 
 
 __doc_line__ = "Measure how learning rate, weight decay, batch size, momentum and schedule act together."

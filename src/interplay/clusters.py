@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from interplay.errors import SpecError, nearest
+from interplay.text import one_line, shown
+
+_MOST = 10**6
+"""Above any number that a cluster could be asked for."""
 
 
 def _option(help: str) -> Any:
@@ -46,20 +50,24 @@ class SlurmOptions:
                 continue
             if "int" in str(field.type):
                 least = 0 if field.name == "gpus_per_node" else 1
-                if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                    raise SpecError(f"slurm: {field.name} must be a whole number, {least} or greater, not {value!r}")
+                whole = isinstance(value, int) and not isinstance(value, bool)
+                if not whole or not least <= value <= _MOST:
+                    rule = f"{least} or greater, at most {_MOST}"
+                    raise SpecError(f"slurm: {field.name} must be a whole number, {rule}, not {shown(value)}")
             elif "tuple" in str(field.type):
-                if isinstance(value, str) or not all(isinstance(line, str) and "\n" not in line for line in value):
-                    raise SpecError(f"slurm: {field.name} must be a list of lines, not {value!r}")
-                object.__setattr__(self, field.name, tuple(value))
+                if not isinstance(value, list | tuple):
+                    raise SpecError(f"slurm: {field.name} must be a list of lines, not {shown(value)}")
+                lines = tuple(one_line(f"slurm: {field.name} must be a list of lines; each", line) for line in value)
+                object.__setattr__(self, field.name, lines)
             elif field.name == "time":
-                object.__setattr__(self, "time", str(value))
-                _minutes(str(value))
-            elif not isinstance(value, str) or not value.strip() or "\n" in value:
-                raise SpecError(f"slurm: {field.name} must be a word, not {value!r}")
+                text = str(value) if type(value) is int and 0 <= value < 10**9 else value
+                object.__setattr__(self, "time", one_line("slurm: time", text, 100))
+                _minutes(str(text))
+            elif not one_line(f"slurm: {field.name}", value, 200).strip() or " " in value:
+                raise SpecError(f"slurm: {field.name} must be a word, not {shown(value)}")
         for line in self.sbatch or ():
             if not re.fullmatch(r"--[a-z][a-z-]*(=.+)?", line):
-                raise SpecError(f"slurm: {line!r} is no option of sbatch; write --name or --name=value")
+                raise SpecError(f"slurm: {shown(line)} is no option of sbatch; write --name or --name=value")
         if self.workers_per_node is not None and self.gpus_per_node:
             raise SpecError("slurm: workers_per_node is for allocations without GPUs; with GPUs say workers_per_gpu")
         if self.notice >= 60 * self.minutes:
@@ -71,11 +79,11 @@ class SlurmOptions:
         known = [field.name for field in dataclasses.fields(cls)]
         for key in table:
             if key not in known:
-                raise SpecError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
+                raise SpecError(f"{where}: unknown key {shown(key)}; {nearest(key, known)}")
         try:
             return cls(**table)
         except SpecError as error:
-            raise SpecError(f"{where}: {error}") from error
+            raise SpecError(f"{where}: {str(error).removeprefix('slurm: ')}") from error
 
     def over(self, other: SlurmOptions) -> SlurmOptions:
         """These options, and those of ``other`` where these say nothing."""
@@ -103,8 +111,9 @@ def _minutes(text: str) -> int:
     """``90``, ``1:30:00`` or ``2-12:00:00`` in minutes, rounded up; as sbatch reads them."""
     days, dash, rest = text.strip().rpartition("-")
     parts = rest.split(":")
-    if not all(part.isdecimal() for part in parts) or (dash and not days.isdecimal()) or len(parts) > 3:
-        raise SpecError(f"slurm: time must be minutes, H:MM:SS or D-HH:MM:SS, not {text!r}")
+    numbers = [*parts, days] if dash else parts
+    if not all(re.fullmatch("[0-9]{1,9}", part) for part in numbers) or len(parts) > 3:
+        raise SpecError(f"slurm: time must be minutes, H:MM:SS or D-HH:MM:SS, not {shown(text)}")
     values = [int(part) for part in parts]
     if dash:  # days-hours[:minutes[:seconds]]
         hours, minutes, seconds = (*values, 0, 0)[:3]
@@ -114,5 +123,5 @@ def _minutes(text: str) -> int:
         hours, (minutes, seconds) = 0, (*values, 0)[:2]
     total = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
     if total <= 0:
-        raise SpecError(f"slurm: time must be greater than 0, not {text!r}")
+        raise SpecError(f"slurm: time must be greater than 0, not {shown(text)}")
     return -(-total // 60)

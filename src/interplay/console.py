@@ -22,12 +22,13 @@ from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.study.study import Study
 from interplay.summary import brief, setting
+from interplay.text import file_name
 from interplay.train.single import BatchMetrics
 
 
 def log_path(output_dir: Path, study: Study) -> Path:
-    """``logs/exp<N>_YYYYMMDD_HHMMSS.log``, or the study's name where it is none of the documented sets."""
-    name = f"exp{study.experiment}" if study.experiment is not None else study.name
+    """``logs/exp<N>_YYYYMMDD_HHMMSS.log``, or the study's name, cleaned, where it is none of the documented sets."""
+    name = f"exp{study.experiment}" if study.experiment is not None else file_name(study.name)
     return output_dir / "logs" / f"{name}_{datetime.now():%Y%m%d_%H%M%S}.log"
 
 
@@ -38,7 +39,7 @@ class StudyProgress(Listener):
         missing: the runs of this sitting.
         total: all runs of the study, those done before included.
         log: file to write lines to, or ``None``.
-        stream: where to show; standard output by default.
+        stream: where to show; standard error by default.
     """
 
     def __init__(self, missing: list[RunSpec], total: int, log: Path | None, stream: TextIO | None = None) -> None:
@@ -49,19 +50,22 @@ class StudyProgress(Listener):
         self._workers: dict[str, tuple[RunSpec, str]] = {}
         self._waiting: set[RunSpec] = set()
         self._began = time.monotonic()
-        self._stream = stream or sys.stdout
+        self._stream = stream or sys.stderr
         self._log = self._open(log)
         self._live: Live | None = None
         if self._stream.isatty():
             console = Console(file=self._stream)
-            self._live = Live(self._table(), console=console, refresh_per_second=4, transient=True)
+            self._live = Live(
+                self._table(), console=console, refresh_per_second=4, transient=True, redirect_stdout=False
+            )
 
     @staticmethod
     def _open(log: Path | None) -> TextIO | None:
         if log is None:
             return None
         log.parent.mkdir(parents=True, exist_ok=True)
-        return log.open("a", encoding="utf-8", buffering=1)
+        # A path that is no text, as a folder of another encoding has it, must not end a study over its log.
+        return log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -122,9 +126,14 @@ class StudyProgress(Listener):
         """See `Listener`."""
         self._line(f"note: {text}")
 
-    def say(self, text: str) -> None:
-        """A line of the program itself, on the terminal and in the log."""
-        self._line(text)
+    def result(self, text: str) -> None:
+        """A line of what came out, on standard output and in the log; the live table goes before the first."""
+        self._to_log(text)
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        with contextlib.suppress(OSError):  # whoever reads along may go
+            print(text, flush=True)
 
     def configuration(self, study: Study, settings: object, workers: list[str]) -> None:
         """Head of the log: what is asked for, and on what."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from interplay.data.cifar import ARCHIVES
+from interplay.store.folders import findings
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -35,6 +36,7 @@ def examine(data_dir: Path, output_dir: Path) -> list[Check]:
         *_devices(),
         *(_data(name, data_dir) for name in ARCHIVES),
         _disk(output_dir),
+        *_store(output_dir),
         _extras(),
     ]
 
@@ -90,6 +92,15 @@ def _disk(output_dir: Path) -> Check:
     if not os.access(folder, os.W_OK):
         return Check("disk", "problem", f"{folder} cannot be written")
     return Check("disk", "ok" if free >= 1 else "problem", f"{free:.0f} GiB free in {folder}")
+
+
+def _store(output_dir: Path) -> list[Check]:
+    """What lies among the runs and is damaged, or none: it is passed over, so it stops nothing."""
+    try:
+        found = findings(output_dir / "runs")
+    except OSError as error:
+        return [Check("store", "problem", f"{output_dir / 'runs'} cannot be listed: {error.strerror}")]
+    return [Check("store", "note", str(each)) for each in found]
 
 
 def _extras() -> Check:

@@ -7,18 +7,24 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal
+from typing import IO, Annotated, Any, Literal, TextIO
 
 from tyro.conf import arg
 
-from interplay.analysis.observations import InputError
 from interplay.cli import call
 from interplay.commands.running import MachineFlags, OverrideFlags
+from interplay.errors import InputError
+from interplay.spec import RunSpec
 from interplay.study.presets import BY_NUMBER, preset
+
+JUDGED = "final_test_acc"
+"""What verdicts rest on, whatever a figure shows."""
 
 EXPERIMENTS: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
 
@@ -58,18 +64,18 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
         from interplay.executors.gpus import parse_gpus, visible_gpus
 
         for check in doctor.examine(self.data_dir, self.output_dir):
-            print(check)
+            print(check, file=sys.stderr)
         there = len(visible_gpus())
         gpus = self.gpus or ("all" if there else None)
         chosen = parse_gpus(gpus, there) if gpus else []
         if (backup := self.settings().store().back_up()) is not None:
-            print(f"existing results are kept in {backup}")
+            print(f"existing results are kept in {backup}", file=sys.stderr)
         code = self._side_by_side(chosen) if self.parallel else self._one_after_another(chosen)
         try:
             for figure in lab.plot([self.output_dir], self.output_dir / "plots").values():
                 print(f"figure {figure}")
         except InputError as error:  # nothing has finished
-            print(f"no figures: {error}")
+            print(f"no figures: {error}", file=sys.stderr)
         print(lab.overview([self.applied(preset(name)) for name in BY_NUMBER.values()], self.settings()))
         return code
 
@@ -101,13 +107,15 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
             for number, share in zip(EXPERIMENTS, shares, strict=True):
                 words = ["--experiment", str(number), *self._words(shared=0 < len(gpus) < 3)]
                 words += ["--gpus", str(_listed(share))] if share else ["--workers", str(workers)]
-                print(f"experiment {number}: {'GPUs ' + str(_listed(share)) if share else 'CPU'}", flush=True)
+                print(f"experiment {number}: {'GPUs ' + str(_listed(share)) if share else 'CPU'}", file=sys.stderr)
                 code = "import sys; from interplay.documented import run_experiments; sys.exit(run_experiments())"
                 # Lines through a pipe: three live tables on one terminal would garble each other.
-                processes.append(
-                    subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True)
-                )
-            relays = [threading.Thread(target=_relay, args=pair) for pair in zip(EXPERIMENTS, processes, strict=True)]
+                processes.append(_piped([sys.executable, "-c", code, *words]))
+            relays = [
+                threading.Thread(target=_relay, args=(number, lines, stream))
+                for number, process in zip(EXPERIMENTS, processes, strict=True)
+                for lines, stream in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+            ]
             for relay in relays:
                 relay.start()
             for relay in relays:
@@ -119,19 +127,20 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
 
     def _words(self, *, shared: bool) -> list[str]:
         """The flags that all three sets share, spelled out for another process; ``shared``: so is a GPU."""
-        words = ["--data_dir", str(self.data_dir), "--output_dir", str(self.output_dir)]
-        words += ["--executor", self.executor, "--per_gpu", str(self.per_gpu or (1 if shared else 0))]
-        for name in ("checkpoint_seconds", "lapse_seconds", "hang_seconds"):
-            words += [f"--{name}", str(getattr(self, name))]
-        words += ["--tracker", self.tracker, "--wandb_project", self.wandb_project]
-        for name in ("dataset", "model", "epochs", "train_limit", "wandb_entity"):
-            if getattr(self, name) is not None:
-                words += [f"--{name}", str(getattr(self, name))]
-        if self.seeds:
-            words += ["--seeds", *map(str, self.seeds)]
-        for name in ("save_checkpoints", "allow_modified_data", "log"):
-            words.append(f"--{name}" if getattr(self, name) else f"--no_{name}")
-        return words
+        words: list[str] = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in _OF_ONE_SET or value is None or value == ():
+                continue
+            if isinstance(value, bool):
+                words.append(f"--{field.name}" if value else f"--no_{field.name}")
+            else:
+                words += [f"--{field.name}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+        return [*words, "--per_gpu", str(self.per_gpu or (1 if shared else 0))]
+
+
+_OF_ONE_SET = ("parallel", "gpus", "workers", "per_gpu")
+"""Flags that the sets do not share when they run side by side."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -143,8 +152,8 @@ class PlotFlags:
     ] = (Path("outputs/results/results.csv"),)
     output_dir: Annotated[Path, arg(help="where the PNG files go")] = Path("outputs/plots")
     experiment: Annotated[Literal[1, 2, 3] | None, arg(help="only this one")] = None
-    metric: Annotated[str, arg(help="column to draw")] = "final_test_acc"
-    stats: Annotated[bool, arg(help="also print noise, optima and verdicts")] = False
+    metric: Annotated[str, arg(help="column to draw, such as final_test_acc")] = "best_test_acc"
+    stats: Annotated[bool, arg(help="also print noise, optima and verdicts, never of best_test_acc")] = False
 
     def call(self) -> int:
         """Draw what the results can show; exit 1 if they can show nothing that was asked for."""
@@ -156,8 +165,64 @@ class PlotFlags:
         for experiment in wanted:
             print(drawn.get(experiment) or f"experiment {experiment}: its grid is not among these results")
         if self.stats:
-            print(report(lab.analyze(self.input, self.metric)))
+            # The best epoch is chosen on the test set: good for a picture, not for a verdict.
+            print(report(lab.analyze(self.input, JUDGED if self.metric == "best_test_acc" else self.metric)))
         return 0 if drawn else 1
+
+
+@dataclasses.dataclass(kw_only=True)
+class MultiGpuFlags:
+    """Spread small runs over GPUs, one worker each; without any, over logical ones on the CPU."""
+
+    gpus: Annotated[str, arg(help="all, 0, 0,1,2,3, 0-7 or 0,2-4,7")] = "all"
+    logical: Annotated[int, arg(help="GPUs to stand in where there is none")] = 2
+
+    def call(self) -> int:
+        """Run four small networks a GPU in a folder of its own, and count."""
+        from interplay.executors.base import Listener
+        from interplay.executors.gpus import Gpu, gpu_slots, visible_gpus
+        from interplay.executors.local import LocalExecutor
+        from interplay.executors.stopping import StopRequest
+        from interplay.executors.worker import Outcome
+        from interplay.lab import Settings
+
+        real = visible_gpus()
+        here = real or [Gpu(str(index)) for index in range(self.logical)]
+        slots = gpu_slots(self.gpus, 1, here, **({} if real else {"device": "cpu"}))
+        print(f"{len(slots)} of {len(real)} GPU(s)" if real else f"no GPU: {len(slots)} logical ones on the CPU")
+        done: Counter[str] = Counter({slot.name: 0 for slot in slots})
+
+        class Count(Listener):
+            def ended(self, worker: str, spec: RunSpec, outcome: Outcome) -> None:
+                done[worker] += 1
+
+            def note(self, text: str) -> None:
+                print(f"note: {text}")
+
+        # The first runs may all have ended before the slowest worker has started: then there are more of them.
+        for each in (4, 16):
+            asked = [RunSpec(dataset="digits", model="mlp", epochs=30, seed=seed) for seed in range(each * len(slots))]
+            specs = [spec.replace(precision="fp32") for spec in asked]
+            with tempfile.TemporaryDirectory() as folder:
+                settings = Settings(output_dir=folder)
+                job = settings.job(slots[0].device)
+                report = LocalExecutor(slots).run(specs, settings.store(), job, Count(), StopRequest())
+                rows = len(list(settings.store().records()))
+            idle = [worker for worker, count in done.items() if not count]
+            if report.problem is not None or rows < len(specs):
+                print(
+                    f"error: {rows} of {len(specs)} runs finished; {report.problem or ''}".rstrip("; "), file=sys.stderr
+                )
+                return 1
+            if not idle:
+                break
+        for worker, count in sorted(done.items()):
+            print(f"{worker}: {count} runs")
+        if idle:
+            print(f"error: no run reached {', '.join(idle)}", file=sys.stderr)
+            return 1
+        print(f"right: {len(specs)} runs, each once, over {len(slots)} workers")
+        return 0
 
 
 def split_gpus(gpus: Sequence[int]) -> list[list[int]]:
@@ -171,11 +236,16 @@ def split_gpus(gpus: Sequence[int]) -> list[list[int]]:
     return [list(gpus[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _relay(number: int, process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    with process.stdout as lines:
+def _piped(command: Sequence[str]) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    return subprocess.Popen(command, env=environment, errors="replace", **pipes)
+
+
+def _relay(number: int, lines: IO[str], stream: TextIO) -> None:
+    with lines:
         for line in lines:
-            print(f"[{number}] {line}", end="", flush=True)
+            print(f"[{number}] {line}", end="", file=stream, flush=True)
 
 
 def _listed(gpus: Sequence[int]) -> str | None:
@@ -195,3 +265,8 @@ def run_all_experiments(argv: Sequence[str] | None = None) -> int:
 def plot_results(argv: Sequence[str] | None = None) -> int:
     """``plot_results.py``."""
     return call({"plot": PlotFlags}, "plot_results.py", sys.argv[1:] if argv is None else argv)
+
+
+def multi_gpu(argv: Sequence[str] | None = None) -> int:
+    """``test_multi_gpu.py``."""
+    return call({"test": MultiGpuFlags}, "test_multi_gpu.py", sys.argv[1:] if argv is None else argv)

@@ -17,6 +17,7 @@ from tyro.conf import arg
 
 from interplay.cli import call
 from interplay.errors import InterplayError, SpecError
+from interplay.progress import notice
 
 if TYPE_CHECKING:
     from interplay.record import EpochMetrics, RunRecord
@@ -30,6 +31,8 @@ PREVIOUS = ".previous"
 
 class ResumeError(InterplayError):
     """There is nothing to go on from, or it is of another run; the message says which."""
+
+    exit_code = 2
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -96,7 +99,7 @@ def _launch(processes: int) -> int:
     """Start this command again under ``torchrun``; returns its exit code."""
     import subprocess
 
-    print(f"training with {processes} processes")
+    notice(f"training with {processes} processes")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     # One thread each, as torchrun itself would choose with a warning.
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
@@ -114,24 +117,41 @@ def _train(flags: HyperFlags) -> None:
     spec = fitted(flags.spec(), device)
     with joined(device) as group:
         if group.leads and device == "cpu":
-            print(NO_GPU)
-        state = _state_to_resume(flags, spec) if flags.resume else None
+            notice(NO_GPU)
+        state = _state_to_resume(flags, spec, group, device) if flags.resume else None
         data = load(spec, str(flags.data_dir), device)
         _Session(flags, spec, group).train(data, state)
 
 
-def _state_to_resume(flags: HyperFlags, spec: RunSpec) -> dict[str, Any]:
+def _state_to_resume(flags: HyperFlags, spec: RunSpec, group: Group, device: str) -> dict[str, Any] | None:
     """The checkpoint's content, made sure to be of this run or of the same one with fewer epochs.
+
+    ``None`` if it is damaged: it is set aside, and the run starts again.
 
     Raises:
         ResumeError: no checkpoint, one of another run, or one that has all its epochs behind it.
+        CheckpointError: the file is something else.
     """
+    import torch
+
     from interplay.train import checkpoint
 
     path = flags.checkpoint_path
     if not path.exists():
         raise ResumeError(f"there is nothing to resume: {path} does not exist")
-    state = checkpoint.read(path)
+    state: dict[str, Any] = {}
+    damage = None
+    try:
+        state = checkpoint.read(path)
+    except checkpoint.DamagedCheckpointError as error:
+        damage = error
+    # No process may rename the file before all have read it.
+    if group.any(damage is not None, torch.device(device)):
+        if group.leads:
+            words = damage or f"{path} is not a readable checkpoint for another process"
+            print(f"note: {words}; kept as {checkpoint.set_aside(path).name}. The run goes on from its start")
+        return None
+    checkpoint.require_standing(state, path)
     other = {
         name: value
         for name, value in state["spec"].items()
@@ -171,8 +191,8 @@ class _Session:
             run_name=flags.name,
         )
         if (words := announcement(settings, flags.output_dir)) is not None:
-            print(words)
-        self.tracker = open_tracker(settings, lambda text: print(f"note: {text}"))
+            notice(words)
+        self.tracker = open_tracker(settings, lambda text: notice(f"note: {text}"))
 
     def train(self, data: Any, state: dict[str, Any] | None) -> RunRecord:
         """Train, save after each epoch, and enter the record in the store.
@@ -220,7 +240,7 @@ class _Session:
         if not self.group.leads:
             return
         run = TrackedRun(self.spec, self.flags.name, model, self.flags.output_dir, self._folder(), tuple(history))
-        print(f"{type(model).__name__}, {run.parameters:,} parameters, {self.group.world} process(es)")
+        notice(f"{type(model).__name__}, {run.parameters:,} parameters, {self.group.world} process(es)")
         for metrics in history:
             self._note_best(metrics)
         self.tracker.start(run)
@@ -231,10 +251,9 @@ class _Session:
 
         if not self.group.leads or not progress.is_logged:
             return
-        print(
+        notice(
             f"epoch {progress.epoch}/{self.spec.epochs}  batch {progress.batch}/{progress.batches}  "
             f"loss {progress.loss:.4f}  accuracy {progress.accuracy:.2f} %",
-            flush=True,
         )
         self.tracker.batch(tracked(progress))
 
@@ -246,9 +265,9 @@ class _Session:
         if self.group.leads:
             better = self._note_best(metrics)
             best = f"best {self.best.test_acc:.2f} % (epoch {self.best.epoch})" if self.best else "no accuracy yet"
-            print(f"{epoch_line(metrics, self.spec.epochs)}  {best}", flush=True)
+            notice(f"{epoch_line(metrics, self.spec.epochs)}  {best}")
             files = _Files(self.flags.checkpoint_path)
-            print(f"model saved: {files.last}" + (f", the best so far: {files.best}" if better else ""), flush=True)
+            notice(f"model saved: {files.last}" + (f", the best so far: {files.best}" if better else ""))
             self.tracker.epoch(epoch_row(metrics))
         return self.stop.requested
 
@@ -275,14 +294,14 @@ class _Session:
         if path.exists():
             kept = path.with_name(f"{path.stem}{PREVIOUS}{path.suffix}")
             path.replace(kept)
-            print(f"a new run: the checkpoint that was there is kept as {kept} (--resume would have gone on from it)")
+            notice(f"a new run: the checkpoint that was there is kept as {kept} (--resume would have gone on from it)")
 
     def _say_resume(self, state: Mapping[str, Any], planned: int | None) -> None:
         if not self.group.leads:
             return
-        print(f"resuming after epoch {state['epoch']}, best accuracy {state['metrics']['best_test_acc']} %")
+        notice(f"resuming after epoch {state['epoch']}, best accuracy {state['metrics']['best_test_acc']} %")
         if planned != self.spec.epochs:
-            print(
+            notice(
                 f"the run was planned for {planned} epochs: its schedule is planned anew for {self.spec.epochs}, "
                 "so it follows no single plan and is not entered in results.csv"
             )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from interplay.analysis.observations import InputError, Observations, from_records, from_rows
+from interplay.analysis.observations import Observations, from_records, from_table
+from interplay.errors import InputError
 from interplay.store.store import Store
+from interplay.tables.read import read as read_table
+from interplay.text import given
 
 
 def read(inputs: Sequence[str | Path], metric: str) -> list[Observations]:
@@ -23,15 +25,15 @@ def read(inputs: Sequence[str | Path], metric: str) -> list[Observations]:
             if not any(run.value is not None for run in found[-1].runs) and metric == "final_val_acc":
                 raise InputError(f"no run of {each} has {metric}: none held out images (val_split)")
         else:
-            found.append(from_rows(rows(each), name, metric))
+            found.append(from_table(read_table(each, name), metric))
         if not found[-1].runs:
-            raise InputError(f"{each} holds no runs that finished or diverged")
+            raise InputError("; ".join([f"{each} holds no runs that finished or diverged", *found[-1].notes]))
     return found
 
 
 def named(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
     """Each input with the name of its repetitions; raises `InputError` for what is neither folder nor file."""
-    paths = [Path(each) for each in inputs]
+    paths = [given("the name of an input", each) for each in inputs]
     for path in paths:
         if not path.is_dir() and not path.is_file():
             raise InputError(f"{path} is neither an output folder nor a CSV file")
@@ -41,16 +43,3 @@ def named(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
         (path.name if names.count(path.name) == 1 else f"{path}#{index}", path)
         for index, path in enumerate(paths, start=1)
     ]
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file by column; a mark of byte order, as spreadsheets write it, is passed over.
-
-    Raises:
-        InputError: it is not text in UTF-8.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text in UTF-8: {error}") from error

@@ -12,12 +12,17 @@ if TYPE_CHECKING:
     from interplay.train.single import BatchMetrics
 
 
+def notice(text: str) -> None:
+    """A line about what goes on. It goes to standard error: what comes out of a command goes to standard output."""
+    print(text, file=sys.stderr, flush=True)
+
+
 class RunProgress:
-    """Shows batches and epochs of one run on ``stream`` (default: standard output)."""
+    """Shows batches and epochs of one run on ``stream`` (default: standard error)."""
 
     def __init__(self, epochs: int, stream: TextIO | None = None) -> None:
         self.epochs = epochs
-        self.stream = stream or sys.stdout
+        self.stream = stream or sys.stderr
         self._bar: Any = None
         self._live = self.stream.isatty()
 

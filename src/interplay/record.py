@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from interplay.errors import SchemaError, SpecError
+from interplay.errors import DamagedError, SchemaError, SpecError
 from interplay.spec import RunSpec
 
 RECORD_SCHEMA = 1
@@ -26,6 +26,15 @@ class Status(StrEnum):
     FINISHED = "finished"
     DIVERGED = "diverged"
     FAILED = "failed"
+
+
+LONGEST_REASON = 500
+"""Characters of the text of an error that are kept."""
+
+
+def shortened(reason: str) -> str:
+    """The text of an error, cut to `LONGEST_REASON` characters."""
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[: LONGEST_REASON - 1]}…"
 
 
 METRICS = ("final_test_acc", "best_test_acc", "final_test_loss", "final_train_loss", "final_val_acc")
@@ -65,8 +74,10 @@ class EpochMetrics:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EpochMetrics:
-        """The inverse of ``to_dict``; raises `SchemaError` on missing or unknown fields."""
-        return cls(**_exact_fields(cls, values))
+        """The inverse of ``to_dict``; raises `SchemaError` on missing or unknown fields, and on wrong kinds."""
+        fields = _exact_fields(cls, values)
+        _check_kinds("an epoch", fields, _EPOCH_KINDS)
+        return cls(**fields)
 
 
 def best_epoch(history: Sequence[EpochMetrics]) -> EpochMetrics | None:
@@ -133,7 +144,7 @@ class RunRecord:
     @property
     def images_per_second(self) -> float | None:
         """Median training throughput over epochs."""
-        rates = sorted(m.images_per_second for m in self.history)
+        rates = sorted(rate for m in self.history if (rate := m.images_per_second) is not None)
         return rates[len(rates) // 2] if rates else None
 
     def _final(self, name: str) -> float | None:
@@ -159,15 +170,20 @@ class RunRecord:
         """Read what ``to_dict`` wrote, older versions through `MIGRATIONS`.
 
         Raises:
-            SchemaError: unknown version, or fields missing or unknown. Nothing is filled in by default.
+            SchemaError: unknown version, or fields that this version does not know. Nothing is filled in by default.
+            DamagedError: fields are missing, or hold what no version writes.
         """
         found = migrated(dict(values))
         fields = _exact_fields(cls, found)
+        _check_kinds("the record", fields, _RECORD_KINDS)
         try:
             spec = RunSpec.from_dict(found["spec"])
+        except (SpecError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise SchemaError(f"the specification of the record cannot be read: {error}") from error
+        try:
             status = Status(found["status"])
-        except (SpecError, ValueError) as error:
-            raise SchemaError(f"record {found.get('run_id')}: {error}") from error
+        except ValueError as error:
+            raise DamagedError(f"the record has an unknown status: {error}") from error
         history = tuple(EpochMetrics.from_dict(m) for m in found["history"])
         return cls(**{**fields, "spec": spec, "status": status, "history": history})
 
@@ -179,19 +195,17 @@ class RunRecord:
     def from_json(cls, text: str) -> RunRecord:
         """Read what ``to_json`` wrote; raises `SchemaError` when it is not that."""
         try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise SchemaError(f"not a run record: {error}") from error
-        if not isinstance(values, dict):
-            raise SchemaError("not a run record: no JSON object")
+            values = json_object(text)
+        except DamagedError as error:
+            raise DamagedError(f"not a run record: {error}") from error
         return cls.from_dict(values)
 
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:
     """``values`` brought to `RECORD_SCHEMA`, without the version; raises `SchemaError` where no way leads there."""
     version = values.pop("schema", None)
-    if not isinstance(version, int):
-        raise SchemaError(f"the record states no schema version; this version reads {RECORD_SCHEMA}")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise DamagedError(f"the record states no schema version; this version reads {RECORD_SCHEMA}")
     if version > RECORD_SCHEMA:
         raise SchemaError(f"the record has schema {version}, newer than {RECORD_SCHEMA}: update interplay to read it")
     for step in range(version, RECORD_SCHEMA):
@@ -214,10 +228,101 @@ def cleaned(value: Any) -> Any:
     return value
 
 
-def _exact_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """The JSON object in ``text``; raises `DamagedError` for anything else, NaN and broken Unicode too."""
+    try:
+        values = json.loads(text, parse_constant=_refuse)
+        if "\\ud" in text.lower():
+            json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair could not be written again
+    except RecursionError as error:
+        raise DamagedError("nested too deeply") from error
+    except ValueError as error:
+        raise DamagedError(f"no JSON: {str(error)[:200]}") from error
+    if not isinstance(values, dict):
+        raise DamagedError("no JSON object")
+    if not _is_flat(values):
+        raise DamagedError("nested too deeply")
+    return values
+
+
+def _is_flat(values: Any, most: int = 20) -> bool:
+    """Whether no more than ``most`` objects and lists lie in each other; what goes through them may then recurse."""
+    layer = [values]
+    for _ in range(most):
+        layer = [
+            part
+            for each in layer
+            for part in (each.values() if isinstance(each, dict) else each)
+            if isinstance(part, dict | list)
+        ]
+        if not layer:
+            return True
+    return False
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is no number")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e308 < value < 1e308
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(each is None or _is_number(each) for each in value.values())
+
+
+def _is_environment(value: Any) -> bool:
+    return isinstance(value, dict) and _is_number(value.get("at_once", 1))
+
+
+# What a field holds, whether it may be missing (None), and the test of it. A number that is not finite is stored as a
+# missing one, so every measurement may be missing.
+_NUMBER = ("a number", True, _is_number)
+_TEXT = ("text", False, _is_text)
+_MAYBE_TEXT = ("text", True, _is_text)
+_EPOCH_KINDS: dict[str, tuple[str, bool, Callable[[Any], bool]]] = {
+    "epoch": ("a whole number", False, _is_count),
+    **dict.fromkeys(("lr", "train_loss", "train_acc", "test_loss", "test_acc", "val_loss", "val_acc"), _NUMBER),
+    **dict.fromkeys(("seconds", "images_per_second"), _NUMBER),
+    "instruments": ("numbers by name", False, _are_numbers),
+}
+_RECORD_KINDS: dict[str, tuple[str, bool, Callable[[Any], bool]]] = {
+    "spec": ("an object", False, lambda value: isinstance(value, dict)),
+    "status": _TEXT,
+    "history": ("a list", False, lambda value: isinstance(value, list)),
+    **dict.fromkeys(("reason", "traceback", "model_class"), _MAYBE_TEXT),
+    **dict.fromkeys(("started_at", "run_id", "committed_at"), _TEXT),
+    "environment": ("an object with a number of runs at once", False, _is_environment),
+    "collapse": ("numbers by name", False, _are_numbers),
+    "parameters": ("a whole number", True, _is_count),
+    "wall_seconds": ("a number", False, _is_number),
+}
+
+
+def _check_kinds(
+    where: str, values: Mapping[str, Any], kinds: Mapping[str, tuple[str, bool, Callable[[Any], bool]]]
+) -> None:
+    for name, (words, optional, fits) in kinds.items():
+        value = values[name]
+        if not (fits(value) or (optional and value is None)):
+            raise DamagedError(f"{name} of {where} must be {words}, not {value!r:.60}")
+
+
+def _exact_fields(cls: type, values: Any) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise DamagedError(f"{cls.__name__}: not an object but {values!r:.60}")
     names = {f.name for f in dataclasses.fields(cls)}
     if missing := sorted(names - set(values)):
-        raise SchemaError(f"{cls.__name__}: missing {', '.join(missing)}")
+        raise DamagedError(f"{cls.__name__}: missing {', '.join(missing)}")
     if extra := sorted(set(values) - names):
         raise SchemaError(f"{cls.__name__}: unknown {', '.join(extra)}")
     return {name: values[name] for name in names}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from interplay.clusters import SlurmOptions
 from interplay.errors import InterplayError, SpecError
 from interplay.store.store import Store
+from interplay.text import given, shown
 from interplay.trackers.base import TrackerName, TrackerSettings
 from interplay.trackers.choose import require
 from interplay.train.names import PathName
@@ -19,6 +21,17 @@ if TYPE_CHECKING:
 
 
 ExecutorName = Literal["local", "inline", "slurm", "ray"]
+
+
+MAX_WORKERS = 10_000
+"""Runs at a time at most."""
+
+MAX_SECONDS = 10**8
+"""Three years: as good as for ever, and within what the timers of all systems take."""
+
+
+def _rule(least: int) -> str:
+    return "greater than 0" if least else "0 or greater"
 
 
 class InterruptedRunError(InterplayError):
@@ -94,12 +107,26 @@ class Settings:
     wandb_name: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("threads", "per_gpu", "workers", "stack", "checkpoint_seconds", "lapse_seconds", "hang_seconds"):
-            if getattr(self, name) < 0:
-                raise SpecError(f"{name} must be 0 or greater, not {getattr(self, name)}")
-        for name in ("lapse_seconds", "hang_seconds", "test_every"):
-            if getattr(self, name) <= 0:
-                raise SpecError(f"{name} must be greater than 0, not {getattr(self, name)}")
+        for name in ("data_dir", "output_dir"):
+            given(name, getattr(self, name))
+        for name, least, most in (
+            ("threads", 0, MAX_WORKERS),
+            ("per_gpu", 0, MAX_WORKERS),
+            ("workers", 0, MAX_WORKERS),
+            ("stack", 0, MAX_WORKERS),
+            ("test_every", 1, 2**31),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not value <= most:
+                raise SpecError(f"{name} must be a whole number, at most {most}, not {shown(value)}")
+            if value < least:
+                raise SpecError(f"{name} must be {_rule(least)}, not {shown(value)}")
+        for name, least in (("checkpoint_seconds", 0), ("lapse_seconds", 1), ("hang_seconds", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not -inf < value <= MAX_SECONDS:
+                raise SpecError(f"{name} must be a number of seconds, at most {MAX_SECONDS}, not {shown(value)}")
+            if value < 0 or (least and value == 0):
+                raise SpecError(f"{name} must be {_rule(least)}, not {shown(value)}")
         require(self.tracker)
         for said, name, executors in (
             (self.gpus is not None, "gpus", ("local", "inline", "ray")),

@@ -19,6 +19,7 @@ from functools import cache, cached_property
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 from interplay.errors import SpecError, nearest
+from interplay.text import one_line, shown
 
 SPEC_SCHEMA = 1
 """Version of the set of knobs below; part of every run_id.
@@ -58,6 +59,9 @@ def chance(classes: int, images: int) -> float:
     share = 1 / classes
     return 100 * (share + 3 * math.sqrt(share * (1 - share) / images))
 
+
+_SMALLER = {"cnn": 4, "resnet8": 4, "resnet20": 4, "wide_resnet": 4, "hyper_resnet": 4, "resnet8_s2": 8, "resnet18": 8}
+"""How many times smaller, rounded up, the last map of a network is than its images; without batch norm, no entry."""
 
 _WIDE = ("wide_resnet", "hyper_resnet")
 _HYPER = ("hyper_resnet",)
@@ -134,7 +138,7 @@ class RunSpec:
             self._set(name, self._integer(name))
         if self.train_limit is not None:
             self._set("train_limit", self._integer("train_limit"))
-        self._set("milestones", tuple(float(x) for x in self.milestones))
+        self._set("milestones", self._fractions())
         self._check_choices()
         self._check_ranges()
         self._fill_from_dataset()
@@ -147,49 +151,59 @@ class RunSpec:
 
     def _number(self, name: str) -> float:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise SpecError(f"{name} must be a finite number, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1.7e308:
+            raise SpecError(f"{name} must be a finite number, not {shown(value)}")
         return float(value)
+
+    def _fractions(self) -> tuple[float, ...]:
+        found = self.milestones
+        if not isinstance(found, list | tuple) or not all(type(each) in (int, float) for each in found):
+            raise SpecError(f"milestones must be rising fractions in (0, 1), not {shown(found)}")
+        return tuple(math.inf if each > 1 else float(max(each, -1)) for each in found)
 
     def _integer(self, name: str) -> int:
         value = getattr(self, name)
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         if isinstance(value, bool) or not whole:
-            raise SpecError(f"{name} must be a whole number, not {value!r}")
+            raise SpecError(f"{name} must be a whole number, not {shown(value)}")
+        if value > (most := _MOST.get(name, 2**31 - 1)):
+            raise SpecError(f"{name} must be at most {most}, not {shown(value)}")
         return int(value)
 
     def _check_choices(self) -> None:
         for name, allowed in choices().items():
             value = getattr(self, name)
             if value not in allowed and not (name == "augment" and value is None):
-                raise SpecError(f"unknown {name} {value!r}; {nearest(str(value), allowed)}")
+                raise SpecError(
+                    f"unknown {name} {shown(value)}; {nearest(value if isinstance(value, str) else '', allowed)}"
+                )
+        for name in ("dataset", "fingerprint"):
+            one_line(name, getattr(self, name))
         if self.dataset not in DATASETS and not self.dataset.endswith(".npz"):
             raise SpecError(
-                f"unknown dataset {self.dataset!r}; {nearest(self.dataset, DATASETS)}, or the path of an .npz file"
+                f"unknown dataset {shown(self.dataset)}; {nearest(self.dataset, DATASETS)}, or the path of an .npz file"
             )
         for name in ("nesterov", "normalize_embeddings"):
             if not isinstance(getattr(self, name), bool):
-                raise SpecError(f"{name} must be true or false, not {getattr(self, name)!r}")
+                raise SpecError(f"{name} must be true or false, not {shown(getattr(self, name))}")
 
     def _check_ranges(self) -> None:
         def require(ok: bool, name: str, rule: str) -> None:
             if not ok:
-                raise SpecError(f"{name} must be {rule}, not {getattr(self, name)!r}")
+                raise SpecError(f"{name} must be {rule}, not {shown(getattr(self, name))}")
 
+        for name in ("batch_size", "epochs", "widening", "blocks_per_stage"):
+            require(getattr(self, name) >= 1, name, "1 or greater")
         require(self.lr > 0, "lr", "greater than 0")
         require(self.weight_decay >= 0, "weight_decay", "0 or greater")
         require(0 <= self.momentum < 1, "momentum", "in [0, 1)")
         require(0 <= self.dampening < 1, "dampening", "in [0, 1)")
         require(0 <= self.label_noise <= 1, "label_noise", "in [0, 1]")
-        require(self.batch_size >= 1, "batch_size", "1 or greater")
-        require(self.epochs >= 1, "epochs", "1 or greater")
         require(0 <= self.warmup_epochs < self.epochs, "warmup_epochs", f"in [0, epochs={self.epochs})")
         require(self.train_limit is None or self.train_limit >= 1, "train_limit", "1 or greater")
         require(self.val_split >= 0, "val_split", "0 or greater")
         require(0 <= self.seed < 2**63, "seed", "in [0, 2**63)")
         require(self.gamma > 0, "gamma", "greater than 0")
-        require(self.widening >= 1, "widening", "1 or greater")
-        require(self.blocks_per_stage >= 1, "blocks_per_stage", "1 or greater")
         require(self.kernel_decay >= 0, "kernel_decay", "0 or greater")
         require(0 <= self.beta2 < 1, "beta2", "in [0, 1)")
         require(self.eps > 0, "eps", "greater than 0")
@@ -237,6 +251,17 @@ class RunSpec:
         if self.batch_size > used:
             raise SpecError(f"batch_size {self.batch_size} is larger than the {used} training images of this run")
         return used
+
+    def check_data(self, available: int, shape: tuple[int, int, int]) -> None:
+        """Raise `SpecError` if ``available`` training images of ``shape`` (C, H, W) cannot be trained on."""
+        used, size = self.training_images(available), self.batch_size
+        if used % size != 1 % size or max(shape[1:]) > _SMALLER.get(self.model, 0):
+            return
+        raise SpecError(
+            f"batch_size {size} leaves a last batch of 1 image ({used} training images), and {self.model} turns images "
+            f"of {shape[1]}x{shape[2]} into a map of 1x1: batch normalisation cannot work on a single value. Choose "
+            "another batch_size or train_limit"
+        )
 
     # -- identity -------------------------------------------------------------------------------------------------
 
@@ -292,22 +317,27 @@ class RunSpec:
         return _in_words(self.own_knobs)
 
     @property
-    def other_words(self) -> str:
-        """In one line the knobs that every run has and results.csv no column for, where they are not at their default.
+    def other_knobs(self) -> dict[str, Any]:
+        """The knobs that every run has and results.csv no column for, where they are not at their default.
 
         With them, as ``data``, the fingerprint where the files are not the published ones. Empty for most runs.
         """
         facts = DATASETS.get(self.dataset)
-        words = {
+        knobs = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.name in _WITHOUT_COLUMN and getattr(self, field.name) != field.default
         }
         if self.augment != (facts.augment if facts else "none"):
-            words["augment"] = self.augment
+            knobs["augment"] = self.augment
         if self.fingerprint and (facts is None or self.fingerprint != facts.fingerprint):
-            words["data"] = self.fingerprint.rpartition(":")[2]
-        return _in_words(words)
+            knobs["data"] = self.fingerprint.rpartition(":")[2]
+        return knobs
+
+    @property
+    def other_words(self) -> str:
+        """``other_knobs`` in one line."""
+        return _in_words(self.other_knobs)
 
     def stream(self, name: str, index: int = 0) -> int:
         """Seed of one stream of random numbers (63 bits), independent of every other name, index and run seed.
@@ -324,6 +354,7 @@ class RunSpec:
         """A copy with ``changes``; a new dataset takes its own fingerprint and augmentation unless they are given."""
         if changes.get("dataset", self.dataset) != self.dataset:
             changes = {"fingerprint": "", "augment": None, **changes}
+        _refuse_unknown(changes)
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -335,10 +366,7 @@ class RunSpec:
     @classmethod
     def build(cls, values: Mapping[str, Any]) -> RunSpec:
         """A spec from some knobs, defaults elsewhere; an unknown key raises `SpecError` naming the nearest one."""
-        known = knob_names()
-        for key in values:
-            if key not in known:
-                raise SpecError(f"unknown key {key!r}; {nearest(key, known)}")
+        _refuse_unknown(values)
         return cls(**values)
 
     @classmethod
@@ -355,6 +383,17 @@ class RunSpec:
 
 _REAL = ("lr", "weight_decay", "momentum", "dampening", "label_noise", "gamma", "kernel_decay", "beta2", "eps")
 _WHOLE = ("val_split", "batch_size", "epochs", "warmup_epochs", "seed", "widening", "blocks_per_stage")
+
+
+_MOST = {"epochs": 10**6, "widening": 10**3, "blocks_per_stage": 10**3, "seed": 2**63 - 1}
+"""Limits of whole numbers (others: 2**31 - 1): beyond, no machine holds the network or comes to the end of the run."""
+
+
+def _refuse_unknown(values: Mapping[str, Any]) -> None:
+    known = knob_names()
+    for key in values:
+        if key not in known:
+            raise SpecError(f"unknown key {shown(key)}; {nearest(key, known)}")
 
 
 def _applies(field: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,29 +11,39 @@ import pytest
 
 from interplay.analysis import ridge
 from interplay.analysis.analyze import Analysis, _sufficiency, analyze
-from interplay.analysis.observations import InputError, Observation, Observations, Setting, from_records, from_rows
+from interplay.analysis.cells import Cell
+from interplay.analysis.observations import Observation, Observations, from_records, from_rows
 from interplay.analysis.verdict import Verdict, holm, judge
 from interplay.analysis.verify import PROBLEMS, verify
+from interplay.errors import InputError
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "resnet18-cifar100-public"
 BATCHES = ("resnet18_cifar100_seed42.csv", "resnet18_cifar100_seed123.csv", "resnet18_cifar100_seed42_run2.csv")
 
 
-def reference(*names: str) -> list[Observations]:
-    found = []
-    for index, name in enumerate(names):
-        with (REFERENCE / name).open(newline="") as file:
-            found.append(from_rows(list(csv.DictReader(file)), f"{index}:{name}"))
-    return found
+Reference = Callable[..., list[Observations]]
+
+
+@pytest.fixture
+def reference(public_tables: Path) -> Reference:
+    """Reads some of the three public tables."""
+
+    def read(*names: str) -> list[Observations]:
+        found = []
+        for index, name in enumerate(names):
+            with (public_tables / name).open(newline="") as file:
+                found.append(from_rows(list(csv.DictReader(file)), f"{index}:{name}"))
+        return found
+
+    return read
 
 
 def verdicts(analysis: Analysis) -> dict[str, Verdict]:
     return {claim.id: claim for claim in analysis.claims}
 
 
-def test_three_real_batches_contradict_two_of_the_claims() -> None:
+def test_three_real_batches_contradict_two_of_the_claims(reference: Reference) -> None:
     analysis = analyze(reference(*BATCHES))
     found = verdicts(analysis)
     assert found["ordering.sgd>sgd_wd"].verdict == "refuted"
@@ -45,7 +56,7 @@ def test_three_real_batches_contradict_two_of_the_claims() -> None:
     assert analysis.duplicates == ()
 
 
-def test_the_same_file_twice_counts_once() -> None:
+def test_the_same_file_twice_counts_once(reference: Reference) -> None:
     once = analyze(reference(BATCHES[0]))
     twice = analyze(reference(BATCHES[0], BATCHES[0]))
     assert twice.runs == once.runs == 83  # three of the 86 rows are there twice, for two sets
@@ -56,7 +67,7 @@ def test_the_same_file_twice_counts_once() -> None:
     assert "no repetitions" in verdicts(twice)["inverse.profile"].reason
 
 
-def test_a_run_listed_for_two_sets_is_one_measurement() -> None:
+def test_a_run_listed_for_two_sets_is_one_measurement(reference: Reference) -> None:
     analysis = analyze(reference(*BATCHES))
     assert analysis.runs == 83 + 74 + 74
     assert analysis.noise is not None
@@ -64,11 +75,11 @@ def test_a_run_listed_for_two_sets_is_one_measurement() -> None:
     assert analysis.noise.dof == 2 * (74 - 3)
 
 
-def test_two_batches_of_one_seed_are_two_when_their_digits_differ() -> None:
+def test_two_batches_of_one_seed_are_two_when_their_digits_differ(reference: Reference) -> None:
     assert analyze(reference(BATCHES[0], BATCHES[2])).duplicates == ()
 
 
-def test_the_json_has_the_documented_names() -> None:
+def test_the_json_has_the_documented_names(reference: Reference) -> None:
     found = json.loads(json.dumps(analyze(reference(*BATCHES)).to_dict(), allow_nan=False))
     assert {"noise", "duplicates", "optima", "claims"} <= set(found)
     assert {"of", "given", "estimate", "interval", "status"} == set(found["optima"][0])
@@ -100,7 +111,7 @@ def test_cells_that_determine_no_surface_say_nothing_about_sufficiency() -> None
     assert "neither predicts a cell left out" in found.reason
 
 
-def test_the_order_of_the_files_changes_nothing_but_names() -> None:
+def test_the_order_of_the_files_changes_nothing_but_names(reference: Reference) -> None:
     one = analyze(reference(*BATCHES))
     other = analyze(reference(*reversed(BATCHES)))
     assert [(c.id, c.verdict) for c in one.claims] == [(c.id, c.verdict) for c in other.claims]
@@ -113,7 +124,7 @@ def rows(count: int = 1) -> list[dict[str, str]]:
 
 def test_tables_of_eight_columns_have_the_documented_rest() -> None:
     (run,) = from_rows(rows(), "a.csv").runs
-    assert (run.setting.epochs, run.setting.schedule, run.setting.weight_decay) == (100, "cosine", 5e-4)
+    assert (run.cell.epochs, run.cell.schedule, run.cell.weight_decay) == (100, "cosine", 5e-4)
     assert run.sum_of_rates == pytest.approx(0.1 * 391 * 101 / 2)
     assert run.value == 70.5
 
@@ -121,8 +132,8 @@ def test_tables_of_eight_columns_have_the_documented_rest() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lr": "fast"}, "a.csv, line 3: could not convert"),
-        ({"wd": None}, "a.csv, line 3: no column 'wd'"),
+        ({"lr": "fast"}, "a.csv, line 3: 'fast' is not a number"),
+        ({"wd": None}, "a.csv, line 3: wd is empty"),
     ],
 )
 def test_unreadable_rows_are_named_by_line(change: dict[str, str | None], message: str) -> None:
@@ -158,9 +169,17 @@ def test_records_bring_what_tables_lack_and_failed_ones_are_left_out() -> None:
 
 
 def test_broken_evaluation_is_noted() -> None:
-    odd = {**rows()[0], "final_test_acc": "1.0", "final_train_loss": "0.01"}
+    odd = {**rows()[0], "lr": "0.2", "final_test_acc": "1.0", "final_train_loss": "0.01"}
     (note,) = analyze([from_rows([odd, *rows()], "a.csv")]).notes
     assert "its evaluation is broken" in note
+
+
+def test_many_broken_evaluations_are_one_line_about_the_table() -> None:
+    odd = {**rows()[0], "final_test_acc": "0.7", "final_train_loss": "0.01"}
+    table = [*rows(), *({**odd, "lr": str(0.2 + 0.1 * step)} for step in range(9))]
+    (note,) = analyze([from_rows(table, "a.csv")]).notes
+    assert note.startswith("9 runs are left out")
+    assert "a.csv, line 3" in note
 
 
 def test_the_rule_of_verdicts() -> None:
@@ -209,7 +228,7 @@ def test_cells_near_the_best_are_counted_in_the_unit_of_the_metric() -> None:
     assert ridge.within("final_test_loss") == (0.5, "0.5 nats")
     runs = [
         Observation(
-            Setting(lr, decay, 0.9, 128),
+            Cell.of(lr, decay, 0.9, 128),
             str(seed),
             1 + 0.1 * np.log(lr * decay / 1e-4) ** 2 + (3 if decay > 1e-2 else 0) + 0.01 * seed,
         )
@@ -226,7 +245,7 @@ def test_cells_near_the_best_are_counted_in_the_unit_of_the_metric() -> None:
 
 def test_a_small_loss_is_no_broken_evaluation() -> None:
     """A test loss of 1.4 nats beside a training loss below 1 is what learning by heart looks like."""
-    setting = Setting(0.1, 1e-3, 0.9, 128)
+    setting = Cell.of(0.1, 1e-3, 0.9, 128)
     runs = [Observation(setting, str(seed), 1.4 + 0.01 * seed, 0.8) for seed in (0, 1)]
     assert analyze([Observations("final_test_loss", tuple(runs))]).notes == ()
     assert len(analyze([Observations("final_test_acc", tuple(runs))]).notes) == 2  # 1.4 per cent is one

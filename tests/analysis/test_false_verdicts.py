@@ -10,11 +10,12 @@ import pytest
 
 from interplay.analysis import ridge
 from interplay.analysis.analyze import Analysis, _sufficiency, analyze, conclude, tabulate
+from interplay.analysis.cells import Cell
 from interplay.analysis.claims import method_groups
 from interplay.analysis.compare import compare
 from interplay.analysis.exponents import fit
 from interplay.analysis.noise import Noise
-from interplay.analysis.observations import Observation, Observations, Setting
+from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.optimum import Optimum, curve_of, locate
 from interplay.analysis.pictures import heatmap_picture
 from interplay.analysis.theories import theories
@@ -28,11 +29,11 @@ METHODS = ((0.0, 0.0), (0.0, 5e-4), (0.9, 5e-4))
 
 
 def runs(
-    setting: Setting, mean: float | None, rng: np.random.Generator, seeds: int = 3, sd: float = 0.1
+    cell: Cell, mean: float | None, rng: np.random.Generator, seeds: int = 3, sd: float = 0.1
 ) -> list[Observation]:
     """Repetitions of one cell; ``None`` is a run that diverged."""
     return [
-        Observation(setting, str(seed), None if mean is None else mean + sd * rng.standard_normal(), rng.random())
+        Observation(cell, str(seed), None if mean is None else mean + sd * rng.standard_normal(), rng.random())
         for seed in range(seeds)
     ]
 
@@ -94,7 +95,7 @@ def test_a_plateau_wider_than_the_shift_decides_nothing(slope: int, flat: range)
             drop = -1.5 * (column - 4.5 - slope * row) ** 2
             if row == 3:
                 drop = 0.0 if column in flat else -20.0
-            observations += runs(Setting(lr, wd, 0.9, 128), 75 + max(drop, -30.0), rng)
+            observations += runs(Cell.of(lr, wd, 0.9, 128), 75 + max(drop, -30.0), rng)
     found = claim(said(observations), "inverse.profile")
     assert (found.verdict, "wider than the shift" in found.reason) == ("inconclusive", True)
     assert found.needed
@@ -105,7 +106,7 @@ def test_the_survivor_of_a_cell_that_mostly_diverged_is_no_measurement() -> None
     for lr in (0.01, 0.05, 0.1, 0.2, 0.4):
         for wd in DECAYS[:5]:
             mean = 70 - 2 * abs(math.log(lr * wd / 4e-5))
-            cell = runs(Setting(lr, wd, 0.9, 128), mean if lr < 0.4 else 76.0, rng)
+            cell = runs(Cell.of(lr, wd, 0.9, 128), mean if lr < 0.4 else 76.0, rng)
             observations += [
                 dataclasses.replace(run, value=None) if lr == 0.4 and i else run for i, run in enumerate(cell)
             ]
@@ -123,14 +124,14 @@ def test_methods_are_compared_on_one_network_only() -> None:
     for momentum, wd in METHODS:
         for lr in RATES[:5]:
             mean = 70 - 3 * math.log(lr / 0.04) ** 2
-            observations += runs(Setting(lr, wd, momentum, 128, 20, rest="mlp digits"), mean, rng)
+            observations += runs(Cell.of(lr, wd, momentum, 128, 20, model="mlp", dataset="digits"), mean, rng)
     for lr in RATES:  # more rates, another network: not SGD of the first
         mean = 70 - 3 * math.log(lr / 0.16) ** 2
-        observations += runs(Setting(lr, 0.0, 0.0, 512, 100, rest="resnet18 cifar100"), mean, rng)
+        observations += runs(Cell.of(lr, 0.0, 0.0, 512, 100, model="resnet18", dataset="cifar100"), mean, rng)
     table, _ = tabulate([Observations(ACC, tuple(observations))])
     groups = method_groups(table)
     assert set(groups) == {"SGD", "SGD+WD", "SGDM+WD"}
-    assert {(s.rest, s.batch_size) for members in groups.values() for s in members} == {("mlp digits", 128)}
+    assert {(s.network.words(), s.batch_size) for members in groups.values() for s in members} == {("mlp digits", 128)}
 
 
 def test_noise_is_not_borrowed_from_another_network() -> None:
@@ -138,9 +139,9 @@ def test_noise_is_not_borrowed_from_another_network() -> None:
     for momentum, wd in METHODS:
         for lr in RATES:
             mean = 70 - 3 * math.log(lr / 0.05) ** 2
-            observations += runs(Setting(lr, wd, momentum, 128, rest="resnet8 cifar100"), mean, rng, 1, 1.5)
+            observations += runs(Cell.of(lr, wd, momentum, 128, model="resnet8", dataset="cifar100"), mean, rng, 1, 1.5)
     for lr in (0.01, 0.1):
-        observations += runs(Setting(lr, 5e-4, 0.9, 128, rest="mlp digits"), 72.0, rng, 6, 0.05)
+        observations += runs(Cell.of(lr, 5e-4, 0.9, 128, model="mlp", dataset="digits"), 72.0, rng, 6, 0.05)
     analysis = said(observations)
     assert "second seed" in claim(analysis, "ordering.sgd>sgd_wd").reason
     (note,) = analysis.notes
@@ -178,7 +179,7 @@ def test_a_supported_order_does_not_lower_the_bar_for_others() -> None:
     for (momentum, wd), best in zip(METHODS, (0.16, 0.06, 0.02), strict=True):
         for lr in (0.005, *RATES, 0.64):
             mean = 70 - 3 * math.log(lr / best) ** 2
-            observations += runs(Setting(lr, wd, momentum, 128), mean, rng)
+            observations += runs(Cell.of(lr, wd, momentum, 128), mean, rng)
     for found in said(observations).claims[:2]:
         assert (found.verdict, found.p) == ("supported", 1.0)
 
@@ -187,7 +188,7 @@ def test_the_best_epoch_on_the_test_set_decides_no_claim() -> None:
     rng, observations = np.random.default_rng(0), []
     for momentum, wd in METHODS:
         for lr in RATES:
-            observations += runs(Setting(lr, wd, momentum, 128), 70 - 3 * math.log(lr / 0.05) ** 2, rng)
+            observations += runs(Cell.of(lr, wd, momentum, 128), 70 - 3 * math.log(lr / 0.05) ** 2, rng)
     assert {(c.verdict, c.p) for c in said(observations, "best_test_acc").claims} == {("inconclusive", None)}
     assert all("chosen on the test set" in c.reason for c in said(observations, "best_test_acc").claims)
 
@@ -197,9 +198,9 @@ def test_no_decay_counts_among_the_decays() -> None:
     for lr in RATES[:4]:
         for wd in DECAYS:
             mean = 70 - 2 * math.log(lr * wd / 3e-5) ** 2
-            observations += runs(Setting(lr, wd, 0.9, 128), mean, rng)
+            observations += runs(Cell.of(lr, wd, 0.9, 128), mean, rng)
     assert claim(said(observations), "inverse.profile").verdict == "supported"
-    none = [run for lr in RATES[:4] for run in runs(Setting(lr, 0.0, 0.9, 128), 75.0, rng)]
+    none = [run for lr in RATES[:4] for run in runs(Cell.of(lr, 0.0, 0.9, 128), 75.0, rng)]
     analysis = said([*observations, *none])
     assert claim(analysis, "inverse.profile").verdict == "inconclusive"
     assert {o.status for o in analysis.optima if o.of == "weight_decay"} == {"censored"}
@@ -209,13 +210,13 @@ def test_two_lengths_of_about_the_same_number_of_steps_are_not_mixed() -> None:
     rng, observations = np.random.default_rng(0), []
     for batch, epochs in ((64, 50), (128, 100), (128, 101), (256, 200)):
         for wd in DECAYS[:5]:
-            observations += runs(Setting(0.1, wd, 0.9, batch, epochs), 70 - (math.log(wd / 4e-4)) ** 2, rng)
+            observations += runs(Cell.of(0.1, wd, 0.9, batch, epochs), 70 - (math.log(wd / 4e-4)) ** 2, rng)
     assert claim(said(observations), "batch.step_matched").verdict == "refuted"
 
 
 def test_cells_that_do_not_scatter_at_all_are_analysed() -> None:
     observations = [
-        Observation(Setting(lr, wd, 0.9, 128), str(seed), 1.0, 4.0)
+        Observation(Cell.of(lr, wd, 0.9, 128), str(seed), 1.0, 4.0)
         for lr in RATES[:4]
         for wd in DECAYS[:5]
         for seed in (0, 1)
@@ -225,7 +226,7 @@ def test_cells_that_do_not_scatter_at_all_are_analysed() -> None:
 
 def test_a_partial_copy_counts_once_and_what_is_new_in_it_counts() -> None:
     rng = np.random.default_rng(0)
-    cells = [Setting(0.1, wd, 0.9, 128) for wd in DECAYS]
+    cells = [Cell.of(0.1, wd, 0.9, 128) for wd in DECAYS]
     first = [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="a") for s in cells]
     copied = [dataclasses.replace(run, repetition="b") for run in first[:7]]
     fresh = [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="b") for s in cells[7:]]
@@ -236,7 +237,7 @@ def test_a_partial_copy_counts_once_and_what_is_new_in_it_counts() -> None:
 def test_what_only_one_batch_has_is_never_taken_for_a_copy() -> None:
     """Sets 1 and 2 of the programme share three configurations, and may lie in a table each."""
     rng = np.random.default_rng(0)
-    cells = [Setting(lr, wd, 0.9, 128) for lr in RATES for wd in DECAYS[:4]]
+    cells = [Cell.of(lr, wd, 0.9, 128) for lr in RATES for wd in DECAYS[:4]]
     first = [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="a.csv") for s in cells[:10]]
     second = [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="b.csv") for s in cells[7:]]
     second[:3] = [dataclasses.replace(run, repetition="b.csv") for run in first[7:]]
@@ -246,7 +247,7 @@ def test_what_only_one_batch_has_is_never_taken_for_a_copy() -> None:
 
 def test_a_run_of_two_stores_is_one_run_and_no_measure_of_noise() -> None:
     rng = np.random.default_rng(0)
-    (run,) = runs(Setting(0.1, 1e-3, 0.9, 128), 70.0, rng, 1)
+    (run,) = runs(Cell.of(0.1, 1e-3, 0.9, 128), 70.0, rng, 1)
     twice = [dataclasses.replace(run, repetition="a 0"), dataclasses.replace(run, repetition="b 0")]
     analysis = said(twice)
     assert (analysis.runs, analysis.noise) == (1, None)
@@ -254,7 +255,7 @@ def test_a_run_of_two_stores_is_one_run_and_no_measure_of_noise() -> None:
 
 def test_a_copy_of_a_partial_copy_counts_once() -> None:
     rng = np.random.default_rng(0)
-    cells = [Setting(0.1, wd, 0.9, 128) for wd in DECAYS]
+    cells = [Cell.of(0.1, wd, 0.9, 128) for wd in DECAYS]
     a = [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="a.csv") for s in cells]
     b = [dataclasses.replace(run, repetition="b.csv") for run in a[:7]]
     b += [dataclasses.replace(runs(s, 70.0, rng, 1)[0], repetition="b.csv") for s in cells[7:]]
@@ -266,7 +267,7 @@ def test_accuracies_of_a_small_test_set_agree_by_chance() -> None:
     rng, copies = np.random.default_rng(0), 0
     for _ in range(20):
         observations = [
-            Observation(Setting(0.1, wd, 0.9, 128), str(seed), 100 * rng.binomial(360, 0.9) / 360)
+            Observation(Cell.of(0.1, wd, 0.9, 128), str(seed), 100 * rng.binomial(360, 0.9) / 360)
             for wd in DECAYS[:6]
             for seed in range(5)
         ]
@@ -276,23 +277,31 @@ def test_accuracies_of_a_small_test_set_agree_by_chance() -> None:
 
 def test_two_batches_that_diverged_alike_are_two() -> None:
     rng = np.random.default_rng(0)
-    cells = [Setting(0.1, wd, 0.9, 128) for wd in DECAYS]
+    cells = [Cell.of(0.1, wd, 0.9, 128) for wd in DECAYS]
     observations = [run for i, s in enumerate(cells) for run in runs(s, 70.0 if i < 2 else None, rng, 2, 0.1)]
     lost = [dataclasses.replace(run, train_loss=None) if run.value is None else run for run in observations]
     assert said(lost).duplicates == ()
 
 
 def test_a_broken_evaluation_is_told_by_the_classes_and_left_out() -> None:
-    setting = Setting(0.1, 1e-3, 0.9, 128, rest="wide_resnet cifar10")
+    setting = Cell.of(0.1, 1e-3, 0.9, 128, model="wide_resnet", dataset="cifar10")
     observations = [Observation(setting, "0", 10.0, 0.01), Observation(setting, "1", 85.0, 0.02)]
     analysis = said(observations)
     assert analysis.runs == 1
     assert "its evaluation is broken" in analysis.notes[0]
 
 
-@pytest.mark.parametrize("rest", ["mlp digits label_noise=0.9", "mlp digits train_limit=100", "cnn mine.npz"])
-def test_what_was_learnt_by_heart_is_no_broken_evaluation(rest: str) -> None:
-    observations = [Observation(Setting(0.1, 0.0, 0.9, 128, rest=rest), "0", 7.0, 0.0075)]
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"model": "mlp", "dataset": "digits", "label_noise": 0.9},
+        {"model": "mlp", "dataset": "digits", "train_limit": 100},
+        {"model": "cnn", "dataset": "mine.npz"},
+        {"model": "cnn", "dataset": "cifar10 subset.npz"},
+    ],
+)
+def test_what_was_learnt_by_heart_is_no_broken_evaluation(network: dict[str, str | float]) -> None:
+    observations = [Observation(Cell.of(0.1, 0.0, 0.9, 128, **network), "0", 7.0, 0.0075)]
     assert said(observations).runs == 1
 
 
@@ -300,10 +309,10 @@ def test_cells_that_were_run_once_each_are_not_repeated_by_two_seeds() -> None:
     rng, observations = np.random.default_rng(0), []
     for index, lr in enumerate(RATES):
         for wd in DECAYS:
-            (run,) = runs(Setting(lr, wd, 0.9, 128), 70 - 2 * math.log(lr * wd / 3e-5) ** 2, rng, 1)
+            (run,) = runs(Cell.of(lr, wd, 0.9, 128), 70 - 2 * math.log(lr * wd / 3e-5) ** 2, rng, 1)
             observations.append(dataclasses.replace(run, repetition=str(index % 2)))
     for lr in (0.01, 0.1):
-        observations += runs(Setting(lr, 5e-4, 0.9, 512), 72.0, rng, 6, 0.02)
+        observations += runs(Cell.of(lr, 5e-4, 0.9, 512), 72.0, rng, 6, 0.02)
     assert {c.verdict for c in said(observations).claims} == {"inconclusive"}
 
 
@@ -312,14 +321,16 @@ def test_a_claim_that_a_plateau_leaves_open_does_not_lower_the_bar_for_others() 
     for row, lr in enumerate((0.02, 0.04, 0.08, 0.16)):
         for column, wd in enumerate(DECAYS):
             drop = (0.0 if 1 <= column < 9 else -20.0) if row == 3 else -1.5 * (column - 4.5) ** 2
-            observations += runs(Setting(lr, wd, 0.9, 128), 75 + max(drop, -30.0), rng)
+            observations += runs(Cell.of(lr, wd, 0.9, 128), 75 + max(drop, -30.0), rng)
     assert claim(said(observations), "inverse.profile").p == 1.0
 
 
 def test_the_noise_of_each_network_is_named() -> None:
     rng = np.random.default_rng(0)
-    observations = [run for lr in RATES for run in runs(Setting(lr, 1e-3, 0.9, 128, rest="cnn digits"), 70.0, rng, 1)]
-    observations += runs(Setting(0.1, 1e-3, 0.9, 128, rest="mlp digits"), 80.0, rng)
+    observations = [
+        run for lr in RATES for run in runs(Cell.of(lr, 1e-3, 0.9, 128, model="cnn", dataset="digits"), 70.0, rng, 1)
+    ]
+    observations += runs(Cell.of(0.1, 1e-3, 0.9, 128, model="mlp", dataset="digits"), 80.0, rng)
     words = report(said(observations))
     assert "noise of mlp digits: SD of one run" in words
     assert "no setting was repeated" not in words
@@ -329,7 +340,7 @@ def test_what_would_settle_an_order_is_asked_for_where_it_was_measured() -> None
     rng, observations = np.random.default_rng(0), []
     for momentum, wd in METHODS:
         for lr in RATES:
-            observations += runs(Setting(lr, wd, momentum, 512, 40), 70 + 3 * math.log(lr), rng)
+            observations += runs(Cell.of(lr, wd, momentum, 512, 40), 70 + 3 * math.log(lr), rng)
     needed = claim(said(observations), "ordering.sgd>sgd_wd").needed
     assert needed
     assert {(cell["batch_size"], cell["epochs"], cell["lr"]) for cell in needed} == {(512, 40, 0.64)}
@@ -339,7 +350,7 @@ def test_whoever_asks_for_an_optimum_gets_the_same_interval() -> None:
     rng, observations = np.random.default_rng(0), []
     for lr in RATES[:4]:
         for wd in DECAYS:
-            observations += runs(Setting(lr, wd, 0.9, 128), 70 - 2 * math.log(lr * wd / 3e-5) ** 2, rng)
+            observations += runs(Cell.of(lr, wd, 0.9, 128), 70 - 2 * math.log(lr * wd / 3e-5) ** 2, rng)
     table, copies = tabulate([Observations(ACC, tuple(observations))])
     picture = heatmap_picture(table)
     assert picture is not None
@@ -365,7 +376,7 @@ def test_decoupled_decay_does_not_follow_the_gradient_that_momentum_amplifies() 
 
 def test_a_comparison_says_what_diverged_on_one_side_and_what_is_the_same_run() -> None:
     rng = np.random.default_rng(0)
-    cells = [Setting(0.1, wd, 0.9, 128) for wd in DECAYS[:5]]
+    cells = [Cell.of(0.1, wd, 0.9, 128) for wd in DECAYS[:5]]
     ours = Observations(ACC, tuple(run for s in cells for run in runs(s, 70.0, rng)))
     theirs = Observations(ACC, tuple(run for i, s in enumerate(cells) for run in runs(s, 70.0 if i else None, rng)))
     found = compare([ours], [theirs])

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from interplay.analysis.analyze import analyze, tabulate
-from interplay.analysis.claims import Table
+from interplay.analysis.cells import Cell
 from interplay.analysis.collapse import collapse_picture
 from interplay.analysis.known import NoisyQuadratic
 from interplay.analysis.laws import joint_fit, measured
-from interplay.analysis.observations import Observations, Setting, from_records
+from interplay.analysis.observations import Observations, from_records
+from interplay.analysis.table import Table
 from interplay.analysis.theories import along, theories
 from interplay.analysis.verify import study
 from interplay.record import EpochMetrics, RunRecord, Status
@@ -25,10 +26,10 @@ from interplay.train.collapse import collapse_variables
 DECAYS = tuple(1e-5 * 2**i for i in range(12))
 
 
-def law(lr: float, batch: float, epochs: float, momentum: float) -> Callable[[Setting], float]:
+def law(lr: float, batch: float, epochs: float, momentum: float) -> Callable[[Cell], float]:
     """A risk whose least decay is a power of each axis, a parabola about it in log λ."""
 
-    def risk(s: Setting) -> float:
+    def risk(s: Cell) -> float:
         best = (
             5e-4
             * (s.lr / 0.1) ** lr
@@ -41,17 +42,17 @@ def law(lr: float, batch: float, epochs: float, momentum: float) -> Callable[[Se
     return risk
 
 
-def simulated(settings: Sequence[Setting], risk: Callable[[Setting], float], seed: int = 0) -> Table:
+def simulated(settings: Sequence[Cell], risk: Callable[[Cell], float], seed: int = 0) -> Table:
     observations = study(list(dict.fromkeys(settings)), risk, np.random.default_rng(seed), 0.003)
     return tabulate([observations])[0]
 
 
-def all_axes() -> list[Setting]:
+def all_axes() -> list[Cell]:
     """Each axis varied by itself, and each pair of neighbours once."""
     places = [(0.1, 0.9, 128, 100)]
     places += [(lr, 0.9, 128, 100) for lr in (0.05, 0.2)] + [(0.1, 0.9, b, 100) for b in (64, 256)]
     places += [(0.1, 0.9, 128, e) for e in (50, 200)] + [(0.1, mu, 128, 100) for mu in (0.8, 0.95)]
-    return [Setting(lr, wd, mu, b, e) for (lr, mu, b, e), wd in itertools.product(places, DECAYS)]
+    return [Cell.of(lr, wd, mu, b, e) for (lr, mu, b, e), wd in itertools.product(places, DECAYS)]
 
 
 @pytest.mark.parametrize("theory", theories(coupled=True), ids=lambda t: t.name)
@@ -76,7 +77,7 @@ def test_every_theory_but_rotation_is_refused_by_a_law_of_no_theory() -> None:
 
 
 def test_axes_varied_together_are_told_apart_no_further_than_they_were_varied() -> None:
-    settings = [Setting(0.1 * b / 128, wd, 0.9, b) for b, wd in itertools.product((64, 128, 256, 512), DECAYS)]
+    settings = [Cell.of(0.1 * b / 128, wd, 0.9, b) for b, wd in itertools.product((64, 128, 256, 512), DECAYS)]
     joint = joint_fit(simulated(settings, law(-1, 1, 0, 1)))
     assert joint is not None
     assert joint.axes == ("lr", "batch_size")
@@ -100,7 +101,7 @@ def test_the_noisy_quadratic_is_recognised_among_the_theories() -> None:
     places = [(lr, 0.9, 128) for lr in (0.02, 0.04, 0.08)] + [(0.04, mu, 128) for mu in (0.8, 0.95)]
     places += [(0.04, 0.9, b) for b in (64, 256)]
     decays = [2e-4 * 2**i for i in range(11)]
-    settings = [Setting(lr, wd, mu, b) for (lr, mu, b), wd in itertools.product(places, decays)]
+    settings = [Cell.of(lr, wd, mu, b) for (lr, mu, b), wd in itertools.product(places, decays)]
     observations = study(
         settings,
         lambda s: problem.risk(s.lr, s.weight_decay, s.batch_size, s.momentum),
@@ -162,7 +163,7 @@ def test_sum_of_rates_and_window_are_told_apart_across_schedules(kept: str, wind
 
 def test_optima_fall_together_on_the_variable_that_holds() -> None:
     settings = [
-        Setting(lr, wd, 0.9, b)
+        Cell.of(lr, wd, 0.9, b)
         for (lr, b), wd in itertools.product([(0.05, 64), (0.1, 128), (0.2, 128), (0.1, 256)], DECAYS)
     ]
     table = simulated(settings, law(-1, 1, 0, 1))
@@ -170,9 +171,9 @@ def test_optima_fall_together_on_the_variable_that_holds() -> None:
     runs = [
         dataclasses.replace(
             run,
-            steps=steps[run.setting],
-            sum_of_rates=run.setting.lr * steps[run.setting] * 101 / 200,
-            gain=1 - run.setting.momentum,
+            steps=steps[run.cell],
+            sum_of_rates=run.cell.lr * steps[run.cell] * 101 / 200,
+            gain=1 - run.cell.momentum,
         )
         for run in table.runs
     ]
@@ -188,12 +189,15 @@ def test_optima_fall_together_on_the_variable_that_holds() -> None:
 
 def test_what_is_measured_together_shares_everything_else() -> None:
     settings = [
-        *(Setting(0.1, wd, 0.9, 128) for wd in DECAYS),
-        *(Setting(0.1, wd, 0.9, 128, rest="nesterov=True") for wd in DECAYS),
-        *(Setting(0.2, wd, 0.9, 128) for wd in DECAYS[:2]),
+        *(Cell.of(0.1, wd, 0.9, 128) for wd in DECAYS),
+        *(Cell.of(0.1, wd, 0.9, 128, nesterov=True) for wd in DECAYS),
+        *(Cell.of(0.2, wd, 0.9, 128) for wd in DECAYS[:2]),
     ]
     found = measured(simulated(settings, law(-1, 1, 0, 1)))
-    assert {key: len(each) for key, each in found.items()} == {("cosine", ""): 1, ("cosine", "nesterov=True"): 1}
+    assert {key: len(each) for key, each in found.items()} == {
+        ("cosine", Cell({})): 1,
+        ("cosine", Cell({"nesterov": True})): 1,
+    }
 
 
 def test_runs_that_differ_in_any_knob_are_never_repetitions_of_each_other() -> None:

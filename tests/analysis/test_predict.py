@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from interplay.analysis.analyze import tabulate
-from interplay.analysis.claims import Table
+from interplay.analysis.cells import Cell
 from interplay.analysis.known import TrackingAverage
-from interplay.analysis.observations import Observations, Setting
+from interplay.analysis.observations import Observations
 from interplay.analysis.predict import PredictionError, predict
+from interplay.analysis.table import Table
 from interplay.analysis.verify import study
 from interplay.figures import agreement
 
@@ -21,7 +22,7 @@ DECAYS = tuple(0.005 * 2**i for i in range(10))
 
 
 def table(places: list[tuple[float, int]], seed: int = 0, decays: tuple[float, ...] = DECAYS) -> Table:
-    settings = [Setting(lr, wd, 0.0, b) for (lr, b), wd in itertools.product(places, decays)]
+    settings = [Cell.of(lr, wd, 0.0, b) for (lr, b), wd in itertools.product(places, decays)]
     risk = lambda s: PROBLEM.risk(s.lr, max(s.weight_decay, 1e-9), s.batch_size)  # noqa: E731
     return tabulate([study(settings, risk, np.random.default_rng(seed), 0.005)])[0]
 
@@ -56,7 +57,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 
 def test_the_learning_rate_for_a_decay_follows_the_same_law() -> None:
     lrs = [0.01 * 2**i for i in range(8)]
-    settings = [Setting(lr, wd, 0.0, 128) for wd, lr in itertools.product((0.05, 0.1, 0.2, 0.4, 0.8), lrs)]
+    settings = [Cell.of(lr, wd, 0.0, 128) for wd, lr in itertools.product((0.05, 0.1, 0.2, 0.4, 0.8), lrs)]
     observations = study(
         settings, lambda s: PROBLEM.risk(s.lr, s.weight_decay, s.batch_size), np.random.default_rng(0), 0.005
     )

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from interplay import inputs
-from interplay.analysis.observations import InputError, Setting, from_records, from_rows
+from interplay.analysis.cells import Cell
+from interplay.analysis.observations import from_records, from_rows
+from interplay.errors import InputError
 from interplay.lab.gathering import gather
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
@@ -33,7 +35,7 @@ def test_runs_at_chance_that_learnt_nothing_diverged_even_where_a_table_does_not
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": "inf"}, "line 2: cannot convert float infinity"),
+        ({"batch_size": "inf"}, "line 2: batch_size inf is out of range"),
         ({"other_knobs": "dampening=1"}, "line 2: dampening 1 is out of range"),
         ({"batch_size": "0"}, "line 2: batch_size 0 is out of range"),
         ({"epochs": "-1"}, "line 2: epochs -1 is out of range"),
@@ -120,13 +122,13 @@ def test_a_store_and_its_table_tell_the_same_settings_apart(knobs: dict[str, obj
     plain = row(finished(schedule=spec.spec.schedule, model=spec.spec.model))
     saved = row(spec) | {"train_limit": "5000.0" if spec.spec.train_limit else ""}  # as pandas writes it
     (by_table, other), (by_store,) = from_rows([saved, plain], "a.csv").runs, from_records([spec]).runs
-    assert by_table.setting == by_store.setting != other.setting
+    assert by_table.cell == by_store.cell != other.cell
     assert by_table.gain == pytest.approx(by_store.gain)
 
 
 def test_data_are_told_apart_by_content_and_not_by_folder() -> None:
-    def where(folder: str, digest: str) -> Setting:
+    def where(folder: str, digest: str) -> Cell:
         record = finished(dataset=f"{folder}/mine.npz", fingerprint=f"npz:{digest}")
-        return from_records([record]).runs[0].setting
+        return from_records([record]).runs[0].cell
 
     assert where("/a", "11") == where("/b", "11") != where("/a", "22")

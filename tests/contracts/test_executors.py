@@ -317,7 +317,7 @@ def test_an_unwritable_folder_is_named_and_costs_nothing(harness: Harness) -> No
     harness.output.mkdir()
     (harness.output / "runs").write_text("a file where the folder should be")
     code, out = harness.run()
-    assert code == 1, out
+    assert code == 2, out
     assert str(harness.output / "runs") in out
     assert "Traceback" not in out
     (harness.output / "runs").unlink()

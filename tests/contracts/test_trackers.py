@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from interplay.store.store import Store
 from interplay.summary import setting
 from interplay.trackers import base, choose, guard, weights_biases
 from interplay.trackers.base import NullTracker, Row, TrackedRun, Tracker, TrackerName, TrackerSettings
-from interplay.trackers.guard import Guarded, Limits, Once
+from interplay.trackers.guard import Guarded, Limits, Resent
 from interplay.train import checkpoint
 from interplay.train.single import BatchMetrics, train
 
@@ -179,8 +179,14 @@ def test_a_wandb_file_holds_every_documented_number(tmp_path: Path) -> None:
     assert axes["batch_loss"] == axes["batch_learning_rate"] == "step"
     assert axes["test_accuracy"] == axes["learning_rate"] == axes["weight_norm/linear"] == "epoch"
 
-    watched = [row for row in batches if any(name.startswith("gradients/") for name in row)]
-    assert [row["step"] for row in watched] == [100, 200, 300]
+    watched = {
+        kind: [row["step"] for row in batches if any(name.startswith(f"{kind}/") for name in row)]
+        for kind in ("gradients", "parameters")
+    }
+    # Passes over the test images are no steps. A gradient is there after its step, parameters before the next one.
+    assert watched == {"gradients": [100, 200, 300], "parameters": [100, 200, 300]}
+    globs = {r.metric.glob_name: r.metric.step_metric for r in records if r.WhichOneof("record_type") == "metric"}
+    assert globs["parameters/*"] == globs["gradients/*"] == "step"
 
     best = max(record.history, key=lambda m: m.test_acc or 0.0)
     summary = summary_of(folder)
@@ -281,8 +287,10 @@ def test_the_calls_of_the_protocol_in_every_order(name: TrackerName, tmp_path: P
 
 @pytest.mark.parametrize("name", TRACKERS)
 @pytest.mark.parametrize("kill", [False, True])
-def test_a_run_that_goes_on_is_logged_once(name: TrackerName, kill: bool, tmp_path: Path, plain: RunRecord) -> None:
-    """Stopped after epoch 1; or killed in epoch 2, which is then trained twice: each step is logged once."""
+def test_a_run_that_goes_on_is_logged_as_it_was_trained(
+    name: TrackerName, kill: bool, tmp_path: Path, plain: RunRecord
+) -> None:
+    """Stopped after epoch 1; or ended in epoch 2, which is then trained twice and logged twice."""
     logged: list[tuple[str, float]] = []
 
     class Noted(NullTracker):
@@ -308,7 +316,7 @@ def test_a_run_that_goes_on_is_logged_once(name: TrackerName, kill: bool, tmp_pa
     job = Job("data", str(tmp_path), tracker=TrackerSettings(name), checkpoint_seconds=0.0)
     with pytest.MonkeyPatch.context() as patch:
         if name == "none":
-            patch.setattr("interplay.executors.inline.open_tracker", lambda *_: Guarded(Once(Noted(), "x"), print))
+            patch.setattr("interplay.executors.inline.open_tracker", lambda *_: Guarded(Resent(Noted(), "x"), print))
         run = lambda heard: InlineExecutor().run([SPEC], Store(tmp_path), job, heard, stop)  # noqa: E731
         if kill:
             with pytest.raises(Killed):
@@ -321,7 +329,8 @@ def test_a_run_that_goes_on_is_logged_once(name: TrackerName, kill: bool, tmp_pa
         (record,) = run(heard).committed
     assert heard.notes == []
     assert numbers(record) == numbers(plain)
-    steps, epochs = [50, 100, 150, 200, 250, 300], [1, 2, 3]
+    steps = [50, 100, *([150, 200] if kill else []), 150, 200, 250, 300]
+    epochs = [1, *([2] if kill else []), 2, 3]
     if name == "none":
         assert [at for kind, at in logged if kind == "step"] == steps
         assert [at for kind, at in logged if kind == "epoch"] == epochs
@@ -338,9 +347,78 @@ def test_a_run_that_goes_on_is_logged_once(name: TrackerName, kill: bool, tmp_pa
 
         found = EventAccumulator(str(tmp_path / "tensorboard" / SPEC.run_id)).Reload()
         # Two files begun in one second are read in the order of a counter in their names, where 10 comes before 9.
-        assert sorted(e.step for e in found.Scalars("batch_loss")) == steps
+        assert sorted(e.step for e in found.Scalars("batch_loss")) == sorted(steps)
         assert sorted(e.step for e in found.Scalars("test_loss")) == epochs
     assert not guard.mark_of(Store(tmp_path).folder(SPEC.run_id)).exists()
+
+
+def epochs_logged(logged: list[Row]) -> list[int]:
+    return [int(row["epoch"]) for row in logged]
+
+
+class Kept(NullTracker):
+    """Keeps the rows of epochs, and fails where it is told to."""
+
+    def __init__(self, survives_kills: bool = False, fails_at: int = 0) -> None:
+        self.rows: list[Row] = []
+        self.survives_kills, self.fails_at = survives_kills, fails_at
+
+    def epoch(self, row: Row) -> None:
+        if row["epoch"] == self.fails_at:
+            raise OSError("gone")
+        self.rows.append(row)
+
+
+def attempt(folder: Path, history: tuple[EpochMetrics, ...], epochs: Sequence[EpochMetrics], **how: Any) -> list[Row]:
+    """Rows that a tracker gets from one attempt which goes on from ``history``; ``end`` says how it ends."""
+    end, destination = how.pop("end", "close"), how.pop("destination", "x")
+    inner = Kept(**how)
+    tracker = Guarded(Resent(inner, destination), lambda _: None)
+    tracker.start(dataclasses.replace(tracked_run(folder), history=history))
+    for metrics in epochs:
+        tracker.epoch(base.epoch_row(metrics))
+    if end == "close":
+        tracker.close()
+    return inner.rows
+
+
+def test_rows_that_a_kill_may_have_lost_are_sent_again(tmp_path: Path, plain: RunRecord) -> None:
+    one, two, three = plain.history
+    attempt(tmp_path, (), [one])
+    attempt(tmp_path, (one,), [two])
+    attempt(tmp_path, (one, two), [three], end="kill")
+    again = attempt(tmp_path, (one, two, three), [])
+    assert again == [base.epoch_row(three)]  # those before the orderly end are safe
+    assert attempt(tmp_path, (one, two, three), []) == []
+
+
+def test_an_epoch_that_a_kill_undid_is_no_longer_safe(tmp_path: Path, plain: RunRecord) -> None:
+    one, two, three = plain.history
+    attempt(tmp_path, (), plain.history)
+    assert epochs_logged(attempt(tmp_path, (one,), [two, three], end="kill")) == [2, 3]
+    assert epochs_logged(attempt(tmp_path, plain.history, [])) == [2, 3]
+
+
+def test_a_row_that_a_failed_tracker_never_took_is_sent_by_the_next_attempt(tmp_path: Path, plain: RunRecord) -> None:
+    assert epochs_logged(attempt(tmp_path, (), plain.history, fails_at=2)) == [1]
+    assert epochs_logged(attempt(tmp_path, plain.history, [])) == [2, 3]
+
+
+def test_what_is_on_disk_at_once_is_not_sent_again(tmp_path: Path, plain: RunRecord) -> None:
+    attempt(tmp_path, (), plain.history[:2], end="kill", survives_kills=True)
+    assert epochs_logged(attempt(tmp_path, plain.history[:2], plain.history[2:], survives_kills=True)) == [3]
+
+
+def test_another_destination_gets_the_whole_history(tmp_path: Path, plain: RunRecord) -> None:
+    attempt(tmp_path, (), plain.history[:2])
+    assert epochs_logged(attempt(tmp_path, plain.history[:2], plain.history[2:], destination="y")) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("mark", ["", "[]", '{"destination": "x"}', '{"destination": "x", "epoch": 1e999}'])
+def test_a_mark_that_cannot_be_read_counts_as_none(mark: str, tmp_path: Path, plain: RunRecord) -> None:
+    path = guard.mark_of(tracked_run(tmp_path).folder)
+    path.write_text(mark)
+    assert epochs_logged(attempt(tmp_path, plain.history, [])) == [1, 2, 3]
 
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------
@@ -366,7 +444,7 @@ class Broken(NullTracker):
 
 def broken_sitting(tmp_path: Path, tracker: Tracker, limits: Limits, *specs: RunSpec) -> tuple[Report, list[str]]:
     notes: list[str] = []
-    guarded = Guarded(Once(tracker, "broken"), notes.append, limits)
+    guarded = Guarded(Resent(tracker, "broken"), notes.append, limits)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("interplay.executors.inline.open_tracker", lambda *_: guarded)
         report, more = sitting(tmp_path, *specs)
@@ -513,7 +591,7 @@ def test_no_network_and_no_key_anywhere(environment: dict[str, str], tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     assert "finished: test accuracy" in done.stdout
-    assert done.stdout.count("wandb sync out/wandb/offline-run-*") == 1
+    assert done.stderr.count("wandb sync out/wandb/offline-run-*") == 1
     assert KEY not in done.stdout + done.stderr
     assert len(folders_of(tmp_path / "out")) == 1
     assert len(rows_of(folders_of(tmp_path / "out")[0])) == 2 + 2
@@ -542,8 +620,8 @@ def test_a_study_in_worker_processes_has_one_wandb_run_a_run(executor: str, tmp_
     command = [*study(tmp_path, runs=4, epochs=4), "--executor", executor, "--wandb_project", "tiny-project"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("wandb sync") == 1
-    assert "note:" not in done.stdout
+    assert done.stderr.count("wandb sync") == 1
+    assert "note:" not in done.stderr
     records = {record.run_id: record for record in Store(tmp_path / "out").records()}
     assert len(records) == 4
     for run_id, record in records.items():
@@ -561,7 +639,7 @@ def test_the_warning_of_a_worker_process_reaches_the_terminal_once(tmp_path: Pat
     command = [*study(tmp_path, runs=3, epochs=2), "--workers", "1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("note: the tracker failed, so nothing is tracked from here on") == 1
+    assert done.stderr.count("note: the tracker failed, so nothing is tracked from here on") == 1
     assert len(list(Store(tmp_path / "out").records())) == 3
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from interplay.data import cifar
-from interplay.data.identity import resolve
+from interplay.data.identity import identify, resolve
 from interplay.data.splits import load
 from interplay.data.unpickle import read_plain_pickle
 from interplay.errors import DataError
@@ -95,9 +96,8 @@ def test_a_planted_pickle_runs_nothing(tiny_cifar100: Path, tmp_path: Path, monk
     path.write_bytes(pickle.dumps({b"data": Planted(), b"fine_labels": []}, protocol=2))
     with pytest.raises(DataError, match="has md5"):
         load(spec(), tiny_cifar100)
-    accepted = resolve(spec(), tiny_cifar100, allow_modified_data=True)
     with pytest.raises(DataError, match=r"refused: it asks for (posix|nt|os)\.system"):
-        load(accepted, tiny_cifar100)
+        resolve(spec(), tiny_cifar100, allow_modified_data=True)
     assert not (tmp_path / "planted").exists()
 
 
@@ -138,9 +138,8 @@ def test_plain_pickles_of_both_pythons_are_read(protocol: int) -> None:
 )
 def test_files_of_another_shape_are_refused(tiny_cifar100: Path, content: object, message: str) -> None:
     (tiny_cifar100 / "cifar-100-python" / "train").write_bytes(pickle.dumps(content, protocol=2))
-    accepted = resolve(spec(), tiny_cifar100, allow_modified_data=True)
     with pytest.raises(DataError, match=message):
-        load(accepted, tiny_cifar100)
+        resolve(spec(), tiny_cifar100, allow_modified_data=True)
 
 
 def test_an_unwritable_data_folder_says_where_the_files_belong(tmp_path: Path) -> None:
@@ -169,3 +168,41 @@ def test_cifar10_with_replaced_images_is_refused_or_accepted_as_other_data(real_
     assert accepted.run_id != plain.run_id
     found = load(accepted, real_data)
     assert found.train.labels.bincount().tolist() == [5000] * 10
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device", "too large", "a folder"])
+def test_what_is_no_file_of_images_is_refused_before_it_is_read(tiny_cifar100: Path, kind: str) -> None:
+    path = tiny_cifar100 / "cifar-100-python" / "train"
+    path.unlink()
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        with path.open("wb") as file:
+            file.truncate(cifar._LIMIT + 1)
+    shutil.copy(tiny_cifar100.parent / "packed" / "cifar-100-python.tar.gz", tiny_cifar100)
+    message = "may have 512 MiB" if kind == "too large" else "is a folder, a pipe or a device, not a file"
+    with pytest.raises(DataError, match=message):
+        resolve(spec(), tiny_cifar100, allow_modified_data=True)
+
+
+def test_an_archive_that_is_packed_in_another_way_is_named(tiny_cifar100: Path) -> None:
+    shutil.rmtree(tiny_cifar100 / "cifar-100-python")
+    for content in (b"\xfd7zXZ\0" + bytes(100), b"BZh9" + bytes(100), b"\x1f\x8b\x08" + bytes(100), b""):
+        (tiny_cifar100 / "cifar-100-python.tar.gz").write_bytes(content)
+        with pytest.raises(DataError, match=r"cifar-100-python\.tar\.gz cannot be unpacked"):
+            resolve(spec(), tiny_cifar100, allow_modified_data=True)
+
+
+def test_modified_data_of_a_few_classes_are_told(tiny_cifar100: Path) -> None:
+    path = tiny_cifar100 / "cifar-100-python" / "train"
+    content = pickle.loads(path.read_bytes(), encoding="bytes")
+    content[b"fine_labels"] = [1] * 40
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    found = identify("cifar100", tiny_cifar100, allow_modified_data=True)
+    assert found.note is not None
+    assert re.match(r"100 classes, \d\d of them without an image, \d+ of them without a training image$", found.note)
+    assert found.n_train == 40

@@ -134,22 +134,20 @@ def test_a_file_that_changed_after_planning_is_refused(tmp_path: Path) -> None:
 def test_unusable_files_are_refused_with_the_reason(tmp_path: Path, change: dict[str, object], message: str) -> None:
     content = {k: v for k, v in {**arrays(), **change}.items() if v is not None}
     np.savez(tmp_path / "own.npz", **content)  # type: ignore[arg-type]
-    spec = resolve(RunSpec(dataset=str(tmp_path / "own.npz"), batch_size=8), NOWHERE)
     with pytest.raises(DataError, match=message):
-        load(spec, NOWHERE)
+        resolve(RunSpec(dataset=str(tmp_path / "own.npz"), batch_size=8), NOWHERE)
 
 
 def test_absent_or_broken_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         resolve(RunSpec(dataset=str(tmp_path / "none.npz")), NOWHERE)
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 cut")
-    spec = resolve(RunSpec(dataset=str(tmp_path / "broken.npz")), NOWHERE)
     with pytest.raises(DataError, match=r"not a readable \.npz"):
-        load(spec, NOWHERE)
+        resolve(RunSpec(dataset=str(tmp_path / "broken.npz")), NOWHERE)
 
 
 def test_a_batch_larger_than_a_users_file_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "own.npz", **arrays())  # type: ignore[arg-type]
-    spec = resolve(RunSpec(dataset=str(tmp_path / "own.npz"), batch_size=31), NOWHERE)
+    spec = resolve(RunSpec(dataset=str(tmp_path / "own.npz"), batch_size=30), NOWHERE)
     with pytest.raises(SpecError, match="batch_size 31 is larger than the 30"):
-        load(spec, NOWHERE)
+        load(spec.replace(batch_size=31), NOWHERE)

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from interplay.commands.reading import seconds_of
+from interplay.errors import SpecError
 from interplay.executors import probe as module
 from interplay.executors.plan import alike, estimate, makespan, plan, readable, schedule
 from interplay.executors.probe import probe
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.store.store import Store
+from interplay.study.presets import documented_sets
+from interplay.study.study import combined
 
 
 def test_runs_are_sorted_by_what_is_to_be_done_and_long_ones_start_first(tmp_path: Path) -> None:
@@ -108,4 +112,33 @@ def test_a_prediction_for_a_gpu_rests_on_measurements_on_that_gpu(tmp_path: Path
         ["8", "60", "min", "8.00", "none"],
     ]
     assert "24 h 0 min of work" in forecast(study, settings, 4, "A100")
+    hour = 3600.0
+    assert "deadline 2 h 0 min: met by 4 workers or more, in 2 h 0 min" in forecast(
+        study, settings, 1, "h100", 2 * hour
+    )
+    assert "deadline 3 h 0 min: met by 3 workers" in forecast(study, settings, 1, "h100", 3 * hour)
+    assert "met by 1 worker or more" in forecast(study, settings, 1, "h100", 15 * 24 * hour)
+    assert "not met by any number of workers" in forecast(study, settings, 1, "h100", hour / 2)
     assert "no estimate: nothing like" in forecast(study, settings, 4, "V100")
+
+
+@pytest.mark.parametrize(
+    ("duration", "seconds"), [("15d", 1_296_000), ("36h", 129_600), ("90m", 5400), ("1d12h", 129_600), ("0.5 h", 1800)]
+)
+def test_a_deadline_is_a_duration(duration: str, seconds: float) -> None:
+    assert seconds_of(duration) == seconds
+
+
+@pytest.mark.parametrize("duration", ["", "15", "d", "-1d", "0d", "15 days", "1e3d", "nan", "9" * 400 + "d"])
+def test_what_is_no_duration_is_refused_with_the_value(duration: str) -> None:
+    with pytest.raises(SpecError, match="deadline must be a duration such as 15d"):
+        seconds_of(duration)
+
+
+def test_sets_are_planned_together_and_shared_runs_counted_once() -> None:
+    together = combined(documented_sets((42, 43)))
+    assert len(together.specs) == 2 * 74
+    assert together.name == "lr-ordering + eta-lambda + batch-scaling"
+    assert combined([together]) is together
+    with pytest.raises(SpecError, match="which study"):
+        combined([])

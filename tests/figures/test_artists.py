@@ -11,9 +11,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from interplay.analysis.cells import Cell
 from interplay.analysis.collapse import Collapse, Fall
 from interplay.analysis.histories import History, Training
-from interplay.analysis.observations import Setting
 from interplay.analysis.optimum import Optimum, Status
 from interplay.analysis.pictures import Heatmap, MethodCurve, Ordering, Point, Scaling
 from interplay.analysis.predict import Check, Prediction, Score
@@ -69,13 +69,13 @@ RATES, DECAYS = (0.01, 0.02, 0.04, 0.08), (1e-4, 2e-4, 4e-4, 8e-4)
 
 def plane(worst: float = 40.0, metric: str = "final_test_acc") -> Heatmap:
     """The best cell is the third of the third decay; one cell is missing, one diverged, the others grow steadily."""
-    rest = Setting(0.1, 1e-4, 0.9, 128, rest="resnet8 cifar100")
+    cell = Cell.of(0.1, 1e-4, 0.9, 128, model="resnet8", dataset="cifar100")
     values = [[worst + 2 * (i + j) for j in range(4)] for i in range(4)]
     values[2][2] = 78.3
     shown: list[list[float | None]] = [list(row) for row in values]
     shown[1][1], shown[3][3] = None, None
     cells = tuple(
-        tuple(None if (i, j) == (1, 1) else Point(lr, shown[i][j], 0.1, 2, rest) for j, lr in enumerate(RATES))
+        tuple(None if (i, j) == (1, 1) else Point(lr, shown[i][j], 0.1, 2, cell) for j, lr in enumerate(RATES))
         for i in range(4)
     )
     ridge = (optimum(1.1e-4), optimum(2.9e-4), optimum(4.2e-4), optimum(None, None, 4e-4, "plateau"))
@@ -214,14 +214,14 @@ def test_where_nothing_is_bounded_the_legend_says_that_no_slope_is_drawn() -> No
 # -- further ----------------------------------------------------------------------------------------------------------
 
 
-def fallen(settings: list[Setting], scatter: float | None = 2.9, spread: float | None = None) -> Collapse:
-    points = tuple((wd, 70.0 - 1e3 * wd, dataclasses.replace(s, weight_decay=wd)) for wd in DECAYS for s in settings)
+def fallen(settings: list[Cell], scatter: float | None = 2.9, spread: float | None = None) -> Collapse:
+    points = tuple((wd, 70.0 - 1e3 * wd, s.replace(weight_decay=wd)) for wd in DECAYS for s in settings)
     names = ("weight_decay", "product", "tau_epochs", "e_folds")
     return Collapse("final_test_acc", tuple(Fall(name, name, points, scatter, spread) for name in names))
 
 
 def test_titles_join_only_what_there_is() -> None:
-    settings = [Setting(lr, 0.0, 0.9, 128) for lr in RATES]
+    settings = [Cell.of(lr, 0.0, 0.9, 128) for lr in RATES]
     for given, title in (
         ((2.9, None), "scatter 2.9 × noise"),
         ((2.9, 1.2), "optima within a factor of 1.20 (least); scatter 2.9 × noise"),
@@ -232,12 +232,12 @@ def test_titles_join_only_what_there_is() -> None:
 
 
 def test_labels_of_curves_have_the_knobs_that_differ() -> None:
-    several = [Setting(0.1, 0.0, 0.9, b, epochs) for b in (64, 128) for epochs in (20, 40)]
+    several = [Cell.of(0.1, 0.0, 0.9, b, epochs) for b in (64, 128) for epochs in (20, 40)]
     figure = collapse.draw(fallen(several))
     assert legend(figure) == ["B 64, E 20", "B 64, E 40", "B 128, E 20", "B 128, E 40"]
     styles = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in figure.axes[0].lines}
     assert len(styles) == 4  # each is another to the eye, too
-    assert legend(collapse.draw(fallen([Setting(lr, 0.0, 0.9, 128) for lr in (0.1, 0.2)]))) == ["η 0.1", "η 0.2"]
+    assert legend(collapse.draw(fallen([Cell.of(lr, 0.0, 0.9, 128) for lr in (0.1, 0.2)]))) == ["η 0.1", "η 0.2"]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_many_curves_have_a_colour_bar_and_no_legend(
     batches: tuple[int, ...], label: str, ticks: list[str] | None
 ) -> None:
     rates = [round(0.01 * n, 2) for n in range(1, 14)]
-    figure = collapse.draw(fallen([Setting(lr, 0.0, 0.9, b) for lr in rates for b in batches]))
+    figure = collapse.draw(fallen([Cell.of(lr, 0.0, 0.9, b) for lr in rates for b in batches]))
     assert figure.legends == []
     panel, bar = figure.axes[0], figure.axes[-1]
     assert bar.get_ylabel() == label
@@ -257,7 +257,9 @@ def test_many_curves_have_a_colour_bar_and_no_legend(
 
 def history(epochs: tuple[int, ...]) -> Training:
     series = tuple(float(e) for e in epochs)
-    return Training((History(Setting(0.1, 1e-3, 0.9, 128), 2, epochs, series, series, series, series),))
+    return Training(
+        (History(Cell.of(0.1, 1e-3, 0.9, 128), 2, epochs, series, series, series, series),), "final_test_acc"
+    )
 
 
 def test_epochs_that_were_measured_have_markers_where_others_were_not() -> None:

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from interplay.analysis.analyze import tabulate
-from interplay.analysis.claims import Table
 from interplay.analysis.collapse import collapse_picture
 from interplay.analysis.histories import training_picture
 from interplay.analysis.observations import from_records, from_rows
 from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
 from interplay.analysis.predict import checked
+from interplay.analysis.table import Table
 from interplay.documented import plot_results
-from interplay.figures import collapse, curves, further, heatmap, scaling, training
+from interplay.figures import agreement, collapse, curves, further, heatmap, scaling, training
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 
@@ -155,6 +155,43 @@ def test_plot_results_writes_the_documented_files_at_300_dpi(
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["exp2_eta_lambda_heatmap.png"]
 
 
+METRICS = {"best_test_acc": "best test accuracy", "final_test_acc": "final test accuracy"}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_figure_says_which_metric_it_shows(metric: str) -> None:
+    read = [from_rows(results(seed), f"{seed}.csv", metric) for seed in range(3)]
+    records = [trained(0.1, wd, seed, 90 - 1000 * wd) for wd in (1e-4, 1e-3, 2e-3) for seed in (0, 1)]
+    shown = tabulate(read)[0]
+    history = training_picture(records, tabulate([from_records(records, metric)])[0])
+    pictures = (ordering_picture(shown), heatmap_picture(shown), scaling_picture(shown), collapse_picture(shown))
+    assert history is not None
+    figures = [
+        *(module.draw(p) for module, p in zip((curves, heatmap, scaling, collapse), pictures, strict=True)),  # type: ignore[attr-defined]
+        agreement.draw(checked(shown)),
+        training.draw(history),
+    ]
+    for figure in figures:
+        assert METRICS[metric] in words(figure)
+        assert not any(other in words(figure) for name, other in METRICS.items() if name != metric)
+
+
+def test_documented_figures_show_the_best_accuracy_and_verdicts_never_rest_on_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr("interplay.figures.documented.draw", lambda table, *_: drawn.append(table.metric) or {2: "x"})
+    with (tmp_path / "few.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, NAMES)
+        writer.writeheader()
+        writer.writerows(results(0))
+    words = ["--input", str(tmp_path / "few.csv"), "--output_dir", str(tmp_path), "--stats"]
+    for metric, judged in ((None, "final_test_acc"), ("final_test_acc",) * 2, ("final_train_loss",) * 2):
+        assert plot_results([*words, *(["--metric", metric] if metric else [])]) == 0
+        assert f"repetitions, metric {judged}" in capsys.readouterr().out
+    assert drawn == ["best_test_acc", "final_test_acc", "final_train_loss"]
+
+
 def test_results_without_a_grid_are_said_to_have_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (tmp_path / "few.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, NAMES)
@@ -191,7 +228,7 @@ def test_training_curves_are_those_of_the_best_decay_at_each_rate() -> None:
     records.append(RunRecord(records[0].spec.replace(seed=9), Status.DIVERGED, reason="loss is not finite"))
     picture = training_picture(records, tabulate([from_records(records)])[0])
     assert picture is not None
-    assert [(h.setting.lr, h.setting.weight_decay, h.runs) for h in picture.histories] == [
+    assert [(h.cell.lr, h.cell.weight_decay, h.runs) for h in picture.histories] == [
         (0.05, 2e-3, 2),
         (0.1, 1e-3, 2),
     ]

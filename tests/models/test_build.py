@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from interplay.errors import SpecError
 from interplay.models.build import build, parameter_count
 from interplay.models.resnet import cifar_resnet, resnet18
-from interplay.spec import RunSpec
+from interplay.spec import RunSpec, choices
 
 
 def test_resnet18_has_the_documented_size() -> None:
@@ -84,3 +85,17 @@ def test_initialisation_is_pytorchs_default() -> None:
         if isinstance(layer, nn.BatchNorm2d):
             assert (layer.weight == 1).all()
             assert (layer.bias == 0).all()
+
+
+@pytest.mark.parametrize("model", sorted(choices()["model"]))
+@pytest.mark.parametrize("size", [(3, 4), (4, 5), (8, 8), (9, 8), (1, 1)])
+def test_one_image_is_refused_where_batch_norm_would_refuse_it(model: str, size: tuple[int, int]) -> None:
+    spec = RunSpec(dataset="own.npz", model=model, batch_size=1)  # type: ignore[arg-type]
+    network = build(spec, (1, *size), 3).train()
+    try:
+        network(torch.zeros(1, 1, *size))
+    except ValueError:
+        with pytest.raises(SpecError, match="map of 1x1"):
+            spec.check_data(10, (1, *size))
+    else:
+        spec.check_data(10, (1, *size))

@@ -68,6 +68,12 @@ def test_other_checkpoints_are_refused_with_what_is_wrong(reference: Any, change
         read_public_checkpoint(state)
 
 
+@pytest.mark.parametrize("content", [[1, 2], None, {"net": None}, {"net": torch.zeros(2)}, {1: 2}])
+def test_what_holds_no_weights_is_refused(content: Any) -> None:
+    with pytest.raises(PublicCheckpointError, match="not of the public hypernetwork"):
+        read_public_checkpoint(content)
+
+
 def test_the_two_layouts_differ_by_what_a_row_stands_for(reference: Any) -> None:
     """Of the first row's 144 numbers the public code makes one filter, the paper one input channel of all filters."""
     theirs = trained(reference)

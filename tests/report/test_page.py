@@ -15,13 +15,15 @@ import pytest
 
 from interplay import lab
 from interplay.analysis.analyze import analyze, tabulate
+from interplay.analysis.cells import Cell
 from interplay.analysis.laws import joint_fit
-from interplay.analysis.observations import InputError, Setting, from_records
+from interplay.analysis.observations import from_records
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.pictures import MethodCurve, Ordering, Point
 from interplay.analysis.predict import checked
 from interplay.analysis.verdict import Verdict
 from interplay.cli import main
+from interplay.errors import InputError
 from interplay.record import EpochMetrics, RunRecord
 from interplay.report import charts
 from interplay.report.page import as_json, render
@@ -295,8 +297,8 @@ def test_the_command_writes_page_and_documented_figures(
     names = sorted(path.name for path in (copy / "plots").iterdir())
     documented = ["exp1_lr_ordering.png", "exp2_eta_lambda_heatmap.png", "exp3_batch_size_scaling.png"]
     assert names == sorted([*documented, *FURTHER])
-    assert [p.name for p in copy.glob(".*")] == []  # no halves are left of what was written
-    assert main(["report", str(tmp_path / "nowhere")]) == 1
+    assert [p.name for p in copy.glob(".*")] == [".locks"]  # no halves are left of what was written
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
     assert "neither an output folder nor a CSV file" in capsys.readouterr().err
     assert main(["report", str(copy), "--interval", "0"]) == 2
 
@@ -307,11 +309,12 @@ def test_a_table_that_cannot_be_read_is_named_by_line(tmp_path: Path) -> None:
         lab.report([tmp_path / "bad.csv"], tmp_path / "page.html")
 
 
-def test_a_folder_that_is_no_run_is_shown_and_stops_nothing(tmp_path: Path) -> None:
+def test_a_folder_without_a_specification_is_shown_and_one_that_is_no_run_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "runs" / "stray").mkdir(parents=True)
+    (tmp_path / "runs" / "0123456789abcdef").mkdir()
     data = embedded(lab.report([tmp_path]).page.read_text(encoding="utf-8"))
     (run,) = data["runs"]
-    assert (run["id"], run["status"]) == ("stray", "interrupted")
+    assert (run["id"], run["status"]) == ("0123456789abcdef", "interrupted")
     assert "spec.json" in run["note"]
 
 
@@ -352,21 +355,21 @@ def test_watching_writes_again_when_a_run_moves_or_ends_and_stops_cleanly(
     before = seen[0][0]
     assert seen == [(before, 7.0, 7.0), (before + 1, 7.0, 7.0), (before + 1, 7.0, 7.0), (before + 1, 7.0, 7.0)]
     assert embedded(target.read_text(encoding="utf-8"))["refresh"] is None
-    assert "stays as it is now" in capsys.readouterr().out
+    assert "stays as it is now" in capsys.readouterr().err
 
 
 class Nowhere:
     """Cells that no run stands behind."""
 
-    def index(self, setting: Setting | None) -> int | None:
+    def index(self, cell: Cell | None) -> int | None:
         return None
 
-    def values(self, setting: Setting | None) -> list[float]:
+    def values(self, cell: Cell | None) -> list[float]:
         return []
 
 
 def test_crosses_of_methods_that_diverged_at_one_rate_do_not_hide_each_other() -> None:
-    setting = Setting(2.0, 0.0, 0.9, 128)
+    setting = Cell.of(2.0, 0.0, 0.9, 128)
     points = (Point(1.0, 70.0, 0.1, 2, setting), Point(2.0, None, None, 2, setting))
     unknown = Optimum("lr", {}, None, (None, None), "unknown")
     picture = Ordering("final_test_acc", tuple(MethodCurve(name, points, unknown) for name in ("SGD", "SGD+WD")), 128)

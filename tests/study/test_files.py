@@ -10,7 +10,7 @@ from interplay.study.files import load
 GOOD = """
 name = "mine"
 question = "Which?"
-claims = ["a"]
+claims = ["inverse.profile"]
 seeds = [1, 2]
 [base]
 dataset = "digits"
@@ -33,7 +33,7 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_grids_add_up_and_a_run_named_twice_is_one(tmp_path: Path) -> None:
     study = load(written(tmp_path, GOOD))
     assert len(study.specs) == 2 * (4 + 2 - 1)
-    assert (study.name, study.question, study.claims) == ("mine", "Which?", ("a",))
+    assert (study.name, study.question, study.claims) == ("mine", "Which?", ("inverse.profile",))
     assert study.command == f"interplay study {tmp_path / 'mine.toml'}"
 
 

@@ -105,7 +105,7 @@ def test_the_recipe_of_the_hypernetworks_halves_the_rate_at_30_60_and_80_per_cen
 
 
 def test_sets_refuse_knobs_that_they_vary() -> None:
-    with pytest.raises(SpecError, match="eta-lambda varies lr itself"):
+    with pytest.raises(SpecError, match=r"lr cannot be set: it is an axis of eta-lambda \(\[0.01"):
         preset("eta-lambda", lr=0.1)
     with pytest.raises(SpecError, match="unknown study 'eta'"):
         preset("eta")

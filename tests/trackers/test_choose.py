@@ -46,7 +46,7 @@ def test_without_wandb_everything_else_works(
     monkeypatch.chdir(tmp_path)
     assert main("run --dataset digits --model mlp --epochs 1 --threads 1".split()) == 0
     assert not (tmp_path / "outputs" / "wandb").exists()
-    assert "Weights & Biases" not in capsys.readouterr().out
+    assert "Weights & Biases" not in "".join(capsys.readouterr())
 
 
 def test_an_unknown_tracker_is_refused() -> None:

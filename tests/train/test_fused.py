@@ -275,6 +275,7 @@ def test_over_seeds_accuracies_agree_in_distribution(digits_spec: RunSpec) -> No
     assert stats.ks_2samp(*samples).pvalue > 0.001
 
 
+@pytest.mark.slow  # Inductor compiles for most of a minute
 def test_what_is_compiled_trains_as_what_is_not(digits_spec: RunSpec) -> None:
     if shutil.which("g++") is None and shutil.which("c++") is None:
         pytest.skip("Inductor needs a C++ compiler here, and there is none")

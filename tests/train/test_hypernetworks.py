@@ -143,5 +143,5 @@ def test_a_study_of_rate_and_decay_runs_like_any_other(
     words = "run --dataset digits --model hyper_resnet --blocks_per_stage 1 --optimizer adam --train_limit 256"
     options = "--epochs 1 --lr 0.001 --wd 5e-4 --schedule step --milestones 0.3 0.6 0.8 --gamma 0.5 --no_use_amp"
     assert main([*words.split(), *options.split(), "--device", "cpu"]) == 0
-    assert "This run is done already" in capsys.readouterr().out  # the study has run it under the same name
+    assert "This run is done already" in capsys.readouterr().err  # the study has run it under the same name
     assert main(["analyze", "outputs"]) == 0

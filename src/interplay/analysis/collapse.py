@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interplay.analysis.claims import Table
+from interplay.analysis.cells import Cell
 from interplay.analysis.laws import Measured, measured
-from interplay.analysis.observations import Observation, Setting
+from interplay.analysis.observations import Observation
 from interplay.analysis.ridge import DEGREE, within
+from interplay.analysis.table import Table
 
 VARIABLES: dict[str, tuple[str, Callable[[Observation], float | None]]] = {
-    "weight_decay": ("weight decay λ", lambda run: run.setting.weight_decay),
-    "product": ("ηλ", lambda run: run.setting.lr * run.setting.weight_decay),
+    "weight_decay": ("weight decay λ", lambda run: run.cell.weight_decay),
+    "product": ("ηλ", lambda run: run.cell.lr * run.cell.weight_decay),
     "tau_epochs": ("memory τ = m/(ηλM), epochs", lambda run: run.tau_epochs),
     "e_folds": ("e-folds of decay Λ = λS/m", lambda run: run.e_folds),
 }
@@ -34,7 +35,7 @@ class Fall:
 
     variable: str
     label: str
-    points: tuple[tuple[float, float, Setting], ...]
+    points: tuple[tuple[float, float, Cell], ...]
     scatter: float | None
     spread: float | None
     optima: tuple[float, ...] = ()
@@ -51,15 +52,15 @@ class Collapse:
 
 def collapse_picture(table: Table) -> Collapse | None:
     """All variables, or ``None`` where fewer than two learning rates or batch sizes were run with decay."""
-    groups: dict[tuple[str, str, float], list[Measured]] = {}
-    for (schedule, rest), found in measured(table).items():
+    groups: dict[tuple[str, Cell, float], list[Measured]] = {}
+    for (schedule, network), found in measured(table).items():
         for one in found:
-            groups.setdefault((schedule, rest, one.at["1-momentum"]), []).append(one)
+            groups.setdefault((schedule, network, one.at["1-momentum"]), []).append(one)
     settings = max(groups.values(), key=len, default=[])
     if len(settings) < 2:
         return None
     members = [s for one in settings for s in one.members if s in table.cells and s.weight_decay > 0]
-    runs = {run.setting: run for run in table.runs}
+    runs = {run.cell: run for run in table.runs}
     falls = []
     for name, (label, value) in VARIABLES.items():
         known = [(x, float(np.mean(table.cells[s])), s) for s in members if (x := value(runs[s])) is not None]
@@ -72,7 +73,7 @@ def collapse_picture(table: Table) -> Collapse | None:
 
 
 def _optima(
-    settings: Sequence[Measured], runs: Mapping[Setting, Observation], value: Callable[[Observation], float | None]
+    settings: Sequence[Measured], runs: Mapping[Cell, Observation], value: Callable[[Observation], float | None]
 ) -> tuple[float, ...]:
     """Every variable is λ or 1/λ times something that the setting fixes, so one run tells its value at λ*."""
     logs = []
@@ -89,7 +90,7 @@ def _optima(
     return tuple(sorted(math.exp(each) for each in logs))
 
 
-def _scatter(table: Table, points: list[tuple[float, float, Setting]]) -> float | None:
+def _scatter(table: Table, points: list[tuple[float, float, Cell]]) -> float | None:
     if any(table.noise_of(s) is None for _, _, s in points):
         return None
     level = np.array([table.sign * mean for _, mean, _ in points])

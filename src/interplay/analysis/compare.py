@@ -11,10 +11,11 @@ import numpy as np
 from scipy import stats
 
 from interplay.analysis.analyze import conclude, tabulate
-from interplay.analysis.claims import Table
+from interplay.analysis.cells import Cell
 from interplay.analysis.duplicates import COPIES
 from interplay.analysis.noise import Noise
-from interplay.analysis.observations import Observations, Setting
+from interplay.analysis.observations import Observations
+from interplay.analysis.table import Table
 from interplay.record import cleaned
 
 
@@ -22,7 +23,7 @@ from interplay.record import cleaned
 class Pair:
     """One cell that both have. Means over repetitions; ``error`` is the standard error of their difference."""
 
-    setting: Setting
+    cell: Cell
     ours: float
     theirs: float
     runs: tuple[int, int]
@@ -65,7 +66,7 @@ class Comparison:
         """JSON types."""
         found = asdict(self)
         for values, pair in zip(found["pairs"], self.pairs, strict=True):
-            values |= {"difference": pair.difference, "z": pair.z}
+            values |= {"cell": pair.cell.to_dict(), "difference": pair.difference, "z": pair.z}
         plain: dict[str, Any] = cleaned(found)
         return plain
 
@@ -88,10 +89,11 @@ def compare(ours: Sequence[Observations], theirs: Sequence[Observations], seed: 
     second, other_copies = tabulate([_documented(each) for each in theirs], seed)
     if ours[0].metric != theirs[0].metric:
         raise ValueError("both sides must be measured by one metric")
-    notes = [f"{left_out} repeats {kept} and is counted once" for kept, left_out, _ in (*copies, *other_copies)]
+    notes = [*first.notes, *second.notes]
+    notes += [f"{left_out} repeats {kept} and is counted once" for kept, left_out, _ in (*copies, *other_copies)]
     shared = sorted(set(first.cells) & set(second.cells))
-    noises = {rest: _noises(s, first, second, notes) for rest, s in {s.rest: s for s in shared}.items()}
-    pairs = tuple(_pair(s, first, second, noises[s.rest]) for s in shared)
+    noises = {network: _noises(s, first, second, notes) for network, s in {s.network: s for s in shared}.items()}
+    pairs = tuple(_pair(s, first, second, noises[s.network]) for s in shared)
     notes = list(dict.fromkeys(notes))
     lost = (set(first.diverged) & set(second.cells), set(second.diverged) & set(first.cells))
     for cells, whose in zip(lost, ("ours", "theirs"), strict=True):
@@ -115,16 +117,16 @@ def _documented(observations: Observations) -> Observations:
     """A table of eight columns does not name network and data; it has those of the documented programme."""
     runs = []
     for run in observations.runs:
-        words = [word for word in run.setting.rest.split() if word not in _PROGRAMME]
-        runs.append(replace(run, setting=replace(run.setting, rest=" ".join(words))))
+        named = [name for name, value in _PROGRAMME.items() if run.cell.get(name) == value]
+        runs.append(replace(run, cell=run.cell.without(*named)))
     return observations.where(runs)
 
 
-_PROGRAMME = ("resnet18", "cifar100")
+_PROGRAMME = {"model": "resnet18", "dataset": "cifar100"}
 
 
-def _noises(setting: Setting, first: Table, second: Table, notes: list[str]) -> tuple[Noise | None, Noise | None]:
-    one, other = first.noise_of(setting), second.noise_of(setting)
+def _noises(cell: Cell, first: Table, second: Table, notes: list[str]) -> tuple[Noise | None, Noise | None]:
+    one, other = first.noise_of(cell), second.noise_of(cell)
     if one is None and other is None:
         notes.append("neither side has repetitions, so differences cannot be held against noise")
     elif one is None or other is None:
@@ -133,8 +135,8 @@ def _noises(setting: Setting, first: Table, second: Table, notes: list[str]) -> 
     return one or other, other or one
 
 
-def _pair(setting: Setting, first: Table, second: Table, noises: tuple[Noise | None, Noise | None]) -> Pair:
-    values = (first.cells[setting], second.cells[setting])
+def _pair(cell: Cell, first: Table, second: Table, noises: tuple[Noise | None, Noise | None]) -> Pair:
+    values = (first.cells[cell], second.cells[cell])
     means = [float(np.mean(each)) for each in values]
     variances = [
         noise.sd(first.sign * mean) ** 2 / len(each)
@@ -142,7 +144,7 @@ def _pair(setting: Setting, first: Table, second: Table, noises: tuple[Noise | N
         if noise is not None
     ]
     error = math.sqrt(sum(variances)) if len(variances) == 2 else None
-    return Pair(setting, means[0], means[1], (len(values[0]), len(values[1])), error or None)
+    return Pair(cell, means[0], means[1], (len(values[0]), len(values[1])), error or None)
 
 
 def _overall(

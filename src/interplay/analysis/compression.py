@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from interplay.analysis.observations import Setting, setting_of
+from interplay.analysis.cells import Cell, cell_of
 from interplay.analysis.ridge import WITHIN_POINTS
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
@@ -66,13 +66,13 @@ def compression_picture(records: Iterable[RunRecord]) -> Compression | None:
     final test accuracy over its seeds: chosen on the test set, for both alike. All the rest but the shape is the
     recipe.
     """
-    cells: dict[tuple[RunSpec, str], dict[str, dict[Setting, list[RunRecord]]]] = {}
+    cells: dict[tuple[RunSpec, str], dict[str, dict[Cell, list[RunRecord]]]] = {}
     for record in records:
         spec = record.spec
         if spec.model not in MODELS or record.status is not Status.FINISHED or record.final_test_acc is None:
             continue
         place = cells.setdefault((_recipe(spec), _shape(spec)), {}).setdefault(spec.model, {})
-        place.setdefault(setting_of(spec), []).append(record)
+        place.setdefault(cell_of(spec), []).append(record)
     pairs: dict[RunSpec, list[tuple[Network, Network]]] = {}
     for (recipe, shape), found in sorted(cells.items(), key=lambda item: item[0][1]):
         if len(found) == len(MODELS):
@@ -106,7 +106,7 @@ def _shape(spec: RunSpec) -> str:
     return f"{blocks} block{'s' * (blocks > 1)} a stage" + (f", {widening} times as wide" if widening > 1 else "")
 
 
-def _best(cells: dict[Setting, list[RunRecord]], generated: bool, shape: str) -> Network:
+def _best(cells: dict[Cell, list[RunRecord]], generated: bool, shape: str) -> Network:
     def mean(runs: list[RunRecord]) -> float:
         return sum(run.final_test_acc or 0.0 for run in runs) / len(runs)
 

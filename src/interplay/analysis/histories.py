@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from interplay.analysis.analyze import plane
-from interplay.analysis.claims import Table
-from interplay.analysis.observations import Setting, setting_of
+from interplay.analysis.cells import Cell, cell_of
+from interplay.analysis.table import Table
 from interplay.record import RunRecord
 
 
@@ -17,7 +17,7 @@ from interplay.record import RunRecord
 class History:
     """One setting. Each series has one value an epoch: the mean over runs; ``low`` and ``high`` are their range."""
 
-    setting: Setting
+    cell: Cell
     runs: int
     epochs: tuple[int, ...]
     train_loss: tuple[float, ...]
@@ -28,26 +28,27 @@ class History:
 
 @dataclass(frozen=True)
 class Training:
-    """Histories of the settings chosen, by rising learning rate."""
+    """Histories of the settings chosen, by rising learning rate; ``metric`` says which decay is the best."""
 
     histories: tuple[History, ...]
+    metric: str
 
 
 def training_picture(records: Iterable[RunRecord], table: Table) -> Training | None:
     """The best decay at each learning rate of set 2, or else of all settings; ``None`` without records."""
-    by_setting: dict[Setting, list[RunRecord]] = {}
+    by_setting: dict[Cell, list[RunRecord]] = {}
     for record in records:
         if record.final_test_acc is not None:
-            by_setting.setdefault(setting_of(record.spec), []).append(record)
+            by_setting.setdefault(cell_of(record.spec), []).append(record)
     chosen = _chosen(table, by_setting)
     found = [_history(s, by_setting[s]) for s in chosen]
-    return Training(tuple(found)) if found else None
+    return Training(tuple(found), table.metric) if found else None
 
 
-def _chosen(table: Table, there: Iterable[Setting]) -> list[Setting]:
+def _chosen(table: Table, there: Iterable[Cell]) -> list[Cell]:
     level = {s: table.sign * float(np.mean(table.cells[s])) for s in there if s in table.cells}
     members = [s for s in plane(table) if s in level] or sorted(level)
-    best: dict[float, Setting] = {}
+    best: dict[float, Cell] = {}
     for s in members:
         if s.lr not in best or level[s] > level[best[s.lr]]:
             best[s.lr] = s
@@ -56,13 +57,13 @@ def _chosen(table: Table, there: Iterable[Setting]) -> list[Setting]:
     return sorted(kept)
 
 
-def _history(setting: Setting, records: Sequence[RunRecord]) -> History:
+def _history(cell: Cell, records: Sequence[RunRecord]) -> History:
     length = min(len(r.history) for r in records)
     epochs = [[r.history[i] for r in records] for i in range(length)]
     whole = [(i, group) for i, group in enumerate(epochs) if all(_complete(m.train_loss, m.test_acc) for m in group)]
     accuracy = [[m.test_acc or 0.0 for m in group] for _, group in whole]
     return History(
-        setting,
+        cell,
         len(records),
         tuple(group[0].epoch for _, group in whole),
         tuple(float(np.mean([m.train_loss or 0.0 for m in group])) for _, group in whole),

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from interplay.analysis.claims import Table
+from interplay.analysis.cells import Cell
 from interplay.analysis.exponents import Exponents, fit
-from interplay.analysis.observations import Setting
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.table import Table
 from interplay.analysis.theories import AXES, theories
 
 Array = NDArray[np.float64]
@@ -30,24 +30,24 @@ class Measured:
 
     at: Mapping[str, float]
     optimum: Optimum
-    members: tuple[Setting, ...]
+    members: tuple[Cell, ...]
     curve: tuple[tuple[float, float], ...]
     none: float | None = None
     steps: float | None = None
 
 
-def measured(table: Table, of: str = "weight_decay") -> dict[tuple[str, str], list[Measured]]:
-    """Optima along ``of`` at every setting of the rest, by (schedule, other knobs): what may be fitted together.
+def measured(table: Table, of: str = "weight_decay") -> dict[tuple[str, Cell], list[Measured]]:
+    """Optima along ``of`` at every setting of the rest, by (schedule, network): what may be fitted together.
 
     A setting counts with three values or more of ``of``.
     """
-    groups: dict[tuple[Any, ...], list[Setting]] = {}
-    for s in table.settings():
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for s in table.all_cells():
         fixed = tuple(getattr(s, name) for name in _KNOBS if name != of)
-        groups.setdefault((s.schedule, s.rest, *fixed), []).append(s)
-    steps = {run.setting: run.steps for run in table.runs}
-    found: dict[tuple[str, str], list[Measured]] = {}
-    for (schedule, rest, *_), members in groups.items():
+        groups.setdefault((s.schedule, s.network, *fixed), []).append(s)
+    steps = {run.cell: run.steps for run in table.runs}
+    found: dict[tuple[str, Cell], list[Measured]] = {}
+    for (schedule, network, *_), members in groups.items():
         positive = [s for s in members if getattr(s, of) > 0]
         if len(positive) < 3 or (of == "lr" and members[0].weight_decay == 0):
             continue
@@ -61,7 +61,7 @@ def measured(table: Table, of: str = "weight_decay") -> dict[tuple[str, str], li
             continue
         at = {name: axis(one) for name, axis in AXES.items()} | {"weight_decay": one.weight_decay}
         at.pop(of)
-        found.setdefault((schedule, rest), []).append(
+        found.setdefault((schedule, network), []).append(
             Measured(at, optimum, tuple(members), curve, none, steps.get(one))
         )
     return found
@@ -80,7 +80,7 @@ class Joint:
     """
 
     schedule: str
-    rest: str
+    network: Cell
     settings: int
     interior: int
     axes: tuple[str, ...]
@@ -93,7 +93,7 @@ class Joint:
         """JSON types."""
         return {
             "schedule": self.schedule,
-            "of": self.rest,
+            "of": self.network.words(),
             "settings": self.settings,
             "interior": self.interior,
             "axes": list(self.axes),
@@ -111,7 +111,7 @@ def joint_fit(table: Table) -> Joint | None:
     groups = measured(table)
     if not groups:
         return None
-    (schedule, rest), found = max(groups.items(), key=lambda item: len(item[1]))
+    (schedule, network), found = max(groups.items(), key=lambda item: len(item[1]))
     if not table.repeated(s for one in found for s in one.members):
         return None
     axes, basis, scores = span([m.at for m in found])
@@ -129,11 +129,11 @@ def joint_fit(table: Table) -> Joint | None:
             error = math.sqrt(float(weights @ result.covariance @ weights))
             width = float(stats.t.ppf(0.95, result.free)) * error
             exponents[name] = (value, (value - width, value + width))
-    theory = theories(is_coupled(rest))
+    theory = theories(is_coupled(network))
     verdicts = {t.name: contains(result, basis, [t.exponents[name] for name in axes]) for t in theory}
     return Joint(
         schedule,
-        rest,
+        network,
         len(found),
         result.interior,
         axes,
@@ -143,9 +143,9 @@ def joint_fit(table: Table) -> Joint | None:
     )
 
 
-def is_coupled(rest: str) -> bool:
-    """Whether the decay of these runs is added to the gradient, by the words of `Setting.rest`."""
-    return not any(f"optimizer={name}" in rest for name in ("sgdw", "adamw"))
+def is_coupled(network: Cell) -> bool:
+    """Whether the decay of these runs is added to the gradient."""
+    return network["optimizer"] not in ("sgdw", "adamw")
 
 
 def span(at: Sequence[Mapping[str, float]]) -> tuple[tuple[str, ...], Array, Array]:

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import PurePath
-from typing import Any
+from dataclasses import dataclass, field
 
-from interplay.errors import InterplayError, nearest
+from interplay.analysis.cells import Cell, cell_of
+from interplay.errors import InputError, nearest
 from interplay.record import METRICS, RunRecord, Status
-from interplay.spec import DATASETS, RunSpec, chance
+from interplay.spec import DATASETS, chance
+from interplay.tables.measurements import measurements
+from interplay.tables.read import TextTable, from_mappings
+from interplay.tables.rows import Measurement, Measurements
+from interplay.tables.states import State
 
 LOWER_IS_BETTER = ("loss",)
 """A metric whose name holds one of these words is to be minimised."""
-
-
-class InputError(InterplayError):
-    """A table of results cannot be understood; the message names the file, the line and the column."""
-
-
-@dataclass(frozen=True, order=True)
-class Setting:
-    """Knobs on which cells are told apart. Fields that a table of eight columns lacks have the documented values."""
-
-    lr: float
-    weight_decay: float
-    momentum: float
-    batch_size: int
-    epochs: int = 100
-    schedule: str = "cosine"
-    rest: str = ""
-    """Everything else that distinguishes runs (network, data, optimiser), as one word."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +27,7 @@ class Observation:
     where several tables are given.
     """
 
-    setting: Setting
+    cell: Cell
     repetition: str
     value: float | None
     train_loss: float | None = None
@@ -51,20 +36,24 @@ class Observation:
     window_epochs: float | None = None
     gain: float | None = 1.0
     """m of `RunSpec.decay_gain`: the decay of one step is η_t λ / m; ``None`` for Adam with coupled decay."""
+    source: str = field(default="", compare=False)
+    """The table or store that it is from."""
+    line: int | None = field(default=None, compare=False)
+    """Of a table."""
 
     @property
     def e_folds(self) -> float | None:
         """Λ = λ S / m, how often the run divides its initial weights by e."""
         if self.sum_of_rates is None or self.gain is None:
             return None
-        return self.setting.weight_decay * self.sum_of_rates / self.gain
+        return self.cell.weight_decay * self.sum_of_rates / self.gain
 
     @property
     def tau_epochs(self) -> float | None:
         """τ = m / (η λ M) in epochs; ``None`` without decay."""
-        if not self.steps or not self.setting.weight_decay or self.gain is None:
+        if not self.steps or not self.cell.weight_decay or self.gain is None:
             return None
-        return self.gain * self.setting.epochs / (self.setting.lr * self.setting.weight_decay * self.steps)
+        return self.gain * self.cell.epochs / (self.cell.lr * self.cell.weight_decay * self.steps)
 
 
 @dataclass(frozen=True)
@@ -73,44 +62,32 @@ class Observations:
 
     metric: str
     runs: tuple[Observation, ...]
+    notes: tuple[str, ...] = ()
+    """How they were read, and what was left out."""
 
     @property
     def sign(self) -> int:
         """+1 where larger is better, -1 where smaller is."""
         return -1 if any(word in self.metric for word in LOWER_IS_BETTER) else 1
 
-    def cells(self) -> dict[Setting, list[float]]:
-        """Values of each setting that has any; diverged runs are not among them."""
-        found: dict[Setting, list[float]] = {}
+    def cells(self) -> dict[Cell, list[float]]:
+        """Values of each cell that has any; diverged runs are not among them."""
+        found: dict[Cell, list[float]] = {}
         for run in self.runs:
             if run.value is not None:
-                found.setdefault(run.setting, []).append(run.value)
+                found.setdefault(run.cell, []).append(run.value)
         return found
 
-    def diverged(self) -> set[Setting]:
-        """Settings in which at least half of the runs diverged."""
-        total: dict[Setting, list[bool]] = {}
+    def diverged(self) -> set[Cell]:
+        """Cells in which at least half of the runs diverged."""
+        total: dict[Cell, list[bool]] = {}
         for run in self.runs:
-            total.setdefault(run.setting, []).append(run.value is None)
-        return {setting for setting, flags in total.items() if 2 * sum(flags) >= len(flags)}
+            total.setdefault(run.cell, []).append(run.value is None)
+        return {cell for cell, flags in total.items() if 2 * sum(flags) >= len(flags)}
 
     def where(self, runs: Iterable[Observation]) -> Observations:
         """The same metric of other runs."""
-        return Observations(self.metric, tuple(runs))
-
-
-def setting_of(spec: RunSpec) -> Setting:
-    """The setting that a run belongs to: everything but its seed."""
-    knobs = {name: getattr(spec, name) for name in _SHARED}
-    return Setting(
-        lr=spec.lr,
-        weight_decay=spec.weight_decay,
-        momentum=spec.momentum,
-        batch_size=spec.batch_size,
-        epochs=spec.epochs,
-        schedule=spec.schedule,
-        rest=" ".join(filter(None, (_rest(knobs), spec.own_words, spec.other_words))),
-    )
+        return Observations(self.metric, tuple(runs), self.notes)
 
 
 def from_records(
@@ -135,7 +112,7 @@ def from_records(
             continue
         runs.append(
             Observation(
-                setting_of(spec),
+                cell_of(spec),
                 f"{source} {spec.seed}" if source else str(spec.seed),
                 value,
                 record.final_train_loss,
@@ -143,6 +120,7 @@ def from_records(
                 record.collapse.get("steps"),
                 record.collapse.get("window_epochs"),
                 spec.decay_gain,
+                source=source or "",
             )
         )
     return Observations(metric, tuple(runs))
@@ -153,157 +131,107 @@ def _check_metric(metric: str) -> None:
         raise InputError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
 
 
-def from_rows(rows: Sequence[Mapping[str, str]], source: str, metric: str = "final_test_acc") -> Observations:
-    """Observations of a table with at least the eight documented columns, as `csv.DictReader` reads it.
+def from_rows(rows: Sequence[Mapping[str, str | None]], source: str, metric: str = "final_test_acc") -> Observations:
+    """Observations of rows by column, as `csv.DictReader` gives them; see `from_table`."""
+    return from_table(from_mappings(rows, source), metric)
 
-    The method column is not used: its labels are ambiguous, momentum and decay are not. Of columns that are absent the
-    documented values are taken: 100 epochs, cosine stepped once an epoch, 50,000 training images.
 
-    Without a column ``status`` a run at chance whose training loss is that of guessing counts as diverged.
+def from_table(table: TextTable, metric: str = "final_test_acc") -> Observations:
+    """Observations of a table with at least the eight documented columns, in the spellings of this or another tool.
+
+    Of columns that are absent the documented values are taken: 100 epochs, cosine stepped once an epoch, 50,000
+    training images. Without a column ``status`` a run at chance whose training loss is that of guessing counts as
+    diverged. What was left out or taken for something is in the notes.
 
     Raises:
-        InputError: no such metric, a column is absent, or a cell holds no number or one that no run can have; names the
-            line (the header is line 1).
+        InputError: no such metric, or the table cannot be understood; see `tables.measurements`.
     """
+    return observed(measured(table, metric), metric)
+
+
+def measured(table: TextTable, metric: str) -> Measurements:
+    """The rows of a table, to be judged by ``metric``; raises `InputError` as `from_table` does."""
     _check_metric(metric)
-    needed = ("batch_size", "lr", "wd", "momentum", metric)
-    runs = []
-    for number, row in enumerate(rows, start=2):
-        missing = [name for name in needed if name not in row or row[name] is None]
-        if missing:
-            raise InputError(f"{source}, line {number}: no column {missing[0]!r}; {nearest(missing[0], row)}")
-        try:
-            if row.get("status") == "failed":
-                continue
-            shared = _rest({name: row.get(name) for name in _SHARED})
-            words = " ".join(filter(None, (shared, row.get("own_knobs"), row.get("other_knobs"))))
-            setting = Setting(
-                lr=_rounded(row["lr"]),
-                weight_decay=_rounded(row["wd"]),
-                momentum=_rounded(row["momentum"]),
-                batch_size=int(float(row["batch_size"])),
-                epochs=int(float(row.get("epochs") or 100)),
-                schedule=row.get("schedule") or "cosine",
-                rest=words,
-            )
-            _check_ranges(setting)
-            value = None if _diverged(row) else _optional(row[metric])
-            if value is None and row.get("status") == "finished":
-                continue  # it was not measured, which is no divergence
-            steps = setting.epochs * math.ceil(_images(row) / setting.batch_size)
-            # Cosine and linear, stepped once an epoch, average (E+1)/(2E) of the peak.
-            share = {"cosine": 1, "linear": 1}.get(setting.schedule, 0) * (setting.epochs + 1) / (2 * setting.epochs)
-            total = _optional(row.get("sum_of_rates")) or (setting.lr * steps * share if share else None)
-            repetition = f"{source} {row['seed']}" if row.get("seed") else source
-            loss = _optional(row.get("final_train_loss"))
-            window = _optional(row.get("window_epochs"))
-            dampening = next((float(word[10:]) for word in words.split() if word.startswith("dampening=")), 0.0)
-            if not 0 <= dampening < 1:
-                raise ValueError(f"dampening {dampening:g} is out of range")
-            coupled = (1 - setting.momentum) / (1 - dampening)
-            gain = {"adam": None, "sgdw": 1.0, "adamw": 1.0}.get(row.get("optimizer") or "sgd", coupled)
-        except (ValueError, OverflowError) as error:
-            raise InputError(f"{source}, line {number}: {error}") from error
-        runs.append(Observation(setting, repetition, value, loss, total, float(steps), window, gain))
-    return Observations(metric, tuple(runs))
+    return measurements(table, metric)
 
 
-def _check_ranges(setting: Setting) -> None:
+def observed(found: Measurements, metric: str) -> Observations:
+    """The observations among measurements; raises `InputError` for a value that no run can have."""
+    runs = [run for row in found.rows if (run := observation(row, found.source, metric)) is not None]
+    return Observations(metric, tuple(runs), found.notes)
+
+
+def observation(row: Measurement, source: str, metric: str) -> Observation | None:
+    """One run of a table; ``None`` where it finished but ``metric`` was not measured, which is no divergence.
+
+    Raises:
+        InputError: a value that no run can have; names the line.
+    """
+    try:
+        cell, gain = _cell(row)
+        images = _images(cell)
+        if images < 1:
+            raise ValueError(f"there are {images} training images")
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{source}, line {row.line}: {error}") from error
+    value = None if _diverged(row, cell) else row.metrics.get(metric)
+    if value is None and row.state is State.FINISHED:
+        return None
+    steps = cell.epochs * math.ceil(images / cell.batch_size)
+    # Cosine and linear, stepped once an epoch, average (E+1)/(2E) of the peak.
+    share = {"cosine": 1, "linear": 1}.get(cell.schedule, 0) * (cell.epochs + 1) / (2 * cell.epochs)
+    total = row.numbers.get("sum_of_rates") or (cell.lr * steps * share if share else None)
+    repetition = f"{source} {row.seed}" if row.seed else source if row.repeat == 1 else f"{source} #{row.repeat}"
+    loss, window = row.metrics.get("final_train_loss"), row.numbers.get("window_epochs")
+    return Observation(cell, repetition, value, loss, total, float(steps), window, gain, source=source, line=row.line)
+
+
+def _cell(row: Measurement) -> tuple[Cell, float | None]:
+    """The cell of a row, and m of `Observation.gain`. Raises ValueError for what `RunSpec` would refuse."""
+    cell = Cell(row.knobs)
+    for name in ("lr", "weight_decay", "momentum", "batch_size", "epochs", "dampening"):
+        if isinstance(cell[name], bool) or not isinstance(cell[name], int | float):
+            raise ValueError(f"{name} must be a number, not {cell[name]!r}")
+    _check_ranges(cell)
+    coupled = (1 - cell.momentum) / (1 - cell["dampening"])
+    gains = {"sgd": coupled, "sgds": coupled, "sgdw": 1.0, "adamw": 1.0}
+    return cell, gains.get(cell["optimizer"])
+
+
+def _check_ranges(cell: Cell) -> None:
     """Raises ValueError for what `RunSpec` would refuse, before it is divided by or its logarithm taken."""
+    lr, decay = cell["lr"], cell["weight_decay"]
     rules = {
-        "lr": setting.lr > 0 and math.isfinite(setting.lr),
-        "wd": setting.weight_decay >= 0 and math.isfinite(setting.weight_decay),
-        "momentum": 0 <= setting.momentum < 1,
-        "batch_size": setting.batch_size >= 1,
-        "epochs": setting.epochs >= 1,
+        "lr": 0 < lr < math.inf,
+        "weight_decay": 0 <= decay < math.inf,
+        "momentum": 0 <= cell["momentum"] < 1,
+        "dampening": 0 <= cell["dampening"] < 1,
+        "batch_size": 1 <= cell["batch_size"] < math.inf,
+        "epochs": 1 <= cell["epochs"] < math.inf,
     }
     for name, held in rules.items():
         if not held:
-            value = getattr(setting, "weight_decay" if name == "wd" else name)
-            raise ValueError(f"{name} {value:g} is out of range")
+            raise ValueError(f"{'wd' if name == 'weight_decay' else name} {cell[name]:g} is out of range")
+        if name in ("batch_size", "epochs") and not float(cell[name]).is_integer():
+            raise ValueError(f"{name} {cell[name]:g} is no whole number")
 
 
-def _diverged(row: Mapping[str, str]) -> bool:
-    """As the table says, or where it has no such column: accuracy within three SD of chance, and nothing learnt."""
-    if row.get("status"):
-        return row["status"] == "diverged"
-    facts = DATASETS.get(row.get("dataset") or "cifar100")
-    accuracy, said = _optional(row.get("final_test_acc")), (row.get("final_train_loss") or "").strip()
-    if facts is None or accuracy is None or not said:
+def _diverged(row: Measurement, cell: Cell) -> bool:
+    """As the table says, or where it does not: accuracy within three SD of chance, and nothing learnt."""
+    if row.state is not None:
+        return row.state is State.DIVERGED
+    facts = DATASETS.get(cell.get("dataset", "cifar100"))
+    accuracy = row.metrics.get("final_test_acc")
+    if facts is None or accuracy is None or not row.text.get("final_train_loss"):
         return False
-    loss = float(said)
-    nothing = not math.isfinite(loss) or loss >= 0.98 * math.log(facts.classes)
+    loss = row.metrics["final_train_loss"]  # None: it is not finite
+    nothing = loss is None or loss >= 0.98 * math.log(facts.classes)
     return nothing and accuracy <= chance(facts.classes, facts.n_test)
 
 
-_SHARED = (
-    "model",
-    "dataset",
-    "optimizer",
-    "train_limit",
-    "label_noise",
-    "val_split",
-    "nesterov",
-    "decay_on",
-    "warmup_epochs",
-    "precision",
-)
-"""Knobs besides those of a setting that results.csv has columns for."""
-
-
-def _rest(knobs: Mapping[str, Any]) -> str:
-    """Every knob that is not as in the documented programme, as one word; runs that differ in it are never pooled."""
-    words = []
-    for name, value in knobs.items():
-        text = _plain(value)
-        if name == "dataset":
-            words.append(PurePath(text).name)  # a file that was moved is the same data: see RunSpec.other_words
-        elif name == "model":
-            words.append(text)
-        elif text not in _DOCUMENTED.get(name, ("", "0", "False")):
-            words.append(f"{name}={text}")
-    return " ".join(filter(None, words))
-
-
-_DOCUMENTED = {
-    "optimizer": ("", "sgd"),
-    "decay_on": ("", "all"),
-    "precision": ("", "bf16"),
-}
-"""What a knob says where nothing is to be remarked; of the others, zero and no."""
-
-
-def _plain(value: object) -> str:
-    """A knob as a word; a number reads alike whether a store, its table, or a table saved again says it (5000.0)."""
-    if value is None:
-        return ""
-    text = str(value)
-    if text.lower() in ("true", "false"):
-        return text.capitalize()
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return str(int(number)) if number.is_integer() else f"{number:g}"
-
-
-def _images(row: Mapping[str, str]) -> int:
-    """Training images of a row: as many as its columns say, or those of CIFAR."""
-    if row.get("train_limit"):
-        return int(float(row["train_limit"]))
-    facts = DATASETS.get(row.get("dataset") or "cifar100")
-    return (facts.n_train if facts else 50_000) - int(float(row.get("val_split") or 0))
-
-
-def _rounded(text: str) -> float:
-    return float(f"{float(text):.12g}") + 0.0
-
-
-def _optional(text: str | None) -> float | None:
-    if text is None or not text.strip():
-        return None
-    value = float(text)
-    return value if math.isfinite(value) else None
-
-
-SETTING_FIELDS = tuple(f.name for f in fields(Setting))
+def _images(cell: Cell) -> int:
+    """Training images of a cell: as many as it says, or those of CIFAR."""
+    if "train_limit" in cell:
+        return int(cell["train_limit"])
+    facts = DATASETS.get(cell.get("dataset", "cifar100"))
+    return (facts.n_train if facts else 50_000) - int(cell["val_split"])

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from interplay.analysis.analyze import linear_rule, plane
-from interplay.analysis.claims import Table, method_groups, method_optimum
-from interplay.analysis.observations import Setting
+from interplay.analysis.cells import Cell
+from interplay.analysis.claims import method_groups, method_optimum
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.table import Table
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Point:
     """``None`` where the runs diverged."""
     error: float | None
     runs: int
-    setting: Setting | None = None
+    cell: Cell | None = None
     """The knobs of the cell."""
 
 
@@ -118,9 +119,9 @@ def heatmap_picture(table: Table) -> Heatmap | None:
     for i, wd in enumerate(decays):
         row: list[float | None] = []
         for j, lr in enumerate(lrs):
-            setting = cells.get((wd, lr))
-            row.append(float(np.mean(table.cells[setting])) if setting in table.cells else None)
-            if setting in table.diverged:
+            cell = cells.get((wd, lr))
+            row.append(float(np.mean(table.cells[cell])) if cell in table.cells else None)
+            if cell in table.diverged:
                 diverged.add((i, j))
         values.append(tuple(row))
         points.append(tuple(_point(table, cells[wd, lr], "lr") if (wd, lr) in cells else None for lr in lrs))
@@ -143,12 +144,12 @@ def scaling_picture(table: Table) -> Scaling | None:
     return Scaling(table.metric, batches, optima, tuple(_points(table, group, "weight_decay") for group in groups))
 
 
-def _points(table: Table, members: Sequence[Setting], of: str) -> tuple[Point, ...]:
+def _points(table: Table, members: Sequence[Cell], of: str) -> tuple[Point, ...]:
     return tuple(_point(table, s, of) for s in sorted(members, key=lambda s: float(getattr(s, of))))
 
 
-def _point(table: Table, setting: Setting, of: str) -> Point:
-    values = table.cells.get(setting, [])
+def _point(table: Table, cell: Cell, of: str) -> Point:
+    values = table.cells.get(cell, [])
     mean = float(np.mean(values)) if values else None
-    error = table.error(setting) if values and table.noise_of(setting) is not None else None
-    return Point(getattr(setting, of), mean, error, len(values), setting)
+    error = table.error(cell) if values and table.noise_of(cell) is not None else None
+    return Point(getattr(cell, of), mean, error, len(values), cell)

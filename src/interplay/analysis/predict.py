@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from interplay.analysis.claims import Table
+from interplay.analysis.cells import Cell
 from interplay.analysis.laws import Measured, is_coupled, measured, span
 from interplay.analysis.rules import Of, Rule, candidates, fitted, vector
+from interplay.analysis.table import Table
 from interplay.analysis.theories import SYMBOLS
 from interplay.errors import InterplayError
 from interplay.record import cleaned
@@ -90,6 +91,8 @@ class Prediction:
     checks: tuple[Check, ...]
     source: str
     metric: str
+    notes: tuple[str, ...] = ()
+    """How the inputs were read, and what was left out."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -107,6 +110,7 @@ class Prediction:
             },
             "source": self.source,
             "metric": self.metric,
+            "notes": list(self.notes),
         }
         return {name: cleaned(value) for name, value in values.items()}
 
@@ -129,7 +133,7 @@ def predict(table: Table, of: Of, at: Mapping[str, float]) -> Prediction:
     if every and not table.repeated(s for m in max(every.values(), key=len) for s in m.members):
         raise PredictionError("no setting was repeated, so there is no interval to give: run a second seed")
     groups = {key: [m for m in found if _informative(m)] for key, found in every.items()}
-    (schedule, rest), found = max(groups.items(), key=lambda item: len(item[1]), default=(("", ""), []))
+    (schedule, network), found = max(groups.items(), key=lambda item: len(item[1]), default=(("", Cell({})), []))
     interior = sum(m.optimum.status == "interior" for m in found)
     if len(found) < MIN_SETTINGS or interior < MIN_SETTINGS - 1:
         raise PredictionError(
@@ -138,7 +142,7 @@ def predict(table: Table, of: Of, at: Mapping[str, float]) -> Prediction:
         )
     steps = _steps(found)
     places = [{**m.at, "steps": steps(m.at)} for m in found]
-    rules = candidates(of, coupled=is_coupled(rest))
+    rules = candidates(of, coupled=is_coupled(network))
     alone = _alone(rules, found, places)
     choice = _choice(alone, found)
     law = fitted(choice, found, places)
@@ -165,7 +169,8 @@ def predict(table: Table, of: Of, at: Mapping[str, float]) -> Prediction:
         _score("the choice of a rule", False, found, _nested(rules, found, places)),
         tuple(scores),
         tuple(_checks(found, alone)),
-        f"{interior} interior optima of {len(found)} settings, schedule {schedule}{', ' + rest if rest else ''}",
+        f"{interior} interior optima of {len(found)} settings, schedule {schedule}"
+        + (f", {network.words()}" if network else ""),
         table.metric,
     )
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interplay.analysis.claims import Table
-from interplay.analysis.observations import Setting
+from interplay.analysis.cells import Cell
+from interplay.analysis.table import Table
 
 Array = NDArray[np.float64]
 
@@ -34,16 +34,16 @@ class Comparison:
 
 def compare(
     table: Table,
-    members: Sequence[Setting],
-    sums: Mapping[Setting, float],
-    windows: Mapping[Setting, float],
+    members: Sequence[Cell],
+    sums: Mapping[Cell, float],
+    windows: Mapping[Cell, float],
 ) -> Comparison | None:
     """Both laws on the schedules that have an interior optimum; ``None`` with fewer than two, or without windows.
 
     Both have one free constant and are judged in the same unit, log λ. The λ that keeps W to a constant is found by
     interpolation between the runs of each schedule, whose W is known from their specifications.
     """
-    groups: dict[str, list[Setting]] = {}
+    groups: dict[str, list[Cell]] = {}
     for s in members:
         groups.setdefault(s.schedule, []).append(s)
     best, draws, logs, paths = [], [], [], []

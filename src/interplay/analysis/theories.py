@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from interplay.analysis.observations import Setting
+from interplay.analysis.cells import Cell
 
-AXES: dict[str, Callable[[Setting], float]] = {
+AXES: dict[str, Callable[[Cell], float]] = {
     "lr": lambda s: s.lr,
     "batch_size": lambda s: s.batch_size,
     "epochs": lambda s: s.epochs,

@@ -11,8 +11,9 @@ import numpy as np
 from scipy import optimize
 
 from interplay.analysis.analyze import Analysis, analyze
+from interplay.analysis.cells import Cell
 from interplay.analysis.known import NoisyQuadratic, Ridge, TrackingAverage, heavy_ball_rate
-from interplay.analysis.observations import Observation, Observations, Setting
+from interplay.analysis.observations import Observation, Observations
 
 SEEDS = 3
 METRIC = "final_test_loss"
@@ -39,7 +40,7 @@ class Problem:
 
 
 def study(
-    settings: Sequence[Setting], risk: Callable[[Setting], float], rng: np.random.Generator, noise: float
+    settings: Sequence[Cell], risk: Callable[[Cell], float], rng: np.random.Generator, noise: float
 ) -> Observations:
     """``SEEDS`` repetitions of every setting: the risk in units of its least value, plus Gaussian noise.
 
@@ -55,11 +56,9 @@ def study(
     return Observations(METRIC, tuple(runs))
 
 
-def grid(
-    lrs: Sequence[float], decays: Sequence[float], momentum: float, batches: Sequence[int] = (128,)
-) -> list[Setting]:
+def grid(lrs: Sequence[float], decays: Sequence[float], momentum: float, batches: Sequence[int] = (128,)) -> list[Cell]:
     """A product of rates, decays and batch sizes."""
-    return [Setting(lr, wd, momentum, b) for lr, wd, b in itertools.product(lrs, decays, batches)]
+    return [Cell.of(lr, wd, momentum, b) for lr, wd, b in itertools.product(lrs, decays, batches)]
 
 
 def _verdict(claim: str) -> Callable[[Analysis], str]:
@@ -84,8 +83,8 @@ LRS = (0.02, 0.04, 0.08, 0.16, 0.32)
 BATCHES = (64, 128, 256, 512)
 
 
-def _linear(decays: Sequence[float], momentum: float, lr: float) -> list[Setting]:
-    return [Setting(lr * b / 128, wd, momentum, b) for b, wd in itertools.product(BATCHES, decays)]
+def _linear(decays: Sequence[float], momentum: float, lr: float) -> list[Cell]:
+    return [Cell.of(lr * b / 128, wd, momentum, b) for b, wd in itertools.product(BATCHES, decays)]
 
 
 def _decays(low: float, high: float) -> tuple[float, ...]:
@@ -122,7 +121,7 @@ def noisy_quadratic(rng: np.random.Generator) -> Observations:
     nothing.
     """
 
-    def risk(s: Setting) -> float:
+    def risk(s: Cell) -> float:
         return _QUADRATIC.risk(s.lr, s.weight_decay, s.batch_size, s.momentum)
 
     decays = _decays(0.0002, 0.2)
@@ -165,7 +164,7 @@ def ridge_short(rng: np.random.Generator) -> Observations:
 
 def plateau(rng: np.random.Generator) -> Observations:
     """Heavy ball converges at the same rate √μ over a whole interval of η."""
-    settings = [Setting(lr, 0.0, 0.9, 128) for lr in _decays(0.005, 5.2)]
+    settings = [Cell.of(lr, 0.0, 0.9, 128) for lr in _decays(0.005, 5.2)]
     return study(settings, lambda s: heavy_ball_rate(s.lr, 0.9, 0.2, 1.0), rng, 0.002)
 
 

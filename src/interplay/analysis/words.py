@@ -9,6 +9,7 @@ from typing import Any
 from interplay.analysis.analyze import Agreement, Analysis
 from interplay.analysis.compare import Comparison, Pair
 from interplay.analysis.laws import Joint
+from interplay.analysis.optimizers import Beside
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.predict import Prediction, Score
 from interplay.analysis.theories import SYMBOLS
@@ -38,6 +39,8 @@ def report(analysis: Analysis) -> str:
         heads = ("variable", "factor", "least", "greatest", "label")
         lines += ["", f"where the {analysis.agreement[0].optima} optima fall together (factor: one standard deviation)"]
         lines += table(heads, (_agreement(each) for each in analysis.agreement))
+    for each in analysis.beside:
+        lines += ["", *_beside(each, analysis.metric)]
     needed = [(c.id, c.needed) for c in analysis.claims if c.needed]
     if needed:
         lines += ["", "cells that would settle what is inconclusive:"]
@@ -54,6 +57,7 @@ def prediction(found: Prediction) -> str:
         f"rule: {found.rule}, {found.formula}; from {found.source}",
     ]
     lines += [f"EXTRAPOLATED: {words}" for words in found.outside]
+    lines += [f"note: {note}" for note in found.notes]
     unit = "points" if "acc" in found.metric else "nats"
     lines += ["", f"leave-one-setting-out error ({found.metric})"]
     header = ("rule", "", "says", "off by a factor", f"mean loss, {unit}", "worst")
@@ -65,6 +69,21 @@ def prediction(found: Prediction) -> str:
 
 def _agreement(each: Agreement) -> tuple[str, ...]:
     return (each.variable, f"{each.factor:.2f}", f"{each.least:.3g}", f"{each.greatest:.3g}", each.label)
+
+
+def _beside(each: Beside, metric: str) -> list[str]:
+    unit = "points" if "acc" in metric else "nats"
+    words = f"{each.optimizer} beside {each.against}: {each.cells} cells measured with both"
+    if each.mean is not None and each.interval90 is not None:
+        low, high = each.interval90
+        words += (
+            f"; {each.optimizer} less {each.against} {each.mean:+.2f} {unit}, 90 % interval {low:+.2f} to {high:+.2f}"
+        )
+    elif each.cells:
+        words += "; no repetitions, so no interval"
+    if not each.claims:
+        return [words, "  every claim is inconclusive for both"]
+    return [words, *table(("claim", each.optimizer, each.against), each.claims)]
 
 
 def comparison(found: Comparison) -> str:
@@ -89,7 +108,7 @@ def comparison(found: Comparison) -> str:
 
 
 def _pair(pair: Pair) -> tuple[str, ...]:
-    s = pair.setting
+    s = pair.cell
     sides = (f"{mean:.2f} ({runs})" for mean, runs in zip((pair.ours, pair.theirs), pair.runs, strict=True))
     error = "" if pair.error is None else f"{pair.error:.2f}"
     z = "" if pair.z is None else f"{pair.z:+.1f}"

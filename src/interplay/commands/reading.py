@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from tyro.conf import arg
 
-from interplay.commands.running import MachineFlags, OverrideFlags
+from interplay.commands.running import JsonFlag, MachineFlags, OverrideFlags, print_json, show
+from interplay.errors import SpecError
+from interplay.text import shown
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -17,24 +21,27 @@ class StatusFlags(OverrideFlags, MachineFlags):
     """Say which runs are finished, running, diverged, interrupted or failed."""
 
     name: Annotated[str | None, tyro.conf.Positional, arg(help="only this study (default: the whole store)")] = None
+    json: JsonFlag = False
 
     def call(self) -> int:
         """Print the state."""
         from interplay import lab
         from interplay.study.files import load
 
-        print(lab.show_status(self.settings(), self.applied(load(self.name)) if self.name else None))
+        show(lab.show_status(self.settings(), self.applied(load(self.name)) if self.name else None), json=self.json)
         return 0
 
 
 @dataclasses.dataclass(kw_only=True)
 class PlanFlags(OverrideFlags):
-    """Predict wall time, GPU hours and the tail of a study's queue from measured throughput."""
+    """Predict wall time, GPU hours and the tail of the queue of one or more studies from measured throughput."""
 
-    name: Annotated[str, tyro.conf.Positional, arg(help="name of a set, or path of a .toml file")]
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(help="names of sets, or paths of .toml files")]
+    deadline: Annotated[str | None, arg(help="such as 15d, 36h or 90m: how many workers meet it")] = None
     workers: Annotated[int, arg(help="runs at a time; half and twice as many are shown beside")] = 1
     gpu: Annotated[str | None, arg(help="only measurements on devices with this in their name, such as H100")] = None
     per_gpu: Annotated[int, arg(help="runs that share a GPU (0: as many as when it was measured)")] = 0
+    json: JsonFlag = False
     data_dir: Annotated[Path, arg(help="where datasets lie")] = Path("data")
     output_dir: Annotated[Path, arg(help="where the measured runs lie")] = Path("outputs")
     allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False
@@ -43,15 +50,33 @@ class PlanFlags(OverrideFlags):
         """Print the prediction."""
         from interplay import lab
         from interplay.study.files import load
+        from interplay.study.study import combined
 
+        limit = None if self.deadline is None else seconds_of(self.deadline)
+        study = combined([self.applied(load(name)) for name in self.names])
         settings = lab.Settings(
             data_dir=self.data_dir,
             output_dir=self.output_dir,
             per_gpu=self.per_gpu,
             allow_modified_data=self.allow_modified_data,
         )
-        print(lab.forecast(self.applied(load(self.name)), settings, self.workers, self.gpu))
+        show(lab.forecast(study, settings, self.workers, self.gpu, limit), json=self.json)
         return 0
+
+
+def seconds_of(duration: str) -> float:
+    """Seconds of a duration such as ``15d``, ``36h``, ``90m`` or ``1d12h``.
+
+    Raises:
+        SpecError: it is none, or is not greater than 0.
+    """
+    units = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+    text = duration.strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms])\s*", text)
+    seconds = sum(float(number) * units[unit] for number, unit in parts)
+    if not re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+", text) or not 0 < seconds < math.inf:
+        raise SpecError(f"deadline must be a duration such as 15d, 36h or 90m, not {duration!r}")
+    return seconds
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -94,13 +119,17 @@ class DoctorFlags:
 
     data_dir: Annotated[Path, arg(help="where datasets lie")] = Path("data")
     output_dir: Annotated[Path, arg(help="where results would go")] = Path("outputs")
+    json: JsonFlag = False
 
     def call(self) -> int:
         """Print the checks."""
         from interplay import doctor
 
         checks = doctor.examine(self.data_dir, self.output_dir)
-        print("\n".join(map(str, checks)))
+        if self.json:
+            print_json({"checks": [dataclasses.asdict(check) for check in checks]})
+        else:
+            print("\n".join(map(str, checks)))
         return 1 if any(check.verdict == "problem" for check in checks) else 0
 
 
@@ -112,17 +141,18 @@ class AnalyzeFlags:
         tuple[Path, ...], tyro.conf.Positional, arg(help="output folders, or CSV files; several are repeated batches")
     ] = (Path("outputs"),)
     metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
-    json: Annotated[bool, arg(help="print JSON instead of tables")] = False
+    json: JsonFlag = False
 
     def call(self) -> int:
         """Print the analysis."""
-        import json
-
         from interplay import lab
         from interplay.analysis.words import report
 
         found = lab.analyze(self.inputs, self.metric)
-        print(json.dumps(found.to_dict(), indent=1, allow_nan=False) if self.json else report(found))
+        if self.json:
+            print_json(found.to_dict())
+        else:
+            print(report(found))
         return 0
 
 
@@ -137,17 +167,18 @@ class CompareFlags:
         tuple[Path, ...], arg(name="with", help="theirs: output folders, or CSV files with the eight columns")
     ]
     metric: Annotated[str, arg(help="column to compare")] = "final_test_acc"
-    json: Annotated[bool, arg(help="print JSON instead of tables")] = False
+    json: JsonFlag = False
 
     def call(self) -> int:
         """Print the comparison."""
-        import json
-
         from interplay import lab
         from interplay.analysis.words import comparison
 
         found = lab.compare(self.ours, self.theirs, self.metric)
-        print(json.dumps(found.to_dict(), indent=1, allow_nan=False) if self.json else comparison(found))
+        if self.json:
+            print_json(found.to_dict())
+        else:
+            print(comparison(found))
         return 0
 
 
@@ -164,12 +195,10 @@ class PredictFlags:
     ] = None
     momentum: Annotated[float, arg(help="momentum to predict for")] = 0.9
     metric: Annotated[str, arg(help="column to optimise")] = "final_test_acc"
-    json: Annotated[bool, arg(help="print JSON instead of tables")] = False
+    json: JsonFlag = False
 
     def call(self) -> int:
         """Print the prediction."""
-        import json
-
         from interplay import lab
         from interplay.analysis.words import prediction
 
@@ -182,7 +211,10 @@ class PredictFlags:
             momentum=self.momentum,
             metric=self.metric,
         )
-        print(json.dumps(found.to_dict(), indent=1, allow_nan=False) if self.json else prediction(found))
+        if self.json:
+            print_json(found.to_dict())
+        else:
+            print(prediction(found))
         return 0
 
 
@@ -228,6 +260,8 @@ class VerifyFlags:
         from interplay.analysis.verify import verify
         from interplay.analysis.words import verification
 
+        if not 1 <= self.studies <= 100_000:
+            raise SpecError(f"studies must be 1 or greater, at most 100000, not {shown(self.studies)}")
         lines = verify(self.studies)
         print(verification(lines))
         return 1 if any(line.false > 0.05 * line.studies for line in lines) else 0

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from operator import getitem
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_type_hints
 
 import tyro
 from tyro.conf import arg
 
 from interplay.clusters import SlurmOptions
 from interplay.errors import SpecError
-from interplay.spec import RunSpec
+from interplay.spec import OptimizerName, RunSpec, knob_names
 from interplay.train.names import InstrumentName, PathName
 
 if TYPE_CHECKING:
     from interplay.lab import Settings
     from interplay.study.study import Study
+
+JsonFlag = Annotated[bool, arg(help="print JSON instead of text")]
+
+
+class Shown(Protocol):
+    """What is printed as text by `str`, or as JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        ...
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """``value`` on standard output, in ASCII; a number that JSON lacks is an error, not a word of its own."""
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def show(found: Shown, *, json: bool) -> None:
+    """``found`` on standard output, as text or as JSON."""
+    if json:
+        print_json(found.to_dict())
+    else:
+        print(found)
+
 
 _RENAMED = {"weight_decay": ("wd", ("--weight_decay",))}
 """Documented flag of a knob, and other spellings that are understood."""
@@ -149,18 +174,23 @@ class ClusterFlags(MachineFlags):
 
 @dataclasses.dataclass(kw_only=True)
 class OverrideFlags:
-    """Knobs that may be set for all runs of a study."""
+    """Knobs that may be set for all runs of a study, but for those that it varies or derives itself."""
 
     dataset: Annotated[str | None, arg(help="train on other data than the study says")] = None
     model: Annotated[str | None, arg(help="train another network")] = None
+    optimizer: Annotated[OptimizerName | None, arg(help="train with another optimiser; sgds: stable decay")] = None
     epochs: Annotated[int | None, arg(help="another number of epochs")] = None
     train_limit: Annotated[int | None, arg(help="train on this many images only")] = None
     seeds: Annotated[tuple[int, ...], arg(help="run every setting under each of these seeds")] = ()
+    use_amp: Annotated[bool, arg(help="mixed precision (bf16) on GPUs; --no_use_amp for fp32")] = True
 
     def applied(self, study: Study) -> Study:
         """``study`` with the knobs that were given."""
-        given = {name: getattr(self, name) for name in ("dataset", "model", "epochs", "train_limit")}
-        study = study.overridden(**{name: value for name, value in given.items() if value is not None})
+        names = [field.name for field in dataclasses.fields(OverrideFlags) if field.name in knob_names()]
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if not self.use_amp:
+            given["precision"] = "fp32"
+        study = study.overridden(**given)
         return study.with_seeds(self.seeds) if self.seeds else study
 
 
@@ -170,6 +200,7 @@ class StudyFlags(OverrideFlags, ClusterFlags):
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(help="names of sets, or paths of .toml files")]
     dry_run: Annotated[bool, arg(help="only say what there is to do and how long it may take")] = False
+    json: Annotated[bool, arg(help="with --dry_run, print JSON instead of text")] = False
     extend: Annotated[bool, arg(help="add the cells that the analysis of its runs asks for")] = False
 
     def call(self) -> int:
@@ -178,19 +209,35 @@ class StudyFlags(OverrideFlags, ClusterFlags):
         from interplay.study.files import load
         from interplay.study.presets import PRESETS, preset
 
+        if self.json and not self.dry_run:
+            raise SpecError("--json is for --dry_run")
         studies = [self.applied(load(name)) for name in self.names]
         if not studies:
             raise SpecError(f"which study? allowed: {', '.join(PRESETS)}, or paths of .toml files")
         if self.extend:
             studies = [lab.extended(study, self.settings()) for study in studies]
-        if self.dry_run:
-            for study in studies:
-                others = studies if len(studies) > 1 else [self.applied(preset(name)) for name in PRESETS]
-                others = [other for other in others if other.name != study.name]
-                print(lab.dry_run(study, self.settings(), others))
-        else:
+        if not self.dry_run:
             lab.run_studies(studies, self.settings())
+            return 0
+        found = []
+        for study in studies:
+            others = (
+                studies if len(studies) > 1 else [each for name in PRESETS for each in self._possible(preset(name))]
+            )
+            others = [other for other in others if other.name != study.name]
+            found.append(lab.dry_run(study, self.settings(), others))
+        if self.json:
+            print_json({"studies": [each.to_dict() for each in found]})
+        else:
+            print("\n".join(map(str, found)))
         return 0
+
+    def _possible(self, study: Study) -> list[Study]:
+        """A documented set under these flags, unless they make it impossible: it is only compared with."""
+        try:
+            return [self.applied(study)]
+        except SpecError:
+            return []
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import stat
 import tarfile
 import zlib
 from collections.abc import Mapping
@@ -15,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from interplay.data.download import download, enough_space, md5_of
 from interplay.data.unpickle import read_plain_pickle
-from interplay.errors import DataError
+from interplay.errors import DataError, DownloadError
+from interplay.locks import locked
 
+_LIMIT = 512 << 20
+"""Bytes of one file. The largest published one has 148 MiB."""
 _ADDRESS = "https://www.cs.toronto.edu/~kriz/"
 
 
@@ -101,7 +104,20 @@ def published_fingerprint(name: str) -> str:
 def measured_fingerprint(name: str, data_dir: Path) -> str:
     """`fingerprint` of the files that lie in ``data_dir``, whatever they are."""
     folder = locate(name, data_dir, allow_modified=True)
-    return fingerprint(name, {file: md5_of(folder / file) for file in ARCHIVES[name].files})
+    return fingerprint(name, {file: hashlib.md5(_bytes(folder / file)).hexdigest() for file in ARCHIVES[name].files})
+
+
+def _bytes(path: Path) -> bytes:
+    """The content of one of the files; raises `DataError` for what is no file, or too large to be one of them."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise DataError(f"{path} is a folder, a pipe or a device, not a file")
+        if found.st_size > _LIMIT:
+            raise DataError(f"{path} has {found.st_size >> 20} MiB; a file of images may have {_LIMIT >> 20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def locate(name: str, data_dir: Path, *, allow_modified: bool = False, address: str = _ADDRESS) -> Path:
@@ -116,7 +132,7 @@ def locate(name: str, data_dir: Path, *, allow_modified: bool = False, address: 
         return folder
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(data_dir / f".{archive.file}.lock"):
+        with locked(data_dir / f".{archive.file}.lock"):
             if not _complete(folder, archive):  # another process may have brought them meanwhile
                 _bring(name, data_dir, allow_modified, address)
     except OSError as error:
@@ -136,7 +152,7 @@ def _bring(name: str, data_dir: Path, allow_modified: bool, address: str) -> Non
         try:
             download(address + archive.file, packed, archive.md5)
         except DataError as error:
-            raise DataError(f"{_wanted(name, data_dir)}\n{error}") from error
+            raise DownloadError(f"{_wanted(name, data_dir)}\n{error}") from error
     found = md5_of(packed)
     if found != archive.md5 and not allow_modified:
         raise DataError(
@@ -150,7 +166,7 @@ def _unpack(packed: Path, data_dir: Path, archive: Archive) -> None:
     folder = data_dir / archive.folder
     folder.mkdir(exist_ok=True)
     try:
-        with tarfile.open(packed) as tar:
+        with tarfile.open(packed, "r:gz") as tar:
             for file in archive.files:
                 # Only the wanted members are read, by name, so no path inside the archive is ever followed.
                 if (folder / file).exists():
@@ -158,10 +174,21 @@ def _unpack(packed: Path, data_dir: Path, archive: Archive) -> None:
                 member = tar.extractfile(f"{archive.folder}/{file}")
                 if member is None:
                     raise DataError(f"{packed}: {file} is not a file")
+                content = member.read(_LIMIT + 1)
+                if len(content) > _LIMIT:
+                    raise DataError(f"{packed}: {file} is larger than the {_LIMIT >> 20} MiB that may be unpacked")
                 partial = folder / f"{file}.part"
-                partial.write_bytes(member.read())
+                partial.write_bytes(content)
                 partial.replace(folder / file)
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, KeyError, EOFError) as error:
+    except (
+        tarfile.TarError,
+        gzip.BadGzipFile,
+        zlib.error,
+        LookupError,
+        EOFError,
+        ValueError,
+        ArithmeticError,
+    ) as error:
         raise DataError(f"{packed} cannot be unpacked: {error}") from error
 
 
@@ -189,7 +216,7 @@ def read(name: str, data_dir: Path, expected: str) -> tuple[Images, Labels, Imag
     """
     archive = ARCHIVES[name]
     folder = locate(name, data_dir, allow_modified=expected != published_fingerprint(name))
-    raw = {file: (folder / file).read_bytes() for file in archive.files}
+    raw = {file: _bytes(folder / file) for file in archive.files}
     checksums = {file: hashlib.md5(data).hexdigest() for file, data in raw.items()}
     if fingerprint(name, checksums) != expected:
         _refuse(name, folder, checksums, expected)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from interplay.errors import DataError
+from interplay.errors import DownloadError
 
 _CHUNK = 1 << 18
 
@@ -41,7 +41,7 @@ def download(url: str, target: Path, md5: str, *, attempts: int = 3, timeout: fl
         found = md5_of(partial)
     if found != md5:
         partial.unlink()
-        raise DataError(f"{target.name} downloaded from {url} has md5 {found}, expected {md5}; it was removed")
+        raise DownloadError(f"{target.name} downloaded from {url} has md5 {found}, expected {md5}; it was removed")
     partial.replace(target)
 
 
@@ -56,7 +56,7 @@ def _fetch(url: str, partial: Path, attempts: int, timeout: float) -> None:
             if error.code == 416 and have:  # nothing left to ask for: the partial file is already whole
                 return
             if error.code != 429 and error.code < 500:
-                raise DataError(f"{url} answers {error.code} {error.reason}") from error
+                raise DownloadError(f"{url} answers {error.code} {error.reason}") from error
             problem: Exception = error
         except (OSError, HTTPException) as error:
             problem = error
@@ -64,7 +64,7 @@ def _fetch(url: str, partial: Path, attempts: int, timeout: float) -> None:
         progressed = partial.exists() and partial.stat().st_size > have
         failures = 0 if progressed else failures + 1
         if failures == attempts:
-            raise DataError(f"cannot download {url}: {getattr(problem, 'reason', problem)}") from problem
+            raise DownloadError(f"cannot download {url}: {getattr(problem, 'reason', problem)}") from problem
         time.sleep(0.2 * failures)
 
 
@@ -94,4 +94,4 @@ def enough_space(folder: Path, needed: int) -> None:
     """Raise `DataError` if ``folder`` has less than ``needed`` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise DataError(f"{folder} has {free >> 20} MiB free; the data need {needed >> 20} MiB")
+        raise DownloadError(f"{folder} has {free >> 20} MiB free; the data need {needed >> 20} MiB")

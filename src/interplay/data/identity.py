@@ -2,23 +2,99 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from interplay.data import cifar, npz
+from interplay.data.cifar import Labels
 from interplay.spec import DATASETS, RunSpec
 
 
-def resolve(spec: RunSpec, data_dir: Path, *, allow_modified_data: bool = False) -> RunSpec:
-    """``spec`` with the fingerprint of its data.
+@dataclass(frozen=True)
+class Identity:
+    """What is known of data before a run: enough to refuse what cannot be trained on them."""
+
+    fingerprint: str
+    n_train: int
+    shape: tuple[int, int, int]
+    """Of an image: C, H, W."""
+    note: str | None = None
+    """What a user may not know of the labels, in one line."""
+
+    def settle(self, spec: RunSpec) -> RunSpec:
+        """``spec`` with the fingerprint; raises `SpecError` for a batch that these data cannot fill or normalise."""
+        spec.check_data(self.n_train, self.shape)
+        return spec.replace(fingerprint=self.fingerprint)
+
+
+def identify(dataset: str, data_dir: Path, *, allow_modified_data: bool = False) -> Identity:
+    """The data named ``dataset``.
 
     Built-in datasets have their published fingerprint, and loading will refuse anything else; with
-    ``allow_modified_data`` the files in ``data_dir`` are hashed and the spec becomes one of *those* data.
+    ``allow_modified_data`` the files in ``data_dir`` are hashed and read.
 
     Raises:
-        DataError: the files must be read and are absent.
+        DataError: the files must be read and are absent or unusable.
     """
-    if spec.dataset not in DATASETS:
-        return spec.replace(fingerprint=npz.fingerprint(Path(spec.dataset)))
-    if allow_modified_data and spec.dataset in cifar.ARCHIVES:
-        return spec.replace(fingerprint=cifar.measured_fingerprint(spec.dataset, data_dir))
-    return spec
+    facts = DATASETS.get(dataset)
+    if facts is None:
+        return _own(Path(dataset), npz.fingerprint(Path(dataset)))
+    if allow_modified_data and dataset in cifar.ARCHIVES:
+        found = cifar.measured_fingerprint(dataset, data_dir)
+        if found != facts.fingerprint:
+            return _modified(dataset, data_dir, found)
+    return Identity(facts.fingerprint, facts.n_train, facts.shape)
+
+
+def resolve(spec: RunSpec, data_dir: Path, *, allow_modified_data: bool = False) -> RunSpec:
+    """``spec`` with the fingerprint of its data, see `identify`.
+
+    Raises:
+        DataError: the files must be read and are absent or unusable.
+        SpecError: the last batch of an epoch has one image where batch normalisation needs two values, or the data have
+            fewer images than the spec asks for.
+    """
+    return identify(spec.dataset, data_dir, allow_modified_data=allow_modified_data).settle(spec)
+
+
+@lru_cache(maxsize=32)
+def _own(path: Path, fingerprint: str) -> Identity:
+    found = npz.contents(path)
+    return Identity(fingerprint, len(found.y_train), found.shape, empty_classes(found.y_train, found.y_test))
+
+
+@lru_cache(maxsize=4)
+def _modified(name: str, data_dir: Path, fingerprint: str) -> Identity:
+    images, labels, _, y_test = cifar.read(name, data_dir, fingerprint)
+    channels, height, width = images.shape[1:]
+    note = empty_classes(labels, y_test, cifar.ARCHIVES[name].classes)
+    return Identity(fingerprint, len(labels), (channels, height, width), note)
+
+
+def empty_classes(y_train: Labels, y_test: Labels, classes: int | None = None) -> str | None:
+    """One line on the classes that no training image has; ``None`` if there is none.
+
+    Args:
+        y_train, y_test: whole numbers from 0.
+        classes: how many there are; by default the largest label plus one.
+    """
+    least = int(min(y_train.min(), y_test.min()))
+    classes = classes or int(max(y_train.max(), y_test.max())) + 1
+    trained = np.bincount(y_train, minlength=classes) > 0
+    tested = np.bincount(y_test, minlength=classes) > 0
+    parts = []
+    for where, kind in ((~trained & ~tested, "an image"), (~trained & tested, "a training image")):
+        absent = np.flatnonzero(where).tolist()
+        if len(absent) == 1:
+            parts.append(f"class {absent[0]} without {kind}")
+        elif 1 < len(absent) <= 5:
+            parts.append(f"classes {', '.join(map(str, absent))} without {kind}")
+        elif absent:
+            parts.append(f"{len(absent)} of them without {kind}")
+    if not parts:
+        return None
+    begins = f" (labels start at {least})" if least > 0 else ""
+    return f"{classes} classes, {', '.join(parts)}{begins}"

@@ -57,9 +57,22 @@ def load(spec: RunSpec, data_dir: Path, device: torch.device | str = "cpu") -> S
     training set before that, replaces a label by another class chosen evenly, and never touches validation or test.
 
     Raises:
-        DataError: the data are absent, damaged or not those of ``spec.fingerprint``.
+        DataError: the data are absent, damaged, not those of ``spec.fingerprint`` or too many for the memory.
         SpecError: there are fewer images than the spec asks for.
     """
+    try:
+        return _load(spec, data_dir, device)
+    except MemoryError:
+        raise DataError(f"the data of {spec.dataset} cannot be loaded: the memory does not suffice") from None
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # what torch raises on a CPU
+            raise
+        raise DataError(f"the data of {spec.dataset} cannot be loaded: the memory does not suffice") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise DataError(f"the data of {spec.dataset} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _load(spec: RunSpec, data_dir: Path, device: torch.device | str) -> Splits:
     x, y, x_test, y_test = _read(spec, data_dir)
     classes = int(max(y.max(), y_test.max())) + 1
     if spec.dataset in cifar.ARCHIVES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ import psutil
 
 from interplay.errors import SpecError
 from interplay.spec import RunSpec
+from interplay.text import shown
 
 SLOT_BYTES = 12 * 2**30
+_PART = re.compile(r"\s*([0-9]{1,6})\s*(?:-\s*([0-9]{1,6})\s*)?")
 MAX_PER_GPU = 4
 """One run of ResNet-18 at batch 512 takes less than 12 GiB. How many of the slots are filled at once is measured, see
 `sharing`; above four a GPU has no time left to share.
@@ -70,21 +73,29 @@ def parse_gpus(text: str, count: int) -> list[int]:
     Raises:
         SpecError: another spelling, an index twice, or one that is not among the ``count`` that are there.
     """
+    asked = f"--gpus {shown(text)[1:-1]}"
     if text.strip() == "all":
         if not count:
             raise SpecError("--gpus all: there is no usable GPU; leave --gpus out to run on the CPU")
         return list(range(count))
     chosen: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise SpecError(f"--gpus {text}: {part!r} is neither a number nor a range such as 0-7; or say all")
-        chosen += range(int(first), int(last or first) + 1) if dash else [int(first)]
-    if len(set(chosen)) != len(chosen) or not chosen:
-        raise SpecError(f"--gpus {text}: every GPU may be named once")
-    if missing := [index for index in chosen if index >= count]:
-        there = f"there are {count} (0-{count - 1})" if count else "there is no usable GPU"
-        raise SpecError(f"--gpus {text}: no GPU {', '.join(map(str, missing))}; {there}")
+        found = _PART.fullmatch(part)
+        if not part.strip() and text.strip():
+            raise SpecError(f"{asked}: nothing between two commas; name GPUs as in 0,2-4,7, or say all")
+        if found is None:
+            raise SpecError(f"{asked}: {shown(part)} is neither a number nor a range such as 0-7; or say all")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise SpecError(f"{asked}: the range {part.strip()} counts down; say {last}-{first}")
+        if last >= count:
+            there = f"there are {count} (0-{count - 1})" if count else "there is no usable GPU"
+            missing = range(max(first, count), last + 1)
+            more = ", ..." if len(missing) > 8 else ""
+            raise SpecError(f"{asked}: no GPU {', '.join(map(str, missing[:8]))}{more}; {there}")
+        chosen += range(first, last + 1)
+    if twice := sorted({index for index in chosen if chosen.count(index) > 1}):
+        raise SpecError(f"{asked}: every GPU may be named once, not {', '.join(map(str, twice))} twice")
     return sorted(chosen)
 
 
@@ -174,8 +185,8 @@ def choose_device(wish: str) -> str:
     if wish == "auto":
         return "cuda:0" if count else "cpu"
     kind, _, number = wish.partition(":")
-    if kind != "cuda" or (number and not number.isdecimal()):
-        raise SpecError(f"unknown device {wish!r}; allowed: auto, cpu, cuda, cuda:N")
+    if kind != "cuda" or (number and not re.fullmatch("[0-9]{1,6}", number)):
+        raise SpecError(f"unknown device {shown(wish)}; allowed: auto, cpu, cuda, cuda:N")
     index = int(number or 0)
     if index >= count:
         raise SpecError(f"{wish} is not there: {count} usable GPU{'' if count == 1 else 's'}")

@@ -45,9 +45,11 @@ def submissions(root: Path) -> list[Submission]:
     found = []
     for path in (root / "jobs").glob("slurm-*.json"):
         try:
-            found.append(Submission(**json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, json.JSONDecodeError, TypeError):
+            job = Submission(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             continue
+        if all(isinstance(each, str) for each in (job.job_id, job.study, job.manifest, job.submitted_at)):
+            found.append(job)
     return sorted(found, key=lambda each: (each.submitted_at, int(each.job_id) if each.job_id.isdecimal() else 0))
 
 
@@ -94,7 +96,9 @@ def cancel(jobs: Sequence[Submission]) -> None:
 
 def _client(program: str, *words: str) -> str:
     try:
-        done = subprocess.run([program, *words], capture_output=True, text=True, timeout=_SECONDS)
+        done = subprocess.run(
+            [program, *words], capture_output=True, encoding="utf-8", errors="replace", timeout=_SECONDS
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InterplayError(f"{program} does not answer: {error}") from error
     if done.returncode:

@@ -158,7 +158,7 @@ class Ledger:
         if self._ends.status.get(spec.run_id) != "failed":
             self.report.elsewhere += 1
             return
-        record = self.store.record(spec.run_id)
+        record = self.store.readable_record(spec.run_id)
         self.report.failed.append((spec, (record.reason if record is not None else None) or "failed elsewhere"))
 
     def take(self, idle: int = 1, room: Callable[[RunSpec], bool] = lambda spec: True) -> Assignment | None:
@@ -200,7 +200,7 @@ class Ledger:
                 self.report.committed.append(outcome.record)
             case End.DONE:
                 self.report.elsewhere += 1
-                self._mend(spec)
+                self._repair_row(spec)
             case End.TAKEN:
                 self._elsewhere[spec] = time.monotonic() + self.patience.look_again
             case End.INTERRUPTED if self.stopped:
@@ -224,12 +224,12 @@ class Ledger:
                 self.report.left.append(spec)
                 self.stop(outcome.reason)
 
-    def _mend(self, spec: RunSpec) -> None:
+    def _repair_row(self, spec: RunSpec) -> None:
         """A run with a record has a row, unless its worker was killed between the two."""
         self._ends.look()
         if spec.run_id not in self._ends.status:
             try:
-                self.store.mend(spec.run_id)
+                self.store.repair_row(spec.run_id)
             except OSError as error:
                 self.stop(f"cannot write: {error}")
 

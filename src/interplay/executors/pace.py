@@ -122,7 +122,10 @@ def remembered(name: str, notes: Path | None, work: Callable[[], M], load: Calla
     """What ``notes`` have under ``name``, else ``work``, which they then keep."""
     known = _read(notes)
     if name in known:
-        return load(known[name])
+        try:
+            return load(known[name])
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            known.pop(name)  # changed by hand, or of another version: it is measured again
     found = work()
     if notes is not None and found.complete:
         notes.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +136,7 @@ def remembered(name: str, notes: Path | None, work: Callable[[], M], load: Calla
 def _read(notes: Path | None) -> dict[str, Any]:
     try:
         found = json.loads(notes.read_text(encoding="utf-8")) if notes is not None else {}
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

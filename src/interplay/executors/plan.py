@@ -11,7 +11,7 @@ from pathlib import Path
 
 from interplay.record import RunRecord
 from interplay.spec import DATASETS, RunSpec
-from interplay.store.store import Store
+from interplay.store.store import THOROUGH, Store
 
 # Work of one training image relative to resnet8 (multiply-adds: 12.5 M for resnet8, 41 M for resnet20, 556 M for
 # resnet18 at 32x32; small networks at 8x8). Only the order of starts depends on it, never a number that is reported.
@@ -44,12 +44,12 @@ class Plan:
 
 
 def plan(specs: Sequence[RunSpec], store: Store) -> Plan:
-    """Look up every run in the store; a folder listing and one look a run."""
+    """Look up every run in the store; a folder listing and one look a run. A run with a damaged record is missing."""
     done, failed, missing = [], [], []
     known = {run_id: _ends(store.folder(run_id)) for run_id in store.run_ids()}
     for spec in specs:
         ends = known.get(spec.run_id, ())
-        if "record.json" in ends:
+        if "record.json" in ends and not (len(known) <= THOROUGH and store.is_damaged(spec.run_id)):
             done.append(spec)
         elif "failed.json" in ends:
             failed.append(spec)
@@ -61,8 +61,8 @@ def plan(specs: Sequence[RunSpec], store: Store) -> Plan:
 def _ends(folder: Path) -> tuple[str, ...]:
     try:
         return tuple(path.name for path in folder.iterdir() if path.name in ("record.json", "failed.json"))
-    except NotADirectoryError:
-        return ()
+    except OSError:
+        return ()  # no folder, or one that cannot be listed
 
 
 def training_images(spec: RunSpec) -> int | None:
@@ -128,7 +128,7 @@ def alike(store: Store, missing: Sequence[RunSpec], most: int = 50, gpu: str | N
     for run_id in store.run_ids():
         if len(found) == most:
             break
-        record = store.record(run_id) if store.is_done(run_id) else None
+        record = store.readable_record(run_id) if store.is_done(run_id) else None
         if record is not None and record.spec.model in models and measured_on(record, gpu):
             found.append(record)
     return found

@@ -7,8 +7,11 @@ ledger to say, and whether it is done for the store. The data and the output fol
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import secrets
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +40,8 @@ NODE_SECONDS = 20.0
 
 class RayError(InterplayError):
     """Ray is not there, or its cluster has not what is asked for; the message says what to do."""
+
+    exit_code = 2
 
 
 class Seat:
@@ -106,11 +111,9 @@ class RayExecutor(Executor):
         self.address, self.workers, self.per_gpu, self.max_attempts = address, workers, per_gpu, max_attempts
 
     def check(self) -> None:
-        """Raise `RayError` unless Ray is installed."""
-        try:
-            import ray  # noqa: F401
-        except ImportError as error:
-            raise RayError("--executor ray needs Ray: in a checkout, pip install -e '.[ray]'") from error
+        """Raise `RayError` unless Ray is installed. Does not import it, see `_keep_to_this_machine`."""
+        if importlib.util.find_spec("ray") is None:
+            raise RayError("--executor ray needs Ray: in a checkout, pip install -e '.[ray]'")
 
     def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
         """See `Executor.run`."""
@@ -132,6 +135,8 @@ class RayExecutor(Executor):
 
 def _connect(address: str | None, workers: int) -> bool:
     """Join the cluster unless this process has; returns whether it is for this sitting to leave it."""
+    if address is None:
+        _keep_to_this_machine()
     import ray
 
     if ray.is_initialized():
@@ -152,6 +157,21 @@ def _connect(address: str | None, workers: int) -> bool:
             with contextlib.suppress(ValueError):  # not the main thread, where signals are not ours anyway
                 signal.signal(number, handler)
     return True
+
+
+def _keep_to_this_machine() -> None:
+    """A Ray that is started here listens on 127.0.0.1 only and answers nobody without its token.
+
+    Whoever reaches Ray's ports may run code. Ray binds to all interfaces unless it is told, by this variable and before
+    it is imported, that it shall not make clusters; `ray.init` has no argument that does it. The token is in the
+    environment of this process and of its workers and in no file.
+    """
+    if "ray" in sys.modules:
+        return  # both are read when Ray is imported; whoever did that has settled them
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 class _Sitting(Sitting):

@@ -33,6 +33,7 @@ from interplay.store.ends import Ends
 from interplay.store.files import write_whole
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
+from interplay.text import file_name
 
 LAST_SECONDS = 20
 """Before the time limit: what has not come to the end of its epoch then is killed, and goes on from its checkpoint."""
@@ -43,6 +44,8 @@ SILENT_SECONDS = 10.0
 
 class SlurmError(InterplayError):
     """Slurm or submitit is not there, or sbatch refuses; the message says what to do."""
+
+    exit_code = 2
 
 
 class Warned(StopRequest):
@@ -170,7 +173,7 @@ def _follow(made: Submission, specs: Sequence[RunSpec], store: Store, listener: 
     while left and not stop.requested:
         ends.look()
         for run_id in [run_id for run_id in left if run_id in ends.status]:
-            record = store.record(run_id)
+            record = store.readable_record(run_id)
             if record is not None:
                 _heard(left.pop(run_id), record, report, listener)
         if gone:
@@ -205,7 +208,7 @@ def _parameters(options: SlurmOptions, study: str, allocations: int) -> dict[str
         further[name] = value if equals else True
     cores = options.per_allocation * (options.cpus_per_worker or 1)
     asked = {
-        "job_name": f"interplay-{study}",
+        "job_name": f"interplay-{file_name(study)}",
         "partition": options.partition,
         "account": options.account,
         "time": options.minutes,

@@ -78,6 +78,8 @@ class _Attempt:
         self.open[spec] = lease
         if self.store.is_done(spec.run_id):  # committed between the look and the claim
             self.end(spec, Outcome(End.DONE))
+        else:
+            self.store.clean(spec.run_id, claim.attempt)
 
     def end(self, spec: RunSpec, outcome: Outcome) -> None:
         """Give the run back and tell its outcome, once."""
@@ -136,7 +138,8 @@ class _Attempt:
 
     def _checkpoints(self, spec: RunSpec) -> Checkpoints:
         folder: Path = self.store.folder(spec.run_id)
-        return Checkpoints(folder, self.job.save_checkpoints, every_seconds=self.job.checkpoint_seconds)
+        every, say = self.job.checkpoint_seconds, self.hooks.on_note
+        return Checkpoints(folder, self.job.save_checkpoints, every_seconds=every, say=say)
 
     def _went_wrong(self, error: Exception, *, alone: bool) -> None:
         reason = first_line(error)

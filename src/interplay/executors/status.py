@@ -10,7 +10,7 @@ from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.store.claims import claim_of
 from interplay.store.ends import Ends
-from interplay.store.store import Store
+from interplay.store.store import THOROUGH, Store
 
 
 @dataclass
@@ -24,17 +24,21 @@ class StudyStatus:
     interrupted: list[str] = field(default_factory=list)
     """Runs that have begun and that nobody has: they go on from their checkpoint when asked for."""
     missing: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    """Runs whose record cannot be read."""
 
 
 def status(store: Store, specs: Sequence[RunSpec] | None = None) -> StudyStatus:
     """The state of ``specs``, or of every run that has a folder.
 
-    One listing and one reading of the table say what has finished; only what is not in it, and what has a message to
-    show, is looked up in its folder. So a study of 100,000 runs is not 100,000 files to open.
+    In stores of up to `THOROUGH` runs every record is read. In larger ones a listing and the table say what has
+    finished; only what is not in it, and what has a message to show, is looked up in its folder. So a study of 100,000
+    runs is not 100,000 files to open.
     """
     there, found = set(store.run_ids()), StudyStatus()
     ends = Ends(store.results)
-    ends.look()
+    if len(there) > THOROUGH:
+        ends.look()
     for run_id in [spec.run_id for spec in specs] if specs is not None else sorted(there):
         if run_id not in there:
             found.missing.append(run_id)
@@ -46,7 +50,7 @@ def status(store: Store, specs: Sequence[RunSpec] | None = None) -> StudyStatus:
 
 
 def _look(run_id: str, store: Store, found: StudyStatus) -> None:
-    record = store.record(run_id)
+    record = store.readable_record(run_id)
     claim = claim_of(store.folder(run_id))
     if record is not None and record.status is Status.FINISHED:
         found.finished.append(run_id)
@@ -54,6 +58,8 @@ def _look(run_id: str, store: Store, found: StudyStatus) -> None:
         found.diverged.append(record)
     elif claim is not None and not claim["dead"]:
         found.running.append((run_id, claim))
+    elif record is None and store.is_done(run_id):
+        found.damaged.append(run_id)
     elif record is not None:
         found.failed.append(record)
     else:

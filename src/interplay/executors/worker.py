@@ -16,7 +16,7 @@ from torch import nn
 
 from interplay.data import splits
 from interplay.errors import DataError
-from interplay.record import EpochMetrics, RunRecord, Status, best_epoch
+from interplay.record import EpochMetrics, RunRecord, Status, best_epoch, shortened
 from interplay.spec import RunSpec, knob_names
 from interplay.store.claims import Claim, Claims, Heartbeat, Lease, LeaseLostError
 from interplay.store.store import Store
@@ -128,6 +128,7 @@ def attempt(
         with Heartbeat(claim, claims.lease) as heartbeat:
             if store.is_done(spec.run_id):  # committed between the look and the claim
                 return Outcome(End.DONE)
+            store.clean(spec.run_id, claim.attempt)
             try:
                 return _claimed(spec, store, folder, job, hooks, heartbeat, tracker, facts)
             finally:
@@ -181,7 +182,7 @@ def _claimed(
         data = load(spec, job.data_dir, job.device)
         hooks.on_start(spec)
         wanted = tracker.wants_weights
-        checkpoints = Checkpoints(folder, job.save_checkpoints, wanted, job.checkpoint_seconds)
+        checkpoints = Checkpoints(folder, job.save_checkpoints, wanted, job.checkpoint_seconds, say=hooks.on_note)
         record = train(
             spec,
             data,
@@ -227,9 +228,7 @@ def safe(record: RunRecord, store: Store, checkpoints: Checkpoints, claim: Claim
     committed = store.commit(record, claim.check)
     if committed is None:
         return Outcome(End.DONE)
-    with contextlib.suppress(OSError):  # the result is safe, whatever becomes of the file to resume from
-        checkpoints.discard_last()
-        store.sweep(record.run_id)
+    store.clean(record.run_id, claim.attempt)  # the result is safe, whatever becomes of the file to resume from
     return Outcome(End.COMMITTED, committed)
 
 
@@ -249,7 +248,7 @@ def _best_weights(record: RunRecord, checkpoints: Checkpoints) -> Path | None:
     """The file of the best weights, if it holds those: an earlier sitting may have had no reason to keep them."""
     best = best_epoch(record.history)
     try:
-        found = checkpoint.read(checkpoints.best)["epoch"]
+        found = checkpoint.read(checkpoints.best).get("epoch")
     except CheckpointError:
         return None
     return checkpoints.best if best is not None and found == best.epoch else None
@@ -271,9 +270,16 @@ def where(device: torch.device, path: str) -> dict[str, Any]:
         return {"device": str(device)}
 
 
+_LONGEST_TRACE = 20_000
+"""Characters of a traceback that are kept: an error may print whole arrays."""
+
+
 def failure(spec: RunSpec, reason: str, trace: str | None = None, where: Mapping[str, Any] | None = None) -> RunRecord:
     """The record of an attempt that failed for ``reason``."""
-    return RunRecord(spec, Status.FAILED, reason=reason, traceback=trace, environment=where or {})
+    if trace is not None and len(trace) > _LONGEST_TRACE:
+        half = _LONGEST_TRACE // 2
+        trace = f"{trace[:half]}\n[{len(trace) - 2 * half} characters left out]\n{trace[-half:]}"
+    return RunRecord(spec, Status.FAILED, reason=shortened(reason), traceback=trace, environment=where or {})
 
 
 def load(spec: RunSpec, data_dir: str, device: str) -> splits.Splits:
@@ -284,7 +290,8 @@ def load(spec: RunSpec, data_dir: str, device: str) -> splits.Splits:
         seed=spec.seed if spec.train_limit is not None or spec.val_split or spec.label_noise else _PLAIN.seed,
     )
     loaded = _load(same, data_dir, device)
-    spec.training_images(len(loaded.train) + spec.val_split)  # the batch size was not part of the question
+    # Batch size and network were not part of the question.
+    spec.replace(train_limit=None, val_split=0).check_data(len(loaded.train), loaded.shape)
     return loaded
 
 

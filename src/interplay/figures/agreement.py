@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from interplay.analysis.predict import Prediction
 from interplay.analysis.theories import SYMBOLS
-from interplay.figures.style import COLOURS, MARKERS, look
+from interplay.figures.style import COLOURS, MARKERS, look, metric_name
 
 BAND = 1.5
 """Factor of the band around the diagonal."""
@@ -70,7 +70,10 @@ def draw(prediction: Prediction) -> Figure:
             ruler.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 8 * low else (1, 2, 3, 5, 7)))
             ruler.set_major_formatter(lambda value, _: f"{value:g}")
             ruler.set_minor_formatter(NullFormatter())
-        axis.set(xlabel=f"measured {symbol}*, 90 % interval", ylabel=f"{symbol}* predicted without that setting")
+        axis.set(
+            xlabel=f"measured {symbol}* (of {metric_name(prediction.metric)}), 90 % interval",
+            ylabel=f"{symbol}* predicted without that setting",
+        )
         axis.set_title("Predicted against measured (band: a factor of 1.5)")
         handles, labels = axis.get_legend_handles_labels()
         entries = sorted(zip(handles, labels, strict=True), key=lambda entry: entry[1] == FAR)

@@ -45,7 +45,7 @@ def draw(picture: Compression) -> Figure:
             axis.plot([], [], fmt, color=colour, label=name)
         axis.plot([], [], "o", color="0.4", label=f"here: {picture.recipe}")
         axis.plot([], [], "o", color="0.4", mfc="white", label="Ha, Dai, Le (2016): all images")
-        axis.set(xscale="log", yscale="log", xlabel="stored parameters", ylabel="test error (%), best setting")
+        axis.set(xscale="log", yscale="log", xlabel="stored parameters", ylabel="final test error (%), best setting")
         errors = [n.error for pair in (*picture.pairs, *picture.published) for n in pair]
         axis.set_ylim(min(errors) / 1.5, max(errors) * 2.6)
         ticks = [tick for tick in (5, 10, 20, 50, 100) if min(errors) / 1.5 < tick < max(errors) * 2.6]

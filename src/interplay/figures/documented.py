@@ -7,8 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from interplay.analysis.claims import Table
 from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
+from interplay.analysis.table import Table
 from interplay.figures import curves, heatmap, scaling
 from interplay.figures.style import save
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from interplay.analysis.claims import Table
 from interplay.analysis.collapse import collapse_picture
 from interplay.analysis.compression import compression_picture
 from interplay.analysis.histories import training_picture
 from interplay.analysis.predict import Prediction
+from interplay.analysis.table import Table
 from interplay.figures import agreement, collapse, compression, training
 from interplay.figures.style import save
 from interplay.record import RunRecord

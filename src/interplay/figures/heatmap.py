@@ -86,7 +86,7 @@ def limits(picture: Heatmap) -> tuple[float, float, Literal["neither", "min", "m
 def source(picture: Heatmap) -> str:
     """What was trained, as far as the results tell, and how many cells the picture leaves out."""
     points = [point for row in picture.cells for point in row if point is not None]
-    words = sorted({point.setting.rest for point in points if point.setting is not None and point.setting.rest})
+    words = sorted({point.cell.network.words() for point in points if point.cell is not None and point.cell.network})
     if picture.left_out:
         words.append(f"{picture.left_out} cell{'s' if picture.left_out > 1 else ''} outside this grid not shown")
     return "; ".join(words)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.pictures import Scaling
-from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label
+from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label, metric_name
 
 THEORIES = {"λ ∝ B (the claim)": 1.0, "constant (horizon law, η ∝ B)": 0.0, "λ ∝ √B": 0.5}
 
@@ -41,7 +41,7 @@ def draw(picture: Scaling) -> Figure:
         for (name, line), style in zip(lines.items(), ("-", "--", ":"), strict=False):
             left.plot(picture.batches, line, color="0.55", ls=style, lw=1, label=name)
         log_axis(left, "x", list(picture.batches), "batch size B")
-        log_axis(left, "y", decays, "optimal weight decay λ*")
+        log_axis(left, "y", decays, f"optimal weight decay λ* (of {metric_name(picture.metric)})")
         left.set_title("Is λ* ∝ B under the linear rule?")
         entries = left.get_legend_handles_labels()
         left.legend(*entries, loc="best", fontsize=8, title=title, title_fontsize=8, alignment="left")

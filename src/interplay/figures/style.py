@@ -47,10 +47,14 @@ def log_axis(axis: Axes, which: str, values: Sequence[float], label: str) -> Non
     getattr(axis, f"set_{which}label")(label)
 
 
-def metric_label(metric: str) -> str:
+def metric_name(metric: str) -> str:
     """Words for a column name."""
-    words = metric.replace("_", " ").replace("acc", "accuracy")
-    return f"{words} (%)" if "acc" in metric else f"{words} (nats)"
+    return metric.replace("_", " ").replace("acc", "accuracy")
+
+
+def metric_label(metric: str) -> str:
+    """Words for a column name, with the unit."""
+    return f"{metric_name(metric)} (%)" if "acc" in metric else f"{metric_name(metric)} (nats)"
 
 
 def draw_points(axis: Axes, points: Sequence[Point], colour: str, marker: str, label: str) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from matplotlib.figure import Figure
 
 from interplay.analysis.histories import History, Training
-from interplay.figures.style import COLOURS, MARKERS, look
+from interplay.figures.style import COLOURS, MARKERS, look, metric_name
 
 
 def draw(picture: Training) -> Figure:
@@ -16,7 +16,7 @@ def draw(picture: Training) -> Figure:
         figure = Figure(figsize=(9.6, 4.0))
         left, right = figure.subplots(1, 2)
         for history, colour, shape in zip(picture.histories, COLOURS, MARKERS, strict=False):
-            s = history.setting
+            s = history.cell
             label = f"η {s.lr:g}, λ {s.weight_decay:g} ({history.runs} run{'s' if history.runs > 1 else ''})"
             # Where few epochs were measured, the points say which; the lines between them are nobody's measurement.
             marker = shape if _sparse(history) else ""
@@ -26,7 +26,11 @@ def draw(picture: Training) -> Figure:
         losses = [loss for history in picture.histories for loss in history.train_loss]
         if min(losses) > 0 and max(losses) > 5 * min(losses):
             left.set_yscale("log")
-        left.set(xlabel="epoch", ylabel="training loss (nats)", title="Best decay at each learning rate")
+        left.set(
+            xlabel="epoch",
+            ylabel="training loss (nats)",
+            title=f"Best decay at each learning rate (by {metric_name(picture.metric)})",
+        )
         right.set(xlabel="epoch", ylabel="test accuracy (%)", title="Mean over seeds, band: their range")
         for axis in (left, right):
             axis.grid(alpha=0.25)

@@ -87,7 +87,7 @@ def cancel(settings: Settings, study: str | None = None) -> str:
 
     known = [each for each in jobs.submissions(settings.store().root) if study is None or each.study == study]
     if known and jobs.states(known) is None:
-        raise InterplayError("there is no squeue here: cancel from a node of the cluster")
+        raise SpecError("there is no squeue here: cancel from a node of the cluster")
     living = jobs.alive(known)
     if not living:
         return "no job of this store waits or runs"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,9 @@ from interplay.store.claims import claim_of
 from interplay.store.store import Store
 
 if TYPE_CHECKING:
-    from interplay.analysis.observations import Observations
+    from interplay.analysis.observations import Observation, Observations
     from interplay.report.page import Run
-
-TABLE_NAMES = {"wd": "weight_decay", "schedule": "schedule", "model": "model", "dataset": "dataset", "method": "method"}
-NUMBERS = ("lr", "wd", "momentum", "batch_size", "epochs", "seed", "wall_seconds", *METRICS)
+    from interplay.tables.rows import Measurement
 
 
 def gather(inputs: Sequence[str | Path], metric: str) -> tuple[list[Observations], list[Run]]:
@@ -77,13 +75,14 @@ def _of_store(store: Store, source: str, metric: str, *, several: bool) -> tuple
     from interplay.executors.status import status
 
     found = status(store)
-    finished = [record for run_id in found.finished if (record := store.record(run_id)) is not None]
+    finished = [record for run_id in found.finished if (record := store.readable_record(run_id)) is not None]
     ended = sorted([*finished, *found.diverged, *found.failed], key=lambda each: (each.committed_at, each.run_id))
     runs = [_of_record(record, source, metric) for record in ended]
     for run_id, claim in found.running:
-        words = f"epoch {claim['epoch']} of {claim['epochs']}" if "epoch" in claim else "starting"
+        words = f"epoch {claim['epoch']} of {claim['epochs']}" if {"epoch", "epochs"} <= claim.keys() else "starting"
         runs.append(_unfinished(store, run_id, source, "running", f"{words}, on {claim.get('host')}"))
     runs += [_unfinished(store, run_id, source, "interrupted", None) for run_id in found.interrupted]
+    runs += [_unfinished(store, run_id, source, "damaged", "its record cannot be read") for run_id in found.damaged]
     return from_records(ended, metric, source if several else None), runs
 
 
@@ -98,7 +97,7 @@ def _of_record(record: RunRecord, source: str, metric: str) -> Run:
         source=source,
         status=str(record.status),
         values={**_knobs(record.spec), **results, "wall_seconds": round(record.wall_seconds, 2)},
-        setting=cell[0].setting if cell else None,
+        cell=cell[0].cell if cell else None,
         note=record.reason,
         spec=record.spec.to_dict(),
         collapse=record.collapse,
@@ -126,29 +125,29 @@ def _knobs(spec: RunSpec) -> dict[str, Any]:
 
 
 def _of_table(path: Path, source: str, metric: str) -> tuple[Observations, list[Run]]:
-    from interplay import inputs as reading
-    from interplay.analysis.observations import from_rows
+    from interplay.analysis.observations import measured, observation, observed
+    from interplay.tables.read import read
 
-    rows = reading.rows(path)
-    found = from_rows(rows, source, metric)  # complains about any row that cannot be understood
-    return found, [_of_row(row, source, number, metric) for number, row in enumerate(rows, start=2)]
+    found = measured(read(path, source), metric)  # complains about any row that cannot be understood
+    runs = [_of_row(row, source, observation(row, source, metric)) for row in found.rows]
+    runs += [_of_row(row, source, None) for row in found.left_out]
+    return observed(found, metric), runs
 
 
-def _of_row(row: Mapping[str, str], source: str, line: int, metric: str) -> Run:
-    from interplay.analysis.observations import from_rows
+def _of_row(row: Measurement, source: str, cell: Observation | None) -> Run:
     from interplay.report.page import Run
 
-    cell = from_rows([row], source, metric).runs
-    values: dict[str, Any] = {TABLE_NAMES.get(name, name): _number(row.get(name)) for name in NUMBERS}
-    values |= {name: row.get(name) or None for name in TABLE_NAMES if name != "wd"}
-    measured = bool(cell) and cell[0].value is not None
+    names = ("lr", "weight_decay", "momentum", "batch_size", "epochs", "seed", "wall_seconds")
+    values: dict[str, Any] = {name: _number(row.text.get(name)) for name in names}
+    values |= {name: row.metrics.get(name, _number(row.text.get(name))) for name in METRICS}
+    values |= {name: row.text.get(name) or None for name in ("schedule", "model", "dataset", "method")}
     return Run(
-        id=row.get("run_id") or f"{source}:{line}",
+        id=row.text.get("run_id") or f"{source}:{row.line}",
         source=source,
-        status=row.get("status") or ("finished" if measured else "diverged"),
+        status=row.text.get("status") or ("finished" if cell is not None and cell.value is not None else "diverged"),
         values=values,
-        setting=cell[0].setting if cell else None,
-        note=row.get("reason") or None,
+        cell=cell.cell if cell is not None else None,
+        note=row.text.get("reason") or None,
     )
 
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from interplay.errors import SpecError
 from interplay.lab.gathering import gather, stamp
+from interplay.progress import notice
 from interplay.store.files import write_whole
 from interplay.store.store import Store
 
 if TYPE_CHECKING:
-    from interplay.analysis.claims import Table
     from interplay.analysis.predict import Prediction
+    from interplay.analysis.table import Table
     from interplay.report.page import Page
 
 TITLE = "What the runs say about learning rate, weight decay and batch size"
@@ -53,10 +54,10 @@ def report(
 
     Raises:
         InputError: an input cannot be understood; names file and line.
-        SpecError: an interval that is not positive.
+        SpecError: an interval that is not positive, or longer than a day.
     """
-    if interval <= 0:
-        raise SpecError(f"interval must be greater than 0, not {interval:g}")
+    if not 0 < interval <= 86_400:
+        raise SpecError(f"interval must be greater than 0 and at most a day, not {interval:g}")
     folder = next((Path(each) for each in inputs if Path(each).is_dir()), None)
     target = Path(output) if output is not None else (folder or Path()) / "report.html"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ def report(
         try:
             _watch(source, target, interval)
         except KeyboardInterrupt:
-            print(f"stopped; {target} stays as it is now")
+            notice(f"stopped; {target} stays as it is now")
     _write(source.page(None), target)
     return Written(target, source.draw((folder or Path("outputs")) / "plots") if figures else ())
 
@@ -138,7 +139,7 @@ def _watch(source: _Source, target: Path, interval: float) -> None:
         if (now := stamp(source.inputs)) != seen:
             page = source.page(interval)
             _write(page, target)
-            print(f"{page.created}  {target}: {len(page.runs)} runs", flush=True)
+            notice(f"{page.created}  {target}: {len(page.runs)} runs")
             seen = now
         time.sleep(interval)
 

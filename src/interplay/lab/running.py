@@ -12,14 +12,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interplay.data.identity import resolve
-from interplay.errors import SpecError
+from interplay.data.identity import Identity, identify
+from interplay.errors import SchemaError, SpecError
 from interplay.lab.clusters import executor_for, seats, submit
-from interplay.progress import RunProgress
+from interplay.notes import note
+from interplay.progress import RunProgress, notice
 from interplay.record import EpochMetrics, RunRecord
 from interplay.settings import InterruptedRunError, RunFailedError, Settings
 from interplay.spec import RunSpec
 from interplay.store.checkpoints import publish
+from interplay.store.permissions import UnwritableError, check_writable
 from interplay.store.results import ForeignRow
 from interplay.store.store import Store
 from interplay.study.study import Study
@@ -42,7 +44,8 @@ NO_GPU = "No usable GPU: training on the CPU, in fp32 (mixed precision is for GP
 def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     """Train one run, unless it is in the store already, and return its record.
 
-    Prints the progress. A run that was interrupted goes on where it stopped.
+    Prints the progress to standard error and the result to standard output. A run that was interrupted goes on
+    where it stopped.
 
     Raises:
         InterplayError: data absent or refused, a GPU that is not there, an interruption; the message says what to do.
@@ -59,17 +62,21 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     if device == "cpu" and settings.device == "auto":
-        print(NO_GPU)
-    spec = fitted(resolve(spec, Path(settings.data_dir), allow_modified_data=settings.allow_modified_data), device)
+        notice(NO_GPU)
+    data = identify(spec.dataset, Path(settings.data_dir), allow_modified_data=settings.allow_modified_data)
+    spec = fitted(data.settle(spec), device)
     store = settings.store()
     _reconcile(store)
-    if store.is_done(spec.run_id) and (done := store.record(spec.run_id)) is not None:
-        print(f"This run is done already; remove {store.folder(spec.run_id)} to run it again.")
+    if store.is_done(spec.run_id) and (done := store.readable_record(spec.run_id)) is not None:
+        notice(f"This run is done already; remove {store.folder(spec.run_id)} to run it again.")
         if settings.save_checkpoints and not (store.folder(spec.run_id) / "final.pt").exists():
-            print("It was run without --save_checkpoints, so there are no weights of it.")
+            notice("It was run without --save_checkpoints, so there are no weights of it.")
         print(summary(done, store))
         return done
-    print(f"run {spec.run_id}: {describe(spec)}")
+    check_writable(store, [spec.run_id], ["checkpoints"] if settings.save_checkpoints else [])
+    notice(f"run {spec.run_id}: {describe(spec)}")
+    if data.note:
+        notice(f"note: {spec.dataset}: {data.note}")
     _announce(settings)
     claims = Claims(store.runs, "interplay run", settings.lease())
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
@@ -81,13 +88,16 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
             progress.epoch(metrics)
             return stop.requested
 
-        hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch))
+        def on_note(text: str) -> None:
+            notice(f"note: {text}")
+
+        hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch), on_note)
         job = settings.job(device)
-        tracker = open_tracker(job.tracker, lambda text: print(f"note: {text}"))
+        tracker = open_tracker(job.tracker, on_note)
         waited = False
         while (ended := attempt(spec, store, claims, job, hooks, tracker)).end is End.TAKEN:
             if not waited:
-                print(
+                notice(
                     f"Another worker has this run; waiting until it is done or silent for {settings.lapse_seconds:g} s."
                 )
             waited = True
@@ -96,7 +106,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         publish(store.root, spec, store.folder(spec.run_id))
     match ended.end:
         case End.COMMITTED | End.DONE:
-            record = ended.record or store.record(spec.run_id)
+            record = ended.record or store.readable_record(spec.run_id)
             assert record is not None, "a run that is done has a record"
             print(summary(record, store))
             return record
@@ -142,17 +152,20 @@ def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
 
 
 def with_data(study: Study, settings: Settings) -> Study:
-    """``study`` with the fingerprint of its data in every run; raises `DataError` if a file of it is absent."""
-    names = {spec.dataset for spec in study.specs}
-    known = {
-        name: resolve(
-            RunSpec(dataset=name, batch_size=1), Path(settings.data_dir), allow_modified_data=True
-        ).fingerprint
-        for name in names
-        if settings.allow_modified_data or name.endswith(".npz")
-    }
-    specs = (spec.replace(fingerprint=known[spec.dataset]) if spec.dataset in known else spec for spec in study.specs)
-    return dataclasses.replace(study, specs=tuple(specs))
+    """``study`` with the fingerprint of its data in every run.
+
+    Raises:
+        DataError: a file of it is absent or unusable.
+        SpecError: some of its runs cannot be trained on their data.
+    """
+    known = _identities(study, settings)
+    return dataclasses.replace(study, specs=tuple(known[spec.dataset].settle(spec) for spec in study.specs))
+
+
+def _identities(study: Study, settings: Settings) -> dict[str, Identity]:
+    modified = settings.allow_modified_data
+    names = sorted({spec.dataset for spec in study.specs})
+    return {name: identify(name, Path(settings.data_dir), allow_modified_data=modified) for name in names}
 
 
 def in_store(study: Study, settings: Settings) -> list[RunSpec]:
@@ -188,13 +201,21 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
     store = settings.store()
     _reconcile(store)
     planned = plan(study.specs, store)
-    print(study.header())
-    print(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
+    if planned.missing:
+        further = [
+            name for name, asked in (("checkpoints", settings.save_checkpoints), ("logs", settings.log)) if asked
+        ]
+        check_writable(store, [spec.run_id for spec in planned.missing], further)
+    notice(study.header())
+    for name, data in _identities(study, settings).items():
+        if data.note:
+            notice(f"note: {name}: {data.note}")
+    notice(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
     for spec in planned.failed:
-        print(f"  failed before: {setting(spec)} (interplay retry runs it again)")
+        notice(f"  failed before: {setting(spec)} (interplay retry runs it again)")
     if slots[0].device == "cpu" and planned.missing and settings.executor in ("local", "inline"):
         gpus = len(visible_gpus())
-        print(f"Training on the CPU, in fp32; --gpus all would use the {gpus} GPUs here." if gpus else NO_GPU)
+        notice(f"Training on the CPU, in fp32; --gpus all would use the {gpus} GPUs here." if gpus else NO_GPU)
     job = settings.job(slots[0].device, study.experiment, study.name)
     if settings.executor == "slurm" and not settings.wait and planned.missing:
         print(submit(executor, store, job))
@@ -210,8 +231,8 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
         report = executor.run(planned.missing, store, job, progress, stop)
         report.stopped = stop.requested
         if settings.save_checkpoints:
-            _publish(study, store, progress.say)
-        _conclude(study, report, store, progress.say)
+            _publish(study, store, progress.note)
+        _conclude(study, report, store, progress.result)
     if planned.failed:
         raise RunFailedError(f"{len(planned.failed)} runs failed before; interplay retry runs them again")
     return report
@@ -239,7 +260,7 @@ def _stacking(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Sl
         free=free_memory(slots[:workers]),
         alone=settings.tracker != "none" or bool(settings.instruments),
         notes=store.root / "pace.json",
-        say=print,
+        say=notice,
     )
 
 
@@ -250,7 +271,7 @@ def _publish(study: Study, store: Store, say: Callable[[str], None]) -> None:
         if store.is_done(spec.run_id) and not publish(store.root, spec, store.folder(spec.run_id), study.experiment):
             without += 1
     if without:
-        say(f"note: {without} runs were done without --save_checkpoints, so there are no weights of them")
+        say(f"{without} runs were done without --save_checkpoints, so there are no weights of them")
 
 
 def run_studies(studies: Sequence[Study], settings: Settings | None = None) -> list[Report]:
@@ -269,7 +290,7 @@ def run_studies(studies: Sequence[Study], settings: Settings | None = None) -> l
         except RunFailedError as error:
             if len(studies) == 1:
                 raise
-            print(f"error: {study.name}: {error}")
+            notice(f"error: {study.name}: {error}")
             failure = error
     if failure is not None:
         raise failure
@@ -282,7 +303,7 @@ def counts(total: int, done: int, failed: int, missing: int) -> str:
 
 
 def _conclude(study: Study, report: Report, store: Store, say: Callable[[str], None]) -> None:
-    records = [record for spec in study.specs if (record := store.record(spec.run_id)) is not None]
+    records = [record for spec in study.specs if (record := store.readable_record(spec.run_id)) is not None]
     best = best_settings(records, study.experiment)
     diverged = f", {report.diverged} of them diverged" if report.diverged else ""
     elsewhere = f", {report.elsewhere} by other workers" if report.elsewhere else ""
@@ -306,7 +327,9 @@ def overview(studies: Sequence[Study], settings: Settings) -> str:
     store = settings.store()
     lines = ["", "== summary =="]
     for study in studies:
-        records = [record for spec in in_store(study, settings) if (record := store.record(spec.run_id)) is not None]
+        records = [
+            record for spec in in_store(study, settings) if (record := store.readable_record(spec.run_id)) is not None
+        ]
         lines += [f"{study.name}: {len(records)} of {len(study.specs)} runs", *best_settings(records, study.experiment)]
     return "\n".join([*lines, f"results {store.results}"])
 
@@ -319,7 +342,10 @@ def retry(settings: Settings | None = None, study: Study | None = None) -> Repor
     failed = sorted(run_id for run_id in wanted if store.is_to_retry(run_id))
     if not failed:
         return None
-    specs = tuple(store.spec(run_id) for run_id in failed)
+    known = {run_id: spec for run_id in failed if (spec := _asked(run_id, store)) is not None}
+    failed, specs = list(known), tuple(known.values())
+    if not failed:
+        return None
     here = settings.executor in ("local", "inline")
     if here and settings.gpus is None and any(spec.precision != "fp32" for spec in specs):
         raise SpecError("some of the failed runs are for GPUs, in mixed precision: say which with --gpus")
@@ -332,6 +358,18 @@ def retry(settings: Settings | None = None, study: Study | None = None) -> Repor
     return run_study(again, settings)
 
 
+def _asked(run_id: str, store: Store) -> RunSpec | None:
+    """What was asked for of a run that failed; ``None`` where nothing says it any more, which a note names."""
+    record = store.readable_record(run_id)
+    if record is not None:
+        return record.spec
+    try:
+        return store.spec(run_id)
+    except SchemaError as error:
+        note(f"{error}; passed over", "store")
+        return None
+
+
 def rebuild(settings: Settings | None = None) -> list[ForeignRow]:
     """Make results.csv anew from the run folders; returns the rows that had no record and are kept aside."""
     return (settings or Settings()).store().rebuild()
@@ -339,9 +377,13 @@ def rebuild(settings: Settings | None = None) -> list[ForeignRow]:
 
 def _announce(settings: Settings) -> None:
     if (line := announcement(settings.tracking(), Path(settings.output_dir))) is not None:
-        print(line)
+        notice(line)
 
 
 def _reconcile(store: Store) -> None:
-    for row in store.reconcile():
-        print(f"note: results.csv {row}; kept in {store.aside}")
+    try:
+        rows = store.reconcile()
+    except OSError as error:
+        raise UnwritableError(f"{error}; nothing was started. Free it, or say another --output_dir") from error
+    for row in rows:
+        notice(f"note: results.csv {row}; kept in {store.aside}")

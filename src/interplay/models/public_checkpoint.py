@@ -40,9 +40,9 @@ def read_public_checkpoint(checkpoint: Mapping[str, Any]) -> HyperNetwork:
     Raises:
         PublicCheckpointError: names are absent, or shapes are not those of such a network.
     """
-    weights = checkpoint.get("net", checkpoint)
-    theirs = {str(name).removeprefix("module."): value for name, value in weights.items()}
     try:
+        weights = checkpoint.get("net", checkpoint)
+        theirs = {str(name).removeprefix("module."): value for name, value in weights.items()}
         blocks = 1 + max(int(name.split(".")[1]) for name in theirs if name.startswith("res_net."))
         outputs, channels = len(theirs["final.weight"]), theirs["conv1.weight"].shape[1]
         widening = len(theirs["res_net.0.bn1.weight"]) // 16

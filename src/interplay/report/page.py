@@ -10,8 +10,8 @@ from string import Template
 from typing import Any
 
 from interplay.analysis.analyze import Analysis
+from interplay.analysis.cells import Cell
 from interplay.analysis.collapse import Collapse
-from interplay.analysis.observations import Setting
 from interplay.analysis.pictures import Heatmap, Ordering, Scaling
 from interplay.analysis.predict import Prediction
 from interplay.record import EpochMetrics, cleaned
@@ -30,7 +30,7 @@ class Run:
     """finished, diverged, failed, running or interrupted."""
     values: Mapping[str, Any]
     """Knobs and results by the names of `COLUMNS`."""
-    setting: Setting | None = None
+    cell: Cell | None = None
     """Its cell in the analysis; ``None`` where it is not part of that."""
     note: str | None = None
     """Why it diverged or failed, or how far it is."""
@@ -133,21 +133,21 @@ class Cells:
     """Numbers for the cells of the analysis, by which points of a figure and rows of the table find each other."""
 
     def __init__(self, page: Page) -> None:
-        settings = [run.setting for run in page.runs if run.setting is not None]
+        settings = [run.cell for run in page.runs if run.cell is not None]
         self._index = {setting: number for number, setting in enumerate(dict.fromkeys(settings))}
-        self._values: dict[Setting, list[float]] = {}
+        self._values: dict[Cell, list[float]] = {}
         for run in page.runs:
             value = run.values.get(page.metric)
-            if run.setting is not None and value is not None:
-                self._values.setdefault(run.setting, []).append(value)
+            if run.cell is not None and value is not None:
+                self._values.setdefault(run.cell, []).append(value)
 
-    def index(self, setting: Setting | None) -> int | None:
+    def index(self, cell: Cell | None) -> int | None:
         """The number of a cell; ``None`` if no row is of it."""
-        return None if setting is None else self._index.get(setting)
+        return None if cell is None else self._index.get(cell)
 
-    def values(self, setting: Setting | None) -> Sequence[float]:
+    def values(self, cell: Cell | None) -> Sequence[float]:
         """The metric of each run of a cell."""
-        return self._values.get(setting, ()) if setting is not None else ()
+        return self._values.get(cell, ()) if cell is not None else ()
 
 
 def _table(page: Page, cells: Cells) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _table(page: Page, cells: Cells) -> dict[str, Any]:
                 "id": run.id,
                 "status": run.status,
                 "note": run.note,
-                "cell": cells.index(run.setting),
+                "cell": cells.index(run.cell),
                 "values": [run.source if name == "source" else run.values.get(name) for name in shown],
                 "spec": [run.spec.get(name) for name in spec_names] if run.spec else None,
                 "collapse": [_short(run.collapse.get(name)) for name in collapse_names] if run.collapse else None,

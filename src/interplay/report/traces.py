@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from interplay.analysis.observations import Setting
+from interplay.analysis.cells import Cell
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.pictures import Heatmap, MethodCurve, Point
 from interplay.figures.heatmap import constant_products, place
@@ -26,10 +26,10 @@ GRID = "#e5e7eb"
 class CellFinder(Protocol):
     """The runs behind a point of a figure."""
 
-    def index(self, setting: Setting | None) -> int | None:
+    def index(self, cell: Cell | None) -> int | None:
         """Number of the cell among the rows of the page."""
 
-    def values(self, setting: Setting | None) -> Sequence[float]:
+    def values(self, cell: Cell | None) -> Sequence[float]:
         """The metric of each of its runs."""
 
 
@@ -102,7 +102,7 @@ def curve(
         "error_y": {"type": "data", "array": [p.error or 0.0 for p in there], "thickness": 1.2, "width": 3},
         "line": {"color": colour, "width": 2},
         "marker": {"color": colour, "symbol": symbol, "size": 8},
-        "customdata": [cells.index(p.setting) for p in there],
+        "customdata": [cells.index(p.cell) for p in there],
         "hovertext": [f"<b>{name}</b><br>{knob} = {p.x:g}<br>{numbers(p, metric, cells)}" for p in there],
         "hoverinfo": "text",
     }
@@ -113,7 +113,7 @@ def numbers(point: Point, metric: str, cells: CellFinder) -> str:
     if point.mean is None:
         return "diverged"
     error = "" if point.error is None else f" ± {metric_value(metric, point.error)} (SE)"
-    values = cells.values(point.setting)
+    values = cells.values(point.cell)
     each = ", ".join(metric_value(metric, value).split()[0] for value in values[:6])
     more = ", …" if len(values) > 6 else ""
     return f"mean {metric_value(metric, point.mean)}{error}<br>{count(point.runs, 'run')}" + (

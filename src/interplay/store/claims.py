@@ -13,21 +13,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from filelock import FileLock
-
 from interplay.errors import InterplayError
+from interplay.locks import locked
 from interplay.store.files import write_once, write_whole
+
+LOCKS = ".locks"
+"""Folder of the store in which locks lie, out of sight."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Claim:
 
     def release(self) -> None:
         """Give the run back, if it is still ours."""
-        with _takeover(self.folder):
+        with _ending(self.folder):
             owner = _read(self.folder / "claim.json")
             if owner is not None and owner.get("attempt") == self.attempt:
                 (self.folder / "claim.json").unlink(missing_ok=True)
@@ -102,7 +106,7 @@ class Claims:
         owner = _read(folder / "claim.json")
         if owner is None or not self.lapsed(run_id, owner):
             return None
-        with _takeover(folder):
+        with _ending(folder):
             # Claims end under this lock only: what was seen to lapse must still be what is there.
             found = _read(folder / "claim.json")
             if found is not None:
@@ -110,7 +114,13 @@ class Claims:
                     return None
                 (folder / "claim.json").unlink(missing_ok=True)
                 (folder / f"beat.{owner.get('attempt')}.json").unlink(missing_ok=True)
-            return claim if write_once(folder / "claim.json", text, durable=False) else None
+            if not write_once(folder / "claim.json", text, durable=False):
+                return None
+        # A process of an earlier version may have made its lock, and ended the same claim, after we looked for one.
+        with _earlier(folder) as there:
+            if there and (_read(folder / "claim.json") or {}).get("attempt") != claim.attempt:
+                return None
+        return claim
 
     def lapsed(self, run_id: str, owner: Mapping[str, Any]) -> bool:
         """Whether the owner of a claim is dead or has been silent for longer than the lease."""
@@ -186,19 +196,65 @@ class Heartbeat:
         return True
 
 
-def _takeover(folder: Path) -> FileLock:
-    """One lock for every 256th of the runs: with a single one, a thousand workers would wait for each other."""
-    return FileLock(folder.parent / f".takeover.{folder.name[:2]}.lock")
+@contextmanager
+def _ending(folder: Path) -> Iterator[None]:
+    """Hold the lock under which the claim of a run ends.
+
+    One for every 256th of the runs: with a single one, a thousand workers would wait for each other.
+    """
+    locks = folder.parent.parent / LOCKS
+    locks.mkdir(exist_ok=True)
+    with locked(locks / f"claims-{folder.name[:2]}.lock"), _earlier(folder):
+        yield
+
+
+@contextmanager
+def _earlier(folder: Path) -> Iterator[bool]:
+    """Hold the lock of versions that had it among the runs, where such a version has been at work; yields whether."""
+    lock = folder.parent / f".takeover.{folder.name[:2]}.lock"
+    with ExitStack() as held:
+        there = lock.exists()
+        if there:
+            held.enter_context(locked(lock, folder.parent.parent / LOCKS / f"{lock.name}.owner"))
+        yield there
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "attempt": (str,),
+    "worker": (str,),
+    "host": (str,),
+    "machine": (str,),
+    "started": (str,),
+    "pid": (int,),
+    "beat": (int,),
+    "epoch": (int,),
+    "epochs": (int,),
+    "lapse": (int, float),
+    "eta": (int, float),
+    "loss": (int, float),
+    "accuracy": (int, float),
+}
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """A claim or a beat; ``None`` if there is none, empty if it cannot be read. What has a wrong type is left out."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: value for name, value in found.items() if _is_sound(name, value)}
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    if name not in _KINDS or not isinstance(value, _KINDS[name]) or isinstance(value, bool):
+        return False
+    if isinstance(value, str):  # the attempt becomes part of a file's name
+        return name != "attempt" or re.fullmatch(r"[0-9A-Za-z-]{1,64}", value) is not None
+    return isinstance(value, int | float) and -(2**31) < value < 2**31  # NaN is not
 
 
 @cache

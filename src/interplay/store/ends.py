@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
+import io
+import os
 from pathlib import Path
 
-from interplay.store.results import COLUMNS
+from interplay.store.results import COLUMNS, cells_of
 
 _RUN_ID, _STATUS = list(COLUMNS).index("run_id"), list(COLUMNS).index("status")
 
@@ -33,12 +34,10 @@ class Ends:
         except FileNotFoundError:
             self.status, self._inode, self._offset, self._last = {}, 0, 0, b""
             return []
+        except OSError:
+            return []  # no table, or a pause of the file server: the folders of the runs say the same, only slower
 
-    def _read(self, file: object) -> list[str]:
-        import io
-        import os
-
-        assert isinstance(file, io.BufferedReader)
+    def _read(self, file: io.BufferedReader) -> list[str]:
         facts = os.fstat(file.fileno())
         before: dict[str, str] = {}
         start = self._offset - len(self._last)
@@ -61,8 +60,9 @@ class Ends:
         if whole:
             self._last = whole[whole.rfind(b"\n", 0, -1) + 1 :]
         fresh = []
-        for cells in csv.reader(lines):
-            if len(cells) == len(COLUMNS) and cells[_RUN_ID] != "run_id":
+        for line in lines:
+            cells = cells_of(line)
+            if cells is not None and len(cells) == len(COLUMNS) and cells[_RUN_ID] != "run_id":
                 run_id, status = cells[_RUN_ID], cells[_STATUS]
                 if before.get(run_id) != status and self.status.get(run_id) != status:
                     fresh.append(run_id)

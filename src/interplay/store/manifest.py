@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interplay.errors import SchemaError, SpecError
+from interplay.errors import SchemaError
 from interplay.spec import SPEC_SCHEMA, RunSpec
 from interplay.store.files import write_whole
+from interplay.text import file_name
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Manifest:
     def write(self, root: Path) -> Path:
         """Write it whole under ``root/studies`` and return the file; the same runs always get the same name."""
         digest = hashlib.sha256("\n".join(sorted(spec.run_id for spec in self.specs)).encode()).hexdigest()[:8]
-        path = root / "studies" / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', self.name)}-{digest}.json"
+        path = root / "studies" / f"{file_name(self.name)}-{digest}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         runs = [spec.to_dict() for spec in self.specs]
         # What all runs share is written once: a study of 100,000 runs is megabytes, not a hundred of them.
@@ -49,7 +49,7 @@ def read_manifest(path: Path) -> Manifest:
             raise SchemaError(f"schema {found['schema']}, and this version reads {SPEC_SCHEMA}")
         specs = tuple(RunSpec.from_dict({**found["common"], **run}) for run in found["runs"])
         return Manifest(str(found["name"]), specs, found["experiment"])
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, SpecError, SchemaError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SchemaError) as error:
         raise SchemaError(f"{path}: {error}") from error
 
 

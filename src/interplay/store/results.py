@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from interplay.record import RunRecord
+from interplay.record import RunRecord, shortened
+
+LONGEST_CELL = 4096
+"""Characters of a cell, which is what a path may have; readers of CSV refuse cells of more than 131,072."""
 
 DOCUMENTED = ("method", "batch_size", "lr", "wd", "momentum", "final_test_acc", "final_train_loss", "best_test_acc")
 
@@ -63,7 +66,7 @@ COLUMNS: dict[str, Callable[[RunRecord], Any]] = {
     "device": _environment("device_name"),
     "commit": _environment("commit"),
     "committed_at": lambda r: r.committed_at,
-    "reason": lambda r: r.reason,
+    "reason": lambda r: None if r.reason is None else shortened(r.reason),
 }
 
 
@@ -120,7 +123,7 @@ def parse(text: str) -> Rows:
     rows = Rows()
     lines = text.splitlines(keepends=True)
     columns = list(COLUMNS)
-    first = next(csv.reader(lines[:1]), [])
+    first = cells_of(lines[0]) or [] if lines else []
     if first != columns and first[: len(DOCUMENTED)] == list(DOCUMENTED) and {"run_id", "status"} <= set(first):
         # Of another version: its rows are read as they are, and give way to those of this one.
         columns, rows.outdated = first, True
@@ -128,9 +131,13 @@ def parse(text: str) -> Rows:
     for number, line in enumerate(lines, start=1):
         if number == 1 and (line == header() or rows.outdated):
             continue
-        cells = next(csv.reader([line]), [])
+        cells = cells_of(line)
         bare = line.rstrip("\r\n")
-        if number == 1 and cells[: len(DOCUMENTED)] == list(DOCUMENTED):
+        if cells is None:
+            rows.foreign.append(
+                ForeignRow(number, bare, "no row of a table: a quote stays open, or a cell is too long")
+            )
+        elif number == 1 and cells[: len(DOCUMENTED)] == list(DOCUMENTED):
             rows.foreign.append(ForeignRow(number, bare, "the header is of another version"))
         elif len(cells) != len(columns) or not line.endswith("\n"):
             rows.foreign.append(ForeignRow(number, bare, f"{len(cells)} cells where {len(columns)} belong"))
@@ -146,10 +153,21 @@ def without(text: str, run_id: str) -> str:
     return "".join(line for number, line in enumerate(lines, start=1) if number not in dropped)
 
 
+def cells_of(line: str) -> list[str] | None:
+    """The cells of one line; ``None`` where it is no line of a table: a quote stays open, or a cell is endless.
+
+    Every line is read by itself, so that a quote that is left open in one swallows no other.
+    """
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return None
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return repr(value) if isinstance(value, float) else " ".join(str(value).split())
+    return repr(value) if isinstance(value, float) else " ".join(str(value).split())[:LONGEST_CELL]
 
 
 def _line(cells: Iterable[str]) -> str:

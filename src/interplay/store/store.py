@@ -7,18 +7,24 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from filelock import FileLock
-
-from interplay.errors import SchemaError, SpecError
+from interplay.errors import DamagedError, SchemaError
+from interplay.locks import locked
+from interplay.notes import note
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import SPEC_SCHEMA, RunSpec
 from interplay.store import results
-from interplay.store.claims import claim_of
-from interplay.store.files import write_once, write_whole
+from interplay.store.claims import LOCKS, claim_of
+from interplay.store.files import partial_of, set_aside, write_once, write_under_lock, write_whole
+from interplay.store.folders import entries, names_in, read_history, read_record, read_spec
+from interplay.store.leftovers import clean_results, clean_root, clean_run, is_leftover, unlinked
 from interplay.store.results import ForeignRow, Rows
+
+THOROUGH = 1000
+"""Runs up to which every command reads all records; in larger stores ``rebuild`` and ``doctor`` alone do."""
 
 
 class Store:
@@ -28,6 +34,9 @@ class Store:
     on; and ``record.json``, which appears once, whole, when the run has finished or diverged. A run that failed leaves
     ``failed.json`` instead, which a later attempt replaces. ``results/results.csv`` has a row for each record and can
     always be made anew from the folders.
+
+    What is damaged under ``runs/``, or no run at all, is named in a note and passed over, and the rest goes on.
+    `reconcile` and `rebuild` give damaged records another name, so that their runs count as missing.
     """
 
     def __init__(self, root: Path) -> None:
@@ -43,10 +52,24 @@ class Store:
     def open(self, spec: RunSpec) -> Path:
         """Create the folder of a run, with its specification; returns the folder."""
         folder = self.folder(spec.run_id)
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "spec.json").exists():
-            text = json.dumps({"schema": SPEC_SCHEMA, **spec.to_dict()}, indent=1) + "\n"
-            write_once(folder / "spec.json", text, durable=False)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if not os.path.lexists(folder):
+                raise  # what stands in the way is no part of this run
+            self._set_aside(folder, "no folder")
+            folder.mkdir(exist_ok=True)
+        text = json.dumps({"schema": SPEC_SCHEMA, **spec.to_dict()}, indent=1) + "\n"
+        path = folder / "spec.json"
+        if os.path.lexists(path) or not write_once(path, text, durable=False):
+            try:
+                read_spec(path)
+            except DamagedError as error:
+                if path.is_symlink() or not path.is_file() or path.stat().st_size:
+                    self._set_aside(path, str(error))
+                write_whole(path, text, durable=False)  # of one run all write the same
+            except SchemaError:
+                pass  # of another version, and this run is named by its folder
         return folder
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -67,51 +90,57 @@ class Store:
         """The record of a run that has finished, diverged or failed, or ``None``.
 
         Raises:
-            SchemaError: it cannot be read; names the file.
+            DamagedError: it is not what was once written there; names the file.
+            SchemaError: it cannot be read by this version, or by this user; names the file.
         """
-        for name in ("record.json", "failed.json"):
-            path = self.folder(run_id) / name
-            try:
-                return RunRecord.from_json(path.read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                continue
-            except (SchemaError, SpecError) as error:
-                raise SchemaError(f"{path}: {error}") from error
-        return None
+        folder = self.folder(run_id)
+        return read_record(folder / "record.json") or read_record(folder / "failed.json")
+
+    def readable_record(self, run_id: str) -> RunRecord | None:
+        """`record`, and ``None`` for one that cannot be read, which a note names."""
+        try:
+            return self.record(run_id)
+        except SchemaError as error:
+            note(f"{error}; passed over", "store")
+            return None
+
+    def is_damaged(self, run_id: str) -> bool:
+        """Whether the record of the run is not what was once written; one that cannot be read otherwise is named."""
+        try:
+            self.record(run_id)
+        except DamagedError:
+            return True
+        except SchemaError as error:
+            note(f"{error}; passed over", "store")
+        return False
 
     def spec(self, run_id: str) -> RunSpec:
-        """What was asked for; raises `SchemaError` if it cannot be read."""
-        path = self.folder(run_id) / "spec.json"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            if values.pop("schema", None) != SPEC_SCHEMA:
-                raise SchemaError("another schema version")
-            return RunSpec.from_dict(values)
-        except (OSError, json.JSONDecodeError, SpecError, SchemaError, AttributeError) as error:
-            raise SchemaError(f"{path}: {error}") from error
+        """What was asked for.
+
+        Raises:
+            DamagedError: it is not what was once written there; names the file.
+            SchemaError: it cannot be read by this version, or by this user; names the file.
+        """
+        return read_spec(self.folder(run_id) / "spec.json")
 
     def run_ids(self) -> list[str]:
-        """Names of all runs that have a folder."""
-        try:
-            with os.scandir(self.runs) as entries:
-                return sorted(entry.name for entry in entries if not entry.name.startswith("."))
-        except FileNotFoundError:
-            return []
+        """Names of all runs that have a folder. What else lies among them is named in a note."""
+        names = dict(entries(self.runs))
+        others = sorted(name for name, why in names.items() if why is not None and not name.startswith("damaged-"))
+        if others:
+            shown = ", ".join(ascii(name) if not name.isprintable() else name for name in others[:5])
+            more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+            note(f"no runs, passed over in {self.runs}: {shown}{more}", "store")
+        return sorted(name for name, why in names.items() if why is None)
 
     def records(self) -> Iterator[RunRecord]:
-        """All records, in the order of the rows of results.csv."""
-        found = [record for run_id in self.run_ids() if (record := self.record(run_id)) is not None]
+        """All records that can be read, in the order of the rows of results.csv; a note names the others."""
+        found = [record for run_id in self.run_ids() if (record := self.readable_record(run_id)) is not None]
         yield from sorted(found, key=lambda record: (record.committed_at, record.run_id))
 
     def history(self, run_id: str) -> tuple[EpochMetrics, ...]:
         """Epochs so far of a run that goes on; empty if there is none. A line cut by a kill ends it."""
-        found: list[EpochMetrics] = []
-        try:
-            for line in (self.folder(run_id) / "history.jsonl").read_text(encoding="utf-8").splitlines():
-                found.append(EpochMetrics.from_dict(json.loads(line)))
-        except (OSError, json.JSONDecodeError, SchemaError):
-            pass
-        return tuple(found)
+        return read_history(self.folder(run_id) / "history.jsonl")
 
     # -- writing --------------------------------------------------------------------------------------------------
 
@@ -119,8 +148,8 @@ class Store:
         """Append one line to the run's history; the ``first`` line of an attempt drops what it trains again."""
         path = self.folder(run_id) / "history.jsonl"
         if first and path.exists():
-            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _epoch(line) < metrics.epoch]
-            write_whole(path, "".join(f"{line}\n" for line in kept), durable=False)
+            kept = [each for each in read_history(path) if each.epoch < metrics.epoch]
+            write_whole(path, "".join(f"{json.dumps(each.to_dict())}\n" for each in kept), durable=False)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics.to_dict()) + "\n")
 
@@ -136,12 +165,14 @@ class Store:
         with self._locked():
             still_ours()
             record = dataclasses.replace(record, committed_at=self._next_moment())
-            if not write_once(folder / "record.json", record.to_json()):
-                return None
+            if not write_under_lock(folder / "record.json", record.to_json()):
+                if not self._damaged(folder / "record.json"):
+                    return None
+                if not write_under_lock(folder / "record.json", record.to_json()):
+                    return None
             self._append(record, replacing=self._set_failure_aside(folder))
         # Whose record it is alone writes here now, so others need not wait for it; after a kill `reconcile` does it.
-        lines = "".join(json.dumps(m.to_dict()) + "\n" for m in record.history)
-        write_whole(folder / "history.jsonl", lines, durable=False)
+        self._write_history(record)
         return record
 
     def fail(self, record: RunRecord) -> bool:
@@ -164,7 +195,7 @@ class Store:
             # Should the checkpoint to resume from be what is broken, a retry must not trip over it again.
             (self.folder(run_id) / "last.pt").unlink(missing_ok=True)
             if self.results.exists():
-                write_whole(self.results, results.without(self.results.read_text(encoding="utf-8"), run_id))
+                write_whole(self.results, results.without(self._table(), run_id))
         return True
 
     def _set_failure_aside(self, folder: Path) -> bool:
@@ -181,12 +212,18 @@ class Store:
         if not _is_whole(self.results):
             self._rebuild()  # the record is on disk already, so its row is there too
         elif replacing:
-            text = results.without(self.results.read_text(encoding="utf-8"), record.run_id)
-            write_whole(self.results, text + row)
+            write_whole(self.results, results.without(self._table(), record.run_id) + row)
         else:
             with self.results.open("a", encoding="utf-8", newline="") as file:
                 file.write(row)
-        self._last_commit.write_text(record.committed_at)
+        write_whole(self._last_commit, record.committed_at, durable=False)
+
+    def _table(self) -> str:
+        """The text of results.csv; empty if there is none."""
+        try:
+            return self.results.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
 
     def back_up(self) -> Path | None:
         """Copy results.csv under ``results/backup/`` with the date in its name; ``None`` if there is none."""
@@ -200,57 +237,102 @@ class Store:
     # -- the table ------------------------------------------------------------------------------------------------
 
     def rebuild(self) -> list[ForeignRow]:
-        """Make results.csv anew from the records; rows that are no record's are kept aside and returned."""
+        """Make results.csv anew from the records; rows that are no record's are kept aside and returned.
+
+        Records that are damaged get another name before, so that their runs count as missing.
+        """
         with self._locked():
+            self._set_damage_aside(self.run_ids())
             return self._rebuild()
 
     def reconcile(self) -> list[ForeignRow]:
         """Make results.csv and the records agree, where a kill or a hand has set them apart; usually only a look."""
-        ends = {run_id: self.has_failed(run_id) for run_id in self.run_ids()}
-        ends = {run_id: failed for run_id, failed in ends.items() if failed or self.is_done(run_id)}
-        for run_id, failed in ends.items():
-            if not failed and (claim := claim_of(self.folder(run_id))) is not None and claim["dead"]:
-                self._tidy(run_id)
+        found = {run_id: names_in(self.folder(run_id)) for run_id in self.run_ids()}
+        if len(found) <= THOROUGH and (damaged := [run_id for run_id in found if self.is_damaged(run_id)]):
+            with self._locked():
+                self._set_damage_aside(damaged)
+            found |= {run_id: names_in(self.folder(run_id)) for run_id in damaged}
+        ends = {
+            run_id: "record.json" not in names
+            for run_id, names in found.items()
+            if names & {"record.json", "failed.json"}
+        }
+        for run_id in ends:
+            self._clean(run_id, found[run_id], done=not ends[run_id])
+        clean_root(self.root)
+        if any(map(partial_of, names_in(self.results.parent))):
+            with self._locked():
+                clean_results(self.results)
         if not self.results.exists():
             return self.rebuild() if ends else []
-        rows = results.parse(self.results.read_text(encoding="utf-8", errors="replace"))
+        rows = results.parse(self._table())
         listed = {row.run_id: row.status == "failed" for row in rows.own}
         agree = not rows.outdated and not rows.foreign and len(listed) == len(rows.own) and listed == ends
         return [] if agree else self.rebuild()
 
-    def mend(self, run_id: str) -> None:
-        """Add the row of a run that is done and has none, and tidy up after its worker, if that is dead."""
+    def repair_row(self, run_id: str) -> None:
+        """Add the row of a run that is done and has none, and finish what its worker left undone, if that is dead."""
         with self._locked():
-            record = self.record(run_id) if self.is_done(run_id) else None
+            record = self.readable_record(run_id) if self.is_done(run_id) else None
             if record is None:
                 return
-            text = self.results.read_text(encoding="utf-8", errors="replace") if self.results.exists() else ""
-            if run_id not in {row.run_id for row in results.parse(text).own}:
+            if run_id not in {row.run_id for row in results.parse(self._table()).own}:
                 self._append(record, replacing=False)
-        if (claim := claim_of(self.folder(run_id))) is not None and claim["dead"]:
-            self._tidy(run_id)
+        self._clean(run_id, names_in(self.folder(run_id)), done=True)
 
-    def _tidy(self, run_id: str) -> None:
-        """Finish what a worker left undone that was killed right after it had written the record."""
+    def _clean(self, run_id: str, names: frozenset[str], *, done: bool) -> None:
+        """Finish what the dead worker of a run left undone, and remove what it left."""
         folder = self.folder(run_id)
-        record = self.record(run_id)
-        if record is not None:
-            lines = "".join(json.dumps(m.to_dict()) + "\n" for m in record.history)
-            write_whole(folder / "history.jsonl", lines, durable=False)
-        self.sweep(run_id)
-        for litter in [folder / "last.pt", *folder.glob("beat.*.json"), folder / "claim.json"]:
-            litter.unlink(missing_ok=True)
+        if "claim.json" in names:
+            if not done or (claim := claim_of(folder)) is None or not claim["dead"] or folder.is_symlink():
+                return  # whoever takes up an unfinished run removes what the dead left
+            record = self.readable_record(run_id)
+            if record is None:
+                return
+            self._write_history(record)
+            clean_run(folder, done=True)
+            (folder / "claim.json").unlink(missing_ok=True)
+        elif any(is_leftover(name, done=done) for name in names):
+            clean_run(folder, done=done)
 
-    def sweep(self, run_id: str) -> None:
-        """Remove halves of files that killed attempts at a run left; for whoever has the run, once it is done."""
-        for half in self.folder(run_id).glob(".*"):
-            half.unlink(missing_ok=True)
+    def clean(self, run_id: str, attempt: str) -> None:
+        """Remove what killed attempts at a run left, for the ``attempt`` that has it."""
+        clean_run(self.folder(run_id), done=self.is_done(run_id), attempt=attempt)
+
+    def _set_damage_aside(self, run_ids: list[str]) -> None:
+        """Give another name to damaged records. Under the lock of the table: no record is being written."""
+        for run_id in run_ids:
+            for name in ("record.json", "failed.json"):
+                self._damaged(self.folder(run_id) / name)
+
+    def _damaged(self, path: Path) -> bool:
+        """Set the record in ``path`` aside, if it is damaged; returns whether."""
+        try:
+            read_record(path)
+        except DamagedError as error:
+            self._set_aside(path, str(error))
+            return True
+        except SchemaError:
+            pass
+        return False
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        try:
+            aside = set_aside(path)
+        except OSError as error:
+            note(f"{path}: {why.removeprefix(f'{path}: ')}; it cannot be set aside: {error.strerror}", "store")
+            return
+        note(f"{path}: {why.removeprefix(f'{path}: ')}; set aside as {aside.name}", "store")
+
+    def _write_history(self, record: RunRecord) -> None:
+        lines = "".join(json.dumps(m.to_dict()) + "\n" for m in record.history)
+        write_whole(self.folder(record.run_id) / "history.jsonl", lines, durable=False)
 
     def _rebuild(self) -> list[ForeignRow]:
         rows = {record.run_id: results.row(record) for record in self.records()}
         foreign: list[ForeignRow] = []
         if self.results.exists():
-            old = results.parse(self.results.read_text(encoding="utf-8", errors="replace"))
+            old = results.parse(self._table())
             foreign = old.foreign + [row.foreign() for row in old.own if row.run_id not in rows]
             # A row of a failure that was set aside or superseded is our own, left by a kill: it just goes.
             foreign = [row for row in foreign if not self._was_failure(old, row)]
@@ -261,19 +343,24 @@ class Store:
             ]
             foreign.sort(key=lambda row: row.line)
         if foreign:
-            known = self.aside.read_text(encoding="utf-8").splitlines() if self.aside.exists() else []
+            unlinked(self.aside)
+            text = self.aside.read_text(encoding="utf-8", errors="replace") if self.aside.exists() else ""
+            known = set(text.splitlines())
             with self.aside.open("a", encoding="utf-8", newline="") as file:
                 file.writelines(f"{row.text}\n" for row in foreign if row.text not in known)
         write_whole(self.results, results.header() + "".join(rows.values()))
+        clean_results(self.results)
         return foreign
 
     def _was_failure(self, old: Rows, row: ForeignRow) -> bool:
         own = next((each for each in old.own if each.line == row.line), None)
         return own is not None and own.status == "failed" and any(self.folder(own.run_id).glob("failed*.json"))
 
-    def _locked(self) -> FileLock:
+    def _locked(self) -> AbstractContextManager[None]:
+        """The lock of the table. It stays where earlier versions have it, so that both can share a store."""
         self.results.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.results.with_name(".results.lock"))
+        (self.root / LOCKS).mkdir(exist_ok=True)
+        return locked(self.results.with_name(".results.lock"), self.root / LOCKS / "results.owner")
 
     @property
     def _last_commit(self) -> Path:
@@ -302,10 +389,3 @@ def _is_whole(path: Path) -> bool:
             return file.read(1) == b"\n"
     except FileNotFoundError:
         return False
-
-
-def _epoch(line: str) -> float:
-    try:
-        return float(json.loads(line)["epoch"])
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf")  # a line cut by a kill goes

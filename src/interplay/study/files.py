@@ -23,8 +23,10 @@ partition = "gpu"
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,13 @@ from interplay.errors import SpecError, nearest
 from interplay.spec import RunSpec
 from interplay.study.grid import expand
 from interplay.study.presets import PRESETS, preset
-from interplay.study.study import Study
+from interplay.study.study import Study, refuse_too_many
+from interplay.text import NAME_LIMIT, given, printable, shown
 
+FILE_LIMIT = 2**20
+"""Bytes of a study file."""
+
+_LONG_KEY = re.compile(r"""(?:\.[ \t]*(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*){50}""")
 _KEYS = {"name", "question", "claims", "cost", "command", "experiment", "seeds", "base", "grid", "slurm"}
 
 
@@ -44,25 +51,50 @@ def load(source: str | Path) -> Study:
     Raises:
         SpecError: no such file or set, a key that is not known (with the nearest one), or an impossible run.
     """
-    path = Path(source)
+    path = given("the name of a study", source)
     if str(source) in PRESETS:
         return preset(str(source))
     if path.suffix != ".toml":
-        raise SpecError(f"unknown study {str(source)!r}; {nearest(str(source), PRESETS)}, or the path of a .toml file")
+        name = str(source)
+        raise SpecError(f"unknown study {shown(name)}; {nearest(name, PRESETS)}, or the path of a .toml file")
+    return parse(_content(path), path)
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise SpecError(f"cannot read {path}: not a file")
+        with path.open("rb") as file:
+            raw = file.read(FILE_LIMIT + 1)
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: {error}") from error
-    return parse(content, path)
+    if len(raw) > FILE_LIMIT:
+        raise SpecError(f"{path} has {path.stat().st_size} bytes; a study file has at most {FILE_LIMIT}")
+    try:
+        text = raw.decode("utf-8-sig")  # editors on Windows begin a file with a byte order mark
+        if _LONG_KEY.search(text):  # tomllib takes the square of its length in time
+            raise SpecError(f"{path}: nested too deeply")
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise SpecError(f"{path}: nested too deeply") from error
+    except ValueError as error:  # of TOML, of UTF-8, and for a number of more digits than Python reads
+        if isinstance(error, SpecError):
+            raise
+        raise SpecError(f"{path}: {_brief(str(error))}") from error
 
 
-def parse(content: Mapping[str, Any], path: Path) -> Study:
-    """A study from the content of a TOML file; ``path`` is for messages and the default name."""
+def _brief(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
+    """A study from the content of a TOML file, with ``knobs`` set in every run before its formulas are computed.
+
+    ``path`` is for messages and the default name. Raises `SpecError` as `load`.
+    """
     for key in content:
         if key not in _KEYS:
-            raise SpecError(f"{path}: unknown key {key!r}; {nearest(key, _KEYS)}")
+            raise SpecError(f"{path}: unknown key {shown(key)}; {nearest(key, _KEYS)}")
     base = _table(content.get("base", {}), f"{path}: base")
     grids = content.get("grid", [{}])
     if not isinstance(grids, list):
@@ -74,28 +106,32 @@ def parse(content: Mapping[str, Any], path: Path) -> Study:
         zips, derived = axes.pop("zip", []), axes.pop("derived", {})
         zips = [zips] if isinstance(zips, Mapping) else zips
         if not isinstance(zips, list):
-            raise SpecError(f"{where}: zip must be a list of tables, not {zips!r}")
+            raise SpecError(f"{where}: zip must be a list of tables, not {shown(zips)}")
         zips = [_table(table, f"{where}: zip") for table in zips]
-        specs += expand(base, axes, zips, _table(derived, f"{where}: derived"), where)
-    study = Study(
-        name=str(content.get("name", path.stem)),
-        question=str(content.get("question", "")),
-        claims=tuple(content.get("claims", ())),
-        cost=str(content.get("cost", "")),
-        command=str(content.get("command", f"interplay study {path}")),
-        specs=tuple(specs),
-        experiment=content.get("experiment"),
-        slurm=SlurmOptions.from_table(_table(content.get("slurm", {}), f"{path}: slurm"), f"{path}: slurm"),
-    )
-    seeds = content.get("seeds")
-    if seeds is None:
-        return study
-    if not isinstance(seeds, list):
-        raise SpecError(f"{path}: seeds must be a list such as [42, 43], not {seeds!r}")
-    return study.with_seeds(seeds)
+        derived = _table(derived, f"{where}: derived")
+        if "seeds" in content and any("seed" in table for table in (axes, derived, *zips)):
+            raise SpecError(f"{where}: seed is set twice, here and by seeds")
+        specs += expand(base, axes, zips, derived, where, knobs)
+        refuse_too_many(len(specs), str(path))
+    slurm = SlurmOptions.from_table(_table(content.get("slurm", {}), f"{path}: slurm"), f"{path}: slurm")
+    try:
+        study = Study(
+            name=content.get("name", path.stem[:NAME_LIMIT]),
+            question=content.get("question", ""),
+            claims=content.get("claims", ()),
+            cost=content.get("cost", ""),
+            command=content.get("command", f"interplay study {printable(str(path))}"),
+            specs=tuple(specs),
+            experiment=content.get("experiment"),
+            slurm=slurm,
+            remake=partial(parse, content, path),
+        )
+        return study.with_seeds(content["seeds"]) if "seeds" in content else study
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
 
 
 def _table(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise SpecError(f"{where} must be a table, not {value!r}")
+        raise SpecError(f"{where} must be a table, not {shown(value)}")
     return value

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from interplay.errors import SpecError, nearest
 from interplay.spec import RunSpec
 from interplay.study.grid import expand
 from interplay.study.study import Study
+from interplay.text import shown
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,10 @@ def lr_ordering(scale: Scale = DOCUMENTED, seeds: Sequence[int] = (42,), **knobs
     """
     methods = [(0.0, 0.0), (0.0, scale.ordering_decay), (0.9, scale.ordering_decay)]
     specs = expand(
-        {**scale.base, **knobs},
+        scale.base,
         {},
+        where="lr-ordering",
+        overrides=knobs,
         zips=[
             {"momentum": [m for m, _ in methods], "weight_decay": [wd for _, wd in methods]},
             {"lr": scale.ordering_lrs},
@@ -89,6 +93,7 @@ def lr_ordering(scale: Scale = DOCUMENTED, seeds: Sequence[int] = (42,), **knobs
         command="python run_experiments.py --experiment 1 --epochs 100 --gpus all",
         specs=tuple(specs),
         experiment=1,
+        remake=partial(lr_ordering, scale, seeds),
     ).with_seeds(seeds)
 
 
@@ -97,7 +102,8 @@ def eta_lambda(scale: Scale = DOCUMENTED, seeds: Sequence[int] = (42,), **knobs:
 
     35 runs of 100 epochs a seed. ``python run_experiments.py --experiment 2 --epochs 100 --gpus all``
     """
-    specs = expand({**scale.base, "momentum": 0.9, **knobs}, {"lr": scale.coupling_lrs, "weight_decay": scale.decays})
+    axes = {"lr": scale.coupling_lrs, "weight_decay": scale.decays}
+    specs = expand({**scale.base, "momentum": 0.9}, axes, where="eta-lambda", overrides=knobs)
     return Study(
         name="eta-lambda",
         question="Do good settings lie along ηλ = const, and is the optimal weight decay proportional to 1/η?",
@@ -106,6 +112,7 @@ def eta_lambda(scale: Scale = DOCUMENTED, seeds: Sequence[int] = (42,), **knobs:
         command="python run_experiments.py --experiment 2 --epochs 100 --gpus all",
         specs=tuple(specs),
         experiment=2,
+        remake=partial(eta_lambda, scale, seeds),
     ).with_seeds(seeds)
 
 
@@ -115,9 +122,11 @@ def batch_scaling(scale: Scale = DOCUMENTED, seeds: Sequence[int] = (42,), **kno
     24 runs of 100 epochs a seed. ``python run_experiments.py --experiment 3 --epochs 100 --gpus all``
     """
     specs = expand(
-        {**scale.base, "momentum": 0.9, **knobs},
+        {**scale.base, "momentum": 0.9},
         {"batch_size": scale.batches, "weight_decay": scale.scaling_decays},
         derived={"lr": f"{scale.base_lr!r} * batch_size / 128"},
+        where="batch-scaling",
+        overrides=knobs,
     )
     return Study(
         name="batch-scaling",
@@ -127,6 +136,7 @@ def batch_scaling(scale: Scale = DOCUMENTED, seeds: Sequence[int] = (42,), **kno
         command="python run_experiments.py --experiment 3 --epochs 100 --gpus all",
         specs=tuple(specs),
         experiment=3,
+        remake=partial(batch_scaling, scale, seeds),
     ).with_seeds(seeds)
 
 
@@ -168,10 +178,9 @@ def preset(name: str, seeds: Sequence[int] = (42,), **knobs: Any) -> Study:
         SpecError: no such set, or a knob that the set itself varies.
     """
     if name not in PRESETS:
-        raise SpecError(f"unknown study {name!r}; {nearest(name, PRESETS)}, or the path of a .toml file")
-    varied = {"lr", "weight_decay", "momentum", "batch_size", "seed"} & set(knobs)
-    if varied:
-        raise SpecError(f"{name} varies {', '.join(sorted(varied))} itself")
+        raise SpecError(f"unknown study {shown(name)}; {nearest(name, PRESETS)}, or the path of a .toml file")
+    if "seed" in knobs:
+        raise SpecError("seed cannot be set: say which seeds")
     return PRESETS[name](DOCUMENTED, seeds, **knobs)
 
 

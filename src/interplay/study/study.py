@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from interplay.clusters import SlurmOptions
 from interplay.errors import SpecError
 from interplay.spec import RunSpec, knob_names
+from interplay.study.claims import known_claims
+from interplay.text import NAME_LIMIT, one_line, shown
+
+MAX_RUNS = 100_000
+"""Runs of one study at most, seeds included: far above what is useful, far below what fills the memory."""
+
+
+def refuse_too_many(runs: int, where: str) -> None:
+    """Raise `SpecError` if a study asks for more than `MAX_RUNS`; before the first of them is made."""
+    if runs > MAX_RUNS:
+        raise SpecError(f"{where} asks for {shown(runs)} runs; at most {MAX_RUNS} are allowed")
 
 
 @dataclass(frozen=True)
@@ -17,14 +29,18 @@ class Study:
     """A set of runs that together answer a question.
 
     Attributes:
-        name: a short word, used in file names.
+        name: a line of at most `NAME_LIMIT` characters. Names of files and jobs are made from it by `text.file_name`.
         question: what is asked, in one sentence.
-        claims: identifiers of the claims that the measurements speak to.
+        claims: identifiers of the claims that the measurements speak to, see `study.claims`.
         cost: how much work it is, in words.
         command: how to run it.
         specs: every run, each once, in the order of definition.
         experiment: number of the documented set (1, 2, 3) or ``None``; it enters names of logs and checkpoints.
         slurm: what Slurm is asked for to run it; of no run's identity.
+        remake: makes the study anew with some knobs set; ``None`` for one that was put together run by run.
+
+    Raises:
+        SpecError: a text that steers a terminal or is too long, an unknown claim, no run, or too many.
     """
 
     name: str
@@ -35,27 +51,71 @@ class Study:
     specs: tuple[RunSpec, ...]
     experiment: int | None = None
     slurm: SlurmOptions = SlurmOptions()
+    remake: Callable[..., Study] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not one_line("the name of a study", self.name, NAME_LIMIT).strip():
+            raise SpecError("the name of a study is empty")
+        for name in ("question", "cost", "command"):
+            text = getattr(self, name)
+            # Longer ones are written over several lines in a study file.
+            joined = " ".join(text.split()) if isinstance(text, str) and "\n" in text else text
+            object.__setattr__(self, name, one_line(f"{name} of study {self.name!r}", joined))
+        object.__setattr__(self, "claims", known_claims(self.claims))
+        whole = isinstance(self.experiment, int) and not isinstance(self.experiment, bool)
+        if self.experiment is not None and not (whole and self.experiment in (1, 2, 3)):
+            raise SpecError(f"experiment must be 1, 2 or 3, not {shown(self.experiment)}")
         if not self.specs:
             raise SpecError(f"study {self.name!r} holds no run")
         object.__setattr__(self, "specs", tuple(dict.fromkeys(self.specs)))
+        refuse_too_many(len(self.specs), f"study {self.name!r}")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of its runs, in the order in which they come."""
+        return tuple(dict.fromkeys(spec.seed for spec in self.specs))
 
     def with_seeds(self, seeds: Sequence[int]) -> Study:
         """The same settings under ``seeds``: all settings of the first seed, then all of the second, and so on.
 
         Raises:
-            SpecError: no seed, or one that is there twice.
+            SpecError: no seed, one that is there twice, too many, or a study in which seeds go with other knobs.
         """
+        settings = dict.fromkeys(spec.replace(seed=0) for spec in self.specs)
+        asked = _length(seeds)
+        refuse_too_many(asked * len(settings), f"study {self.name!r} with {shown(asked)} seeds")
+        for seed in seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int):
+                raise SpecError(f"seeds must be whole numbers, not {shown(seed)}")
         if not seeds or len(set(seeds)) != len(seeds):
-            raise SpecError(f"seeds must be different whole numbers, not {list(seeds)}")
-        settings = dict.fromkeys(spec.replace(seed=seeds[0]) for spec in self.specs)
+            raise SpecError(f"seeds must be different whole numbers, not {shown(list(seeds))}")
+        if len(self.specs) != len(settings) * len(self.seeds):
+            raise SpecError(f"the runs of study {self.name!r} have seeds of their own: seed is an axis there")
         specs = tuple(spec.replace(seed=seed) for seed in seeds for spec in settings)
         return dataclasses.replace(self, specs=specs)
 
     def overridden(self, **knobs: Any) -> Study:
-        """The same study with ``knobs`` set in every run (a new dataset takes its own fingerprint)."""
-        return dataclasses.replace(self, specs=tuple(spec.replace(**knobs) for spec in self.specs)) if knobs else self
+        """The same study with ``knobs`` set in every run, before its formulas are computed, and under the same seeds.
+
+        A new dataset takes its own fingerprint and augmentation.
+
+        Raises:
+            SpecError: a knob that the study itself varies or derives.
+        """
+        if not knobs:
+            return self
+        if self.remake is not None:
+            if "seed" in knobs:
+                raise SpecError("seed cannot be set: say which seeds")
+            made = dataclasses.replace(self.remake(**knobs), remake=partial(self.remake, **knobs))
+            return made if made.seeds == self.seeds else made.with_seeds(self.seeds)
+        for name in knobs:
+            if name not in knob_names():
+                continue  # `RunSpec.replace` names the nearest one
+            values = dict.fromkeys(getattr(spec, name) for spec in self.specs)
+            if len(values) > 1:
+                raise SpecError(f"{name} cannot be set: it is an axis of study {self.name!r} ({shown(list(values))})")
+        return dataclasses.replace(self, specs=tuple(spec.replace(**knobs) for spec in self.specs))
 
     def enlarged(self, cells: Iterable[Mapping[str, Any]], like: RunSpec | None = None) -> Study:
         """The same study with more cells: knobs that differ from the run ``like``, under each of the study's seeds.
@@ -64,14 +124,13 @@ class Study:
 
         Entries that are no knobs (a cell may name what an exponent is of) are passed over.
         """
-        seeds = list(dict.fromkeys(spec.seed for spec in self.specs))
         known = set(knob_names())
         more = [
             (like or self.specs[0]).replace(**{name: value for name, value in cell.items() if name in known}, seed=seed)
             for cell in cells
-            for seed in seeds
+            for seed in self.seeds
         ]
-        return dataclasses.replace(self, specs=(*self.specs, *more))
+        return dataclasses.replace(self, specs=(*self.specs, *more), remake=None)
 
     def header(self) -> str:
         """Question, claims, cost and command, for people."""
@@ -82,6 +141,35 @@ class Study:
             f"  cost     {self.cost or 'not stated'} ({runs})\n"
             f"  command  {self.command}"
         )
+
+
+def _length(seeds: Any) -> int:
+    """How many there are; also of a range that is too long for `len`."""
+    if isinstance(seeds, range):
+        return max(0, (seeds.stop - seeds.start + seeds.step - (1 if seeds.step > 0 else -1)) // seeds.step)
+    if isinstance(seeds, str) or not isinstance(seeds, Sequence):
+        raise SpecError(f"seeds must be a list such as [42, 43], not {shown(seeds)}")
+    return len(seeds)
+
+
+def combined(studies: Sequence[Study]) -> Study:
+    """One study of all runs that any of ``studies`` asks for, each once; a single one as it is.
+
+    Raises:
+        SpecError: no study.
+    """
+    if not studies:
+        raise SpecError("which study? give the name of a set, or the path of a .toml file")
+    if len(studies) == 1:
+        return studies[0]
+    return Study(
+        name=" + ".join(study.name for study in studies),
+        question=" ".join(filter(None, (study.question for study in studies))),
+        claims=tuple(dict.fromkeys(claim for study in studies for claim in study.claims)),
+        cost=f"{sum(len(study.specs) for study in studies)} runs asked for, those that studies share counted once",
+        command=f"interplay study {' '.join(study.name for study in studies)}",
+        specs=distinct(studies),
+    )
 
 
 def distinct(studies: Iterable[Study]) -> tuple[RunSpec, ...]:

@@ -69,6 +69,9 @@ class Tracker(ABC):
     wants_weights: bool = False
     """Whether ``finish`` has a use for the best weights, so that they must be on disk."""
 
+    survives_kills: bool = False
+    """Whether all rows so far are on disk when ``epoch`` has returned, so that a kill loses none of them."""
+
     @abstractmethod
     def start(self, run: TrackedRun) -> None:
         """A run starts, or goes on after an interruption: then its earlier rows are continued."""

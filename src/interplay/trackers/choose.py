@@ -10,7 +10,7 @@ from typing import get_args
 
 from interplay.errors import SpecError, nearest
 from interplay.trackers.base import NullTracker, Tracker, TrackerName, TrackerSettings
-from interplay.trackers.guard import Guarded, Once
+from interplay.trackers.guard import Guarded, Resent
 from interplay.trackers.tensorboard import TensorboardTracker
 from interplay.trackers.weights_biases import WandbTracker, wandb_mode
 
@@ -38,9 +38,9 @@ def open_tracker(settings: TrackerSettings, say: Callable[[str], None]) -> Track
     if settings.name == "none":
         return NullTracker()
     if settings.name == "tensorboard":
-        return Guarded(Once(TensorboardTracker(), "tensorboard"), say)
+        return Guarded(Resent(TensorboardTracker(), "tensorboard"), say)
     destination = f"wandb {settings.entity or ''}/{settings.project}"
-    return Guarded(Once(WandbTracker(settings, say), destination), say)
+    return Guarded(Resent(WandbTracker(settings, say), destination), say)
 
 
 def announcement(settings: TrackerSettings, output_dir: Path) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interplay.record import RunRecord
-from interplay.trackers.base import Row, TrackedRun, Tracker
+from interplay.trackers.base import Row, TrackedRun, Tracker, epoch_row
 
 MAX_FAILURES = 3
 """Runs that a tracker may fail, after having started, before it is given up for all that follow."""
@@ -152,11 +152,14 @@ class _Line:
         self._orders.put(None)
 
 
-class Once(Tracker):
-    """Drops rows that an earlier attempt at the run has logged already.
+class Resent(Tracker):
+    """Sends again what a run that goes on has behind it and the tracker may not have.
 
-    A run that was killed goes on from its last checkpoint and trains some epochs again; their rows are logged. The
-    mark that says how far the log goes lies in the run's folder, so that it goes when the folder goes.
+    A killed process may have logged rows that never left it, or that the tracker lost with it. So a run that goes on
+    logs again the rows of all its past epochs since the last orderly end, as its history has them; the epochs that the
+    kill undid are trained again and their rows logged as any others. Rows of batches are of no history: those of past
+    epochs are sent once. The mark that says how far the log is safe lies in the run's folder, so that it goes when the
+    folder goes.
 
     Args:
         inner: the tracker.
@@ -167,52 +170,54 @@ class Once(Tracker):
         self._inner, self._destination = inner, destination
         self.wants_weights = inner.wants_weights
         self._path: Path | None = None
-        self._mark = {"step": 0.0, "epoch": 0.0}
+        self._logged = 0
+        """The last epoch whose row the tracker has taken."""
 
     def start(self, run: TrackedRun) -> None:
         """See `Tracker`."""
         self._path = mark_of(run.folder)
-        self._mark = {"step": 0.0, "epoch": 0.0, **self._read(self._path)}
+        # An epoch beyond the history was undone: its row comes once more, and only then counts.
+        self._logged = min(self._safe(self._path), len(run.history))
+        self._note()
         self._inner.start(run)
+        for metrics in run.history[self._logged :]:
+            self.epoch(epoch_row(metrics))
 
-    def _read(self, path: Path) -> dict[str, float]:
+    def _safe(self, path: Path) -> int:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            if found["destination"] == self._destination:
-                return {name: float(found[name]) for name in ("step", "epoch")}
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # none, or one cut short by a crash of the machine: some rows may then be logged twice
-        return {}
+            return max(0, int(found["epoch"])) if found["destination"] == self._destination else 0
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            return 0  # none, or one cut short by a crash of the machine
 
     def batch(self, row: Row) -> None:
         """See `Tracker`."""
-        if self._is_new("step", row):
-            self._inner.batch(row)
-            self._note("step", row)
+        self._inner.batch(row)
 
     def epoch(self, row: Row) -> None:
         """See `Tracker`."""
-        if self._is_new("epoch", row):
-            self._inner.epoch(row)
-            self._note("epoch", row)
+        self._inner.epoch(row)
+        self._logged = int(row["epoch"])
+        if self._inner.survives_kills:
+            self._note()
 
-    def _is_new(self, axis: str, row: Row) -> bool:
-        return row[axis] > self._mark[axis]
-
-    def _note(self, axis: str, row: Row) -> None:
+    def _note(self) -> None:
         assert self._path is not None, "rows come after the start"
-        self._mark[axis] = row[axis]
         partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        partial.write_text(json.dumps({"destination": self._destination, **self._mark}), encoding="utf-8")
+        partial.write_text(json.dumps({"destination": self._destination, "epoch": self._logged}), encoding="utf-8")
         partial.replace(self._path)
 
     def finish(self, record: RunRecord, best: Path | None) -> None:
         """See `Tracker`."""
+        self._path = None  # the run has its record, so nothing goes on from here
         self._inner.finish(record, best)
 
     def close(self) -> None:
         """See `Tracker`."""
         self._inner.close()
+        if self._path is not None:
+            self._note()
+            self._path = None
 
     def let_go(self) -> None:
         """See `Tracker`."""
@@ -220,7 +225,7 @@ class Once(Tracker):
 
 
 def mark_of(folder: Path) -> Path:
-    """The file in a run's folder that says how far its log goes; of no use once the run has its record."""
+    """The file in a run's folder that says how far its log is safe; of no use once the run has its record."""
     return folder / "tracked.json"
 
 

@@ -13,6 +13,8 @@ from interplay.trackers.base import Row, TrackedRun, Tracker
 class TensorboardTracker(Tracker):
     """Rows become scalars: those of batches over the step, those of epochs over the epoch."""
 
+    survives_kills = True
+
     def __init__(self) -> None:
         self._writer: Any = None
 

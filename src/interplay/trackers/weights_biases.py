@@ -24,7 +24,7 @@ FINISH_SECONDS = 240.0
 """Limits of W&B itself, below those of the guard, so that it gives up in its own orderly way first."""
 
 WATCH_EVERY = 100
-"""Steps between two histograms of the gradients."""
+"""Steps between two histograms of the gradients and the parameters."""
 
 _SERVER = "https://api.wandb.ai"
 
@@ -90,8 +90,11 @@ class WandbTracker(Tracker):
             self._run = self._begun(run)
         for axis in ("step", "epoch"):
             self._run.define_metric(axis)
-        self._run.define_metric("gradients/*", step_metric="step")
+        for watched in ("gradients/*", "parameters/*"):
+            self._run.define_metric(watched, step_metric="step")
         self._run.summary["parameters"] = run.parameters
+        if before is not None:  # a kill may have lost it
+            self._run.summary.update({"best_accuracy": before.test_acc, "best_epoch": before.epoch})
         self._watch(run.model)
 
     def batch(self, row: Row) -> None:
@@ -171,29 +174,43 @@ class WandbTracker(Tracker):
         )
 
     def _watch(self, model: Any) -> None:
-        """``watch`` the gradients of ``model``.
+        """``watch`` gradients and parameters of ``model``.
 
-        Its hooks run inside the backward pass, where an error would be one of the training; each is put behind a
-        guard that keeps the first error for the next row, and that stays shut once the tracker has let go.
+        Its hooks run inside the passes of the training, where an error would be one of the training; each is put
+        behind a guard that keeps the first error for the next row, and that stays shut once the tracker has let go.
         """
         parameters = [p for p in model.parameters() if p.requires_grad]
         before = [set(p._backward_hooks or ()) for p in parameters]
+        forward = set(model._forward_hooks)
         self._watching = True
-        self._run.watch(model, log="gradients", log_freq=WATCH_EVERY)
+        # With an index of its own, the names of a worker's second run would differ from those of its first.
+        self._run.watch(model, log="all", log_freq=WATCH_EVERY, idx=0)
         for parameter, known in zip(parameters, before, strict=True):
             hooks = parameter._backward_hooks or {}
             for key in set(hooks) - known:
                 hooks[key] = self._guarded(hooks[key])
+        for key in set(model._forward_hooks) - forward:
+            model._forward_hooks[key] = self._in_training(self._guarded(model._forward_hooks[key]))
 
-    def _guarded(self, hook: Callable[[Any], object]) -> Callable[[Any], None]:
-        def guarded(gradient: Any) -> None:
+    def _guarded(self, hook: Callable[..., object]) -> Callable[..., None]:
+        def guarded(*arguments: Any) -> None:
             if self._watching:
                 try:
-                    hook(gradient)
+                    hook(*arguments)
                 except Exception as error:
                     self._watching, self._trouble = False, error
 
         return guarded
+
+    @staticmethod
+    def _in_training(hook: Callable[..., None]) -> Callable[..., None]:
+        """``hook`` after forward passes of the training alone, so that it counts steps and not passes."""
+
+        def training_only(module: Any, *arguments: Any) -> None:
+            if module.training:
+                hook(module, *arguments)
+
+        return training_only
 
     def _raise_trouble(self) -> None:
         if self._trouble is not None:

@@ -50,7 +50,7 @@ def device_name(device: torch.device) -> str:
 def processor() -> str:
     """Model of the processor where the system tells it, else its architecture."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -74,5 +74,10 @@ def commit() -> str | None:
 
 def _git(root: Path, *words: str) -> str:
     return subprocess.run(
-        ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10
+        ["git", "-C", str(root), *words],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=True,
+        timeout=10,
     ).stdout

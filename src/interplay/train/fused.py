@@ -58,7 +58,7 @@ def train_stack(
             `LOOK_EVERY` batches.
         on_record: called with each record as its run ends, which may be before the others do.
         checkpoints: where each run leaves checkpoints, in the format of `single`. A run with one to go on from goes on
-            from it; the others of the stack may stand elsewhere.
+            from it, or from its start if that is damaged; the others of the stack may stand elsewhere.
         facts: noted in the environment of every record.
         test_every: as `single.train` takes it.
         compiled: whether the forward pass of training, and with it the backward pass, goes through Inductor, which
@@ -70,7 +70,7 @@ def train_stack(
     Raises:
         Interrupted: ``on_epoch`` asked to stop; runs without a record have left a checkpoint if ``checkpoints`` are
             given.
-        CheckpointError: the checkpoint to go on from is damaged or of another run.
+        CheckpointError: the checkpoint to go on from is of another run.
         ValueError: the runs cannot share a stack.
     """
     if len({stack_key(spec) for spec in specs}) != 1 or stack_key(specs[0]) is None:
@@ -133,8 +133,9 @@ class _Member:
         self.record: RunRecord | None = None
         self.standing: dict[str, Any] | None = None
         """The checkpoint to go on from, until a network has taken it over."""
-        if checkpoints is not None and checkpoints.last.exists():
-            self._resume(checkpoints)
+        state = checkpoints.standing(spec, splits.device) if checkpoints is not None else None
+        if state is not None:
+            self._resume(state)
 
     @property
     def epoch(self) -> int:
@@ -147,13 +148,11 @@ class _Member:
         keep = self.checkpoints is not None and (self.checkpoints.keep or self.checkpoints.keep_best)
         return keep and best_epoch(self.history) is self.history[-1]
 
-    def _resume(self, checkpoints: Checkpoints) -> None:
-        state = self.standing = checkpoint.read_for(self.spec, checkpoints.last, self.splits.device)
+    def _resume(self, state: dict[str, Any]) -> None:
+        self.standing = state
         self.history = [EpochMetrics.from_dict(m) for m in state["history"]]
         self.seconds = state["seconds"]
         self.environment["earlier_sittings"] = sittings(state["environment"])
-        if checkpoints.best.exists() and checkpoint.read(checkpoints.best)["epoch"] > self.epoch:
-            checkpoints.best.unlink()  # of epochs that a kill undid and that this sitting trains again
         if state["first_batch_loss"] is not None:
             self.rule.first_batch(state["first_batch_loss"])
 

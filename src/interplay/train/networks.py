@@ -219,12 +219,12 @@ class Networks:
         for own, stacked in zip(self._outline.parameters(), self.stack.parameters(), strict=True):
             state = self.optimizer.state[stacked]
             optimizer.state[own] = {name: value[place].clone() for name, value in state.items()}
-        sgd.set_lr(optimizer, self.rate(place, self.steps))
         return snapshot(
             spec,
             history,
             model_state=self.stack.weights_of(place),
             optimizer=optimizer,
+            steps=self.steps,
             first_loss=first_loss,
             seconds=seconds,
             environment=environment,

@@ -89,7 +89,8 @@ def train(
         on_batch: called every `LOOK_EVERY` batches, at the last one of each epoch, and at least about once a second.
         on_model: called once before training, with the network and the epochs that lie behind it if the run goes on.
         checkpoints: where to leave checkpoints. If there is one of this run to go on from, the run goes on from it; on
-            a CPU with the same number of threads it then ends with the very same bits as if it had never stopped.
+            a CPU with the same number of threads it then ends with the very same bits as if it had never stopped. A
+            damaged one is set aside and the run starts again.
         instruments: names of optional measurements, see `instruments`.
         group: the processes that train this run together, each calling this with the same spec and data; callbacks are
             called in all of them, checkpoints written by the first.
@@ -102,7 +103,7 @@ def train(
 
     Raises:
         Interrupted: ``on_epoch`` asked to stop; a checkpoint was left if ``checkpoints`` are given.
-        CheckpointError: the checkpoint to go on from is damaged or of another run.
+        CheckpointError: the checkpoint to go on from is of another run.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     run = _Run(spec, splits, checkpoints, instruments, group, state, test_every)
@@ -170,10 +171,10 @@ class _Run:
         self._test_every = test_every
         self._began = self._saved = time.perf_counter()
         self._seconds_before = 0.0
+        if state is None and checkpoints is not None:
+            state = checkpoints.standing(spec, device)
         if state is not None:
             self._restore(state)
-        elif checkpoints is not None and checkpoints.last.exists():
-            self._resume(checkpoints)
 
     def seconds(self) -> float:
         """Wall time spent on this run, over all its sittings."""
@@ -295,15 +296,11 @@ class _Run:
             self.history,
             model_state=self.model.state_dict(),
             optimizer=self.optimizer,
+            steps=self.batches.steps,
             first_loss=self.rule.state(),
             seconds=self.seconds(),
             environment=self.environment,
         )
-
-    def _resume(self, checkpoints: Checkpoints) -> None:
-        self._restore(checkpoint.read_for(self.spec, checkpoints.last, self.splits.device))
-        if checkpoints.best.exists() and checkpoint.read(checkpoints.best)["epoch"] > self.epoch:
-            checkpoints.best.unlink()  # of epochs that a kill undid and that this sitting trains again
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model_state_dict"])

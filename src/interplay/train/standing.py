@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from interplay.optim.schedulers import scheduler_after, with_next_rate
 from interplay.record import EpochMetrics, best_epoch
 from interplay.spec import RunSpec
 
@@ -18,6 +19,7 @@ def snapshot(
     *,
     model_state: Mapping[str, Tensor],
     optimizer: Optimizer,
+    steps: int,
     first_loss: float | None,
     seconds: float,
     environment: Mapping[str, Any],
@@ -29,18 +31,21 @@ def snapshot(
         history: its epochs so far, at least one.
         model_state: weights and buffers under the names of `models.build`.
         optimizer: the optimiser of `optim.sgd.build`, or one with its state and groups.
+        steps: batches of an epoch.
         first_loss: what the divergence rule keeps.
         seconds: wall time spent so far.
         environment: of this sitting.
     """
     last, best = history[-1], best_epoch(history)
+    scheduler, position, rate = scheduler_after(spec, last.epoch, steps, len(optimizer.param_groups))
     return {
         "run_id": spec.run_id,
         "spec": spec.to_dict(),
         "epoch": last.epoch,
         "model_state_dict": model_state,
-        "optimizer_state_dict": optimizer.state_dict(),
-        "scheduler_state_dict": scheduler_state(spec, last.epoch, optimizer),
+        "optimizer_state_dict": with_next_rate(optimizer.state_dict(), spec, rate),
+        "scheduler": scheduler,
+        "scheduler_state_dict": position,
         "metrics": {
             "epoch": last.epoch,
             "final_test_acc": last.test_acc,
@@ -65,14 +70,3 @@ def sittings(earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The environments of all sittings before this one, from that of the last."""
     last = dict(earlier)
     return [*last.pop("earlier_sittings", []), last]
-
-
-def scheduler_state(spec: RunSpec, epoch: int, optimizer: Optimizer) -> dict[str, Any]:
-    """Where the schedule stands, under the names that ``torch.optim.lr_scheduler`` gives its state."""
-    return {
-        "schedule": spec.schedule,
-        "T_max": spec.epochs,
-        "last_epoch": epoch,
-        "base_lrs": [spec.lr for _ in optimizer.param_groups],
-        "_last_lr": [float(group["lr"]) for group in optimizer.param_groups],
-    }

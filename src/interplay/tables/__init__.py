@@ -1,0 +1,1 @@
+"""Measurements of other tools: any table of runs as typed knobs and metrics."""
