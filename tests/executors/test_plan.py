@@ -99,7 +99,7 @@ def test_a_prediction_for_a_gpu_rests_on_measurements_on_that_gpu(tmp_path: Path
     study = Study("s", "q", (), "", "", tuple(base.replace(seed=seed) for seed in range(10, 18)))
     assert len(alike(store, study.specs, gpu="h100")) == 1
     settings = Settings(output_dir=tmp_path)
-    text = forecast(study, settings, 4, "h100")
+    text = str(forecast(study, settings, 4, "h100"))
     assert "8 h 0 min of work, the longest run 60 min; from 1 finished run" in text
     rows = [line.split() for line in text.splitlines()[-4:-1]]
     assert rows == [
@@ -107,5 +107,5 @@ def test_a_prediction_for_a_gpu_rests_on_measurements_on_that_gpu(tmp_path: Path
         ["4", "2", "h", "0", "min", "8.00", "none"],
         ["8", "60", "min", "8.00", "none"],
     ]
-    assert "24 h 0 min of work" in forecast(study, settings, 4, "A100")
-    assert "no estimate: nothing like" in forecast(study, settings, 4, "V100")
+    assert "24 h 0 min of work" in str(forecast(study, settings, 4, "A100"))
+    assert "no estimate: nothing like" in str(forecast(study, settings, 4, "V100"))
