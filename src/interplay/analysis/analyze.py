@@ -10,15 +10,16 @@ from interplay.analysis.cells import Cell
 from interplay.analysis.claims import exponent as powers
 from interplay.analysis.claims import judged
 from interplay.analysis.collapse import collapse_picture
-from interplay.analysis.duplicates import broken, broken_words, without_duplicates
+from interplay.analysis.duplicates import broken, broken_words, place, without_duplicates, without_scatter
 from interplay.analysis.joint import Exponent
 from interplay.analysis.laws import Joint, joint_fit
 from interplay.analysis.noise import Noise
-from interplay.analysis.observations import Observations
+from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.schedules import across_schedules
 from interplay.analysis.table import TUNED, Table
 from interplay.analysis.verdict import Verdict, holm, undecided
+from interplay.errors import InputError
 from interplay.record import cleaned
 from interplay.study.claims import PRIMARY, PROGRAMME, Claim
 
@@ -133,8 +134,28 @@ def tabulate(observations: Sequence[Observations], seed: int = 0) -> tuple[Table
 
     Raises:
         ValueError: no observations, or of different metrics.
+        InputError: rows of tables that repeat each other have no scatter at all.
     """
-    raise NotImplementedError
+    if not observations or len({each.metric for each in observations}) != 1:
+        raise ValueError("analyze needs at least one set of observations, all of the same metric")
+    runs, duplicates = without_duplicates([run for each in observations for run in each.runs])
+    notes = [note for each in observations for note in each.notes]
+    if "acc" in observations[0].metric:
+        notes += broken_words([run for run in runs if broken(run)])
+        runs = [run for run in runs if not broken(run)]
+    notes += [note for same in without_scatter(runs) if (note := _no_scatter(same))]
+    return Table(Observations(observations[0].metric, tuple(runs)), seed, notes), duplicates
+
+
+def _no_scatter(runs: Sequence[Observation]) -> str:
+    """A line for repeated runs that do not scatter: their noise is not known. Rows of tables are an error."""
+    first = runs[0]
+    second = next(run for run in runs[1:] if run.cell == first.cell)
+    what = f"all {len(runs)} repeated runs have the same value as another of their settings"
+    where = f"{place(first)} and {place(second)}: {first.value:g}"
+    if any(run.line is not None for run in runs):
+        raise InputError(f"{what} ({where}): these are copies and no repetitions, so remove one of each")
+    return f"{what} ({where}): nothing is known of their noise, and they are not counted as repetitions"
 
 
 def analyze(observations: Sequence[Observations], seed: int = 0, own: Sequence[str | Claim] = ()) -> Analysis:

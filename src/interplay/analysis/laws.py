@@ -82,12 +82,12 @@ class Joint:
     schedule: str
     network: Cell
     settings: int
-    interior: int
+    inside: int
     axes: tuple[str, ...]
     exponents: Mapping[str, tuple[float, tuple[float, float]]]
     """By axis: estimate and 90 % interval."""
-    inside: tuple[str, ...]
-    outside: tuple[str, ...]
+    held: tuple[str, ...]
+    excluded: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -95,14 +95,14 @@ class Joint:
             "schedule": self.schedule,
             "of": self.network.words(),
             "settings": self.settings,
-            "interior": self.interior,
+            "inside": self.inside,
             "axes": list(self.axes),
             "exponents": {
                 name: {"estimate": value, "interval": list(interval)}
                 for name, (value, interval) in self.exponents.items()
             },
-            "theories_inside": list(self.inside),
-            "theories_outside": list(self.outside),
+            "theories_inside": list(self.held),
+            "theories_outside": list(self.excluded),
         }
 
 
@@ -118,7 +118,8 @@ def joint_fit(table: Table) -> Joint | None:
     if not axes:
         return None
     result = fit([m.optimum for m in found], scores.tolist())
-    if result is None:
+    # Optima that lie inside are a choice of settings where many do not.
+    if result is None or 2 * result.inside <= len(found):
         return None
     exponents = {}
     for index, name in enumerate(axes):
@@ -127,7 +128,7 @@ def joint_fit(table: Table) -> Joint | None:
             weights = basis @ unit
             value = float(weights @ result.estimate)
             error = math.sqrt(float(weights @ result.covariance @ weights))
-            width = float(stats.t.ppf(0.95, result.free)) * error
+            width = float(stats.norm.ppf(0.95)) * error
             exponents[name] = (value, (value - width, value + width))
     theory = theories(is_coupled(network))
     verdicts = {t.name: contains(result, basis, [t.exponents[name] for name in axes]) for t in theory}
@@ -135,7 +136,7 @@ def joint_fit(table: Table) -> Joint | None:
         schedule,
         network,
         len(found),
-        result.interior,
+        result.inside,
         axes,
         exponents,
         tuple(name for name, held in verdicts.items() if held),
@@ -181,5 +182,4 @@ def contains(found: Exponents, basis: Array, theory: Sequence[float | None], lev
     size = len(gap) - int(np.linalg.matrix_rank(free)) if free.shape[1] else len(gap)
     if size <= 0:
         return True
-    distance = float(gap @ precision @ gap) / size
-    return distance <= float(stats.f.ppf(level, size, found.free))
+    return float(gap @ precision @ gap) <= float(stats.chi2.ppf(level, size))

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interplay.analysis.cells import Cell
+from interplay.analysis.claims.exponent import curves
 from interplay.analysis.table import Table
+from interplay.study.claims import Claim
 
 Array = NDArray[np.float64]
 
@@ -82,3 +84,19 @@ def _by_window(best: Array, paths: Sequence[Array]) -> float:
     trial = np.linspace(low, high, 400)
     implied = np.array([np.interp(trial, p[:, 0], p[:, 1]) for p in paths])
     return float(np.sqrt(((implied - best[:, None]) ** 2).mean(axis=0)).min())
+
+
+def across_schedules(table: Table, claim: Claim) -> str:
+    """Both laws in words, where several schedules were run at one peak rate; empty where that cannot be said."""
+    found = curves(table, claim)
+    if found is None:
+        return ""
+    strata = {
+        stratum: [cell for cells, s in zip(found.members, found.strata, strict=True) if s == stratum for cell in cells]
+        for stratum in found.strata
+    }
+    members = [cell for cell in max(strata.values(), key=len) if cell.weight_decay > 0]
+    sums = {run.cell: float(f"{run.sum_of_rates:.6g}") for run in table.runs if run.sum_of_rates}
+    windows = {run.cell: run.window_epochs for run in table.runs if run.window_epochs}
+    comparison = compare(table, members, sums, windows)
+    return comparison.words() if comparison is not None else ""

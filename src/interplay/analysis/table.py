@@ -44,12 +44,12 @@ class Table:
         self._noise: dict[Hashable, Noise | None] = {network: pool(cells) for network, cells in values.items()}
         self._guessed: set[Hashable] = set()
 
-    def settings(self) -> list[Cell]:
+    def all_cells(self) -> list[Cell]:
         """All cells, those that diverged included, in one order, so that ties are always broken the same way."""
-        return self._settings
+        return self._all
 
     @cached_property
-    def _settings(self) -> list[Cell]:
+    def _all(self) -> list[Cell]:
         return sorted(set(self.cells) | self.diverged)
 
     @cached_property
@@ -94,7 +94,7 @@ class Table:
     def slices(self, of: str, cells: Iterable[Cell] | None = None, least: int = 3) -> dict[Cell, list[Cell]]:
         """Cells that differ in ``of`` only, by what they share; those with ``least`` positive values or more."""
         groups: dict[Cell, list[Cell]] = {}
-        for cell in self.settings() if cells is None else cells:
+        for cell in self.all_cells() if cells is None else cells:
             value = cell.get(of)
             if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
                 groups.setdefault(cell.without(of), []).append(cell)
@@ -107,7 +107,7 @@ class Table:
     def numeric_knobs(self) -> list[str]:
         """Knobs that are numbers greater than 0 and take two values or more."""
         values: dict[str, set[float]] = {}
-        for cell in self.settings():
+        for cell in self.all_cells():
             for name in (*VARIED, *cell):
                 value = cell.get(name)
                 if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
@@ -143,7 +143,7 @@ class Table:
     def step(self, of: str) -> float:
         """The step of the grid on which tops along ``of`` are sought, in nats: one for all curves, so that they join."""
         if of not in self._steps:
-            values = [float(cell[of]) for cell in self.settings() if isinstance(cell.get(of), int | float)]
+            values = [float(cell[of]) for cell in self.all_cells() if isinstance(cell.get(of), int | float)]
             positive = [math.log(value) for value in values if value > 0]
             self._steps[of] = ((max(positive) - min(positive) if positive else 0.0) + 2 * REACH) / STEPS
         return self._steps[of]
@@ -174,6 +174,6 @@ class Table:
         )
 
     def _curves_without_noise(self, network: Hashable) -> list[Curve]:
-        cells = [cell for cell in self.settings() if cell.network == network]
+        cells = [cell for cell in self.all_cells() if cell.network == network]
         found = [self._curve(of, members, None) for of in TUNED for members in self.slices(of, cells, 5).values()]
         return sorted(found, key=lambda curve: -len(curve.x))[:10]
