@@ -65,8 +65,8 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     Flags are parsed and study files are read as ever. The command must end with 0.
     """
     from interplay import cli, doctor, documented, hypernetworks, lab
-    from interplay.analysis import verify as verify_module
     from interplay.analysis import words as words_module
+    from interplay.analysis.verify import problems as verify_module
     from interplay.lab.reporting import Written
 
     asked: list[object] = []

@@ -12,7 +12,7 @@ from interplay.analysis import ridge
 from interplay.analysis.analyze import Analysis, _sufficiency, analyze
 from interplay.analysis.observations import InputError, Observation, Observations, Setting, from_records, from_rows
 from interplay.analysis.verdict import Verdict, holm, judge
-from interplay.analysis.verify import PROBLEMS, verify
+from interplay.analysis.verify.problems import PROBLEMS, verify
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 

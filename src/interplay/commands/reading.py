@@ -225,7 +225,7 @@ class VerifyFlags:
 
     def call(self) -> int:
         """Print expected and found."""
-        from interplay.analysis.verify import verify
+        from interplay.analysis.verify.problems import verify
         from interplay.analysis.words import verification
 
         lines = verify(self.studies)
