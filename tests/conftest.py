@@ -66,6 +66,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     """
     from interplay import cli, doctor, documented, hypernetworks, lab
     from interplay.analysis import words as words_module
+    from interplay.analysis.verify import measure as measure_module
     from interplay.analysis.verify import problems as verify_module
     from interplay.lab.reporting import Written
 
@@ -89,6 +90,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr(hypernetworks.HyperFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(documented.AllExperimentsFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(verify_module, "verify", lambda studies: asked.append(studies) or [])
+    monkeypatch.setattr(measure_module, "shown", lambda *args: asked.append(args) or [])
     monkeypatch.setattr(words_module, "report", str)
     monkeypatch.setattr(words_module, "prediction", str)
     monkeypatch.setattr(words_module, "comparison", str)

@@ -12,7 +12,7 @@ import pytest
 from interplay.analysis.verify.conditions import CONDITIONS, draw, named
 from interplay.analysis.verify.curves import NOISE, SHAPES, Slice, noise_sd
 from interplay.analysis.verify.worlds import Cell, Methods, World, cell_of
-from interplay.errors import InterplayError
+from interplay.errors import SpecError
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -120,5 +120,5 @@ def test_words_follow_from_the_band() -> None:
 def test_conditions_are_named_by_their_first_words() -> None:
     assert named(["density"]) == ["density.optimum", "density.exponent", "density.ordering"]
     assert named([]) == list(CONDITIONS)
-    with pytest.raises(InterplayError, match="no condition 'densty'; did you mean"):
+    with pytest.raises(SpecError, match="no condition 'densty'; did you mean 'density'"):
         named(["densty"])

@@ -17,7 +17,7 @@ from interplay.analysis.verify.studies import (
     orderings,
     single_optimum,
 )
-from interplay.errors import InterplayError, nearest
+from interplay.errors import SpecError, nearest
 
 
 def _conditions() -> dict[str, Builder]:
@@ -51,6 +51,10 @@ CONDITIONS = _conditions()
 """By name; the word before the first point says what is asked of the engine."""
 
 
+CLOSED_FORMS = "closed_forms"
+"""What the problems of `interplay.analysis.verify.problems` are called together."""
+
+
 def draw(condition: str, index: int, seed: int = 0) -> SimulatedStudy:
     """Study number ``index`` of a condition: the same for the same name, index and seed, whatever else is drawn.
 
@@ -64,11 +68,12 @@ def named(words: list[str]) -> list[str]:
     """Conditions that are named in full or by their first words: "ordering", "ordering.equal".
 
     Raises:
-        InterplayError: a word names none.
+        SpecError: a word names none.
     """
     for word in words:
         if not any(_starts(name, word) for name in CONDITIONS):
-            raise InterplayError(f"no condition {word!r}; {nearest(word, CONDITIONS)}")
+            kinds = {name.partition(".")[0] for name in CONDITIONS} | {CLOSED_FORMS}
+            raise SpecError(f"no condition {word!r}; {nearest(word, kinds)}")
     return [name for name in CONDITIONS if not words or any(_starts(name, word) for word in words)]
 
 
