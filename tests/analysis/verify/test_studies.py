@@ -122,3 +122,18 @@ def test_conditions_are_named_by_their_first_words() -> None:
     assert named([]) == list(CONDITIONS)
     with pytest.raises(SpecError, match="no condition 'densty'; did you mean 'density'"):
         named(["densty"])
+
+
+def test_the_test_loss_has_the_same_optimum_and_noise_of_its_level() -> None:
+    study = draw("exponent.lr.loss", 0)
+    assert study.metric == "final_test_loss"
+    surface = study.world.surface
+    cell = max(study.cells, key=surface.accuracy)
+    worse = max((c for c in study.cells if surface.accuracy(c) < surface.best - 5), key=surface.accuracy)
+    losses = [
+        np.array([float(row["final_test_loss"]) for row in study.world.run([c], range(400))]) for c in (cell, worse)
+    ]
+    assert losses[0].mean() < losses[1].mean()
+    for found, at in zip(losses, (cell, worse), strict=True):
+        assert found.mean() == pytest.approx(0.95 + 0.035 * (surface.best - surface.accuracy(at)), abs=0.005)
+        assert found.std() == pytest.approx(0.035 * surface.sd(at), rel=0.15)

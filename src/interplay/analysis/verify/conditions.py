@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 
 import numpy as np
@@ -27,6 +28,8 @@ def _conditions() -> dict[str, Builder]:
             for several in (True, False):
                 name = f"exponent.{axis}{'.scatter' if scatter else ''}.{'seeds' if several else 'one_seed'}"
                 found[name] = exponents(axis, scatter, several)
+    found["exponent.lr.loss"] = _by_loss(exponents("lr", 0.0, True))
+    found["exponent.fixed_lr.loss"] = _by_loss(exponents("fixed_lr", 0.15, True))
     for grid in ("x1.2", "x1.5", "x2", "x3", "x5", "programme"):
         found[f"optimum.{grid}"] = single_optimum(grid)
     for grid in ("programme", "x2", "x3"):
@@ -45,6 +48,15 @@ def _conditions() -> dict[str, Builder]:
         "extend.batch": small_batches,
         "extend.ordering": small_ordering,
     }
+
+
+def _by_loss(builder: Builder) -> Builder:
+    """The same studies, judged by the test loss."""
+
+    def build(rng: np.random.Generator, condition: str) -> SimulatedStudy:
+        return dataclasses.replace(builder(rng, condition), metric="final_test_loss")
+
+    return build
 
 
 CONDITIONS = _conditions()

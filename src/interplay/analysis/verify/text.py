@@ -21,6 +21,7 @@ HEADER = (
     "bounded",
     "held",
     "width",
+    "if bounded",
     "of the bound",
     "runs",
 )
@@ -29,7 +30,8 @@ LEGEND = (
     "right: of the studies whose truth is at least 0.15 from the edge of the band; "
     "at best: of an unbiased estimate at the Cramér-Rao bound",
     "false: of all studies; bounded: 90 % intervals with two ends; held: share of these that hold the truth",
-    "width: median of these (optima in nats); of the bound: width at the Cramér-Rao bound over the width given, median",
+    "width: median over all studies (optima in nats), and over bounded intervals",
+    "of the bound: width at the Cramér-Rao bound over the width given, median",
 )
 
 
@@ -46,7 +48,8 @@ def cells(result: Result) -> tuple[str, ...]:
         _share(result.decided),
         str(bounded),
         _share(result.held),
-        "" if result.bounded_width is None else f"{result.bounded_width:.2f}",
+        _width(result.width),
+        _width(result.bounded_width),
         _share(result.share_of_bound),
         f"{result.runs:.0f}",
     )
@@ -66,6 +69,10 @@ def markdown(results: Sequence[Result]) -> str:
 def to_dict(result: Result) -> dict[str, Any]:
     """JSON types; an infinite width is null."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(result).items()}
+
+
+def _width(value: float | None) -> str:
+    return "" if value is None else "∞" if math.isinf(value) else f"{value:.2f}"
 
 
 def _share(value: float | None) -> str:
