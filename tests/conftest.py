@@ -75,8 +75,9 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     Flags are parsed and study files are read as ever. The command must end with 0.
     """
     from interplay import cli, doctor, documented, hypernetworks, lab
-    from interplay.analysis import verify as verify_module
     from interplay.analysis import words as words_module
+    from interplay.analysis.verify import measure as measure_module
+    from interplay.analysis.verify import problems as verify_module
     from interplay.lab.reporting import Written
 
     asked: list[object] = []
@@ -100,6 +101,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr(documented.AllExperimentsFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(documented.MultiGpuFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(verify_module, "verify", lambda studies: asked.append(studies) or [])
+    monkeypatch.setattr(measure_module, "shown", lambda *args: asked.append(args) or [])
     monkeypatch.setattr(words_module, "report", str)
     monkeypatch.setattr(words_module, "prediction", str)
     monkeypatch.setattr(words_module, "comparison", str)

@@ -58,9 +58,30 @@ def test_what_cannot_be_analysed_is_named(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_verify_prints_expected_and_found(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", "--studies", "2"]) == 0
+    assert main(["verify", "--studies", "2", "--only", "closed_forms"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"noisy quadratic +inverse\.profile +refuted +refuted 2", out)
+    assert "optimum.x2" not in out
+
+
+def test_verify_measures_the_conditions_that_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["verify", "--studies", "3", "--workers", "1", "--only", "optimum.x2", "ordering.factor3.programme"]
+    main([*words, "--json", "--output", "pages/verification.md"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["closed_forms"] == []
+    assert {(each["condition"], each["of"]) for each in found["simulated"]} == {
+        ("optimum.x2", "optimum"),
+        ("ordering.factor3.programme", "ordering"),
+        ("ordering.factor3.programme", "optimum"),
+    }
+    assert all(each["studies"] == 3 for each in found["simulated"])
+    page = Path("pages/verification.md").read_text()
+    assert page.startswith("| condition | of | studies |")
+    assert "| optimum.x2 | optimum | 3 |" in page
+    main(words)
+    assert re.search(r"optimum\.x2 +optimum +3 ", capsys.readouterr().out)
+    assert main(["verify", "--only", "optima"]) == 2
+    assert "no condition 'optima'; did you mean 'optimum'?" in capsys.readouterr().err
 
 
 def test_a_study_is_extended_by_the_cells_that_its_analysis_asks_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from interplay.analysis.analyze import Analysis, _sufficiency, analyze
 from interplay.analysis.cells import Cell
 from interplay.analysis.observations import Observation, Observations, from_records, from_rows
 from interplay.analysis.verdict import Verdict, holm, judge
-from interplay.analysis.verify import PROBLEMS, verify
+from interplay.analysis.verify.problems import PROBLEMS, verify
 from interplay.errors import InputError
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec

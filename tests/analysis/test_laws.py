@@ -13,12 +13,12 @@ import pytest
 from interplay.analysis.analyze import analyze, tabulate
 from interplay.analysis.cells import Cell
 from interplay.analysis.collapse import collapse_picture
-from interplay.analysis.known import NoisyQuadratic
 from interplay.analysis.laws import joint_fit, measured
 from interplay.analysis.observations import Observations, from_records
 from interplay.analysis.table import Table
 from interplay.analysis.theories import along, theories
-from interplay.analysis.verify import study
+from interplay.analysis.verify.closed_forms import NoisyQuadratic
+from interplay.analysis.verify.problems import study
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.train.collapse import collapse_variables

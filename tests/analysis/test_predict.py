@@ -10,11 +10,11 @@ import pytest
 
 from interplay.analysis.analyze import tabulate
 from interplay.analysis.cells import Cell
-from interplay.analysis.known import TrackingAverage
 from interplay.analysis.observations import Observations
 from interplay.analysis.predict import PredictionError, predict
 from interplay.analysis.table import Table
-from interplay.analysis.verify import study
+from interplay.analysis.verify.closed_forms import TrackingAverage
+from interplay.analysis.verify.problems import study
 from interplay.figures import agreement
 
 PROBLEM = TrackingAverage(q=2e-7, drift_per_example=True)

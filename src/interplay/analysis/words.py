@@ -14,7 +14,7 @@ from interplay.analysis.optimum import Optimum
 from interplay.analysis.predict import Prediction, Score
 from interplay.analysis.theories import SYMBOLS
 from interplay.analysis.verdict import Verdict
-from interplay.analysis.verify import Line
+from interplay.analysis.verify.problems import Line
 
 
 def report(analysis: Analysis) -> str:

@@ -251,17 +251,47 @@ class ReportFlags:
 
 @dataclasses.dataclass(kw_only=True)
 class VerifyFlags:
-    """Put the engine to problems whose answer is known in closed form; exit 1 if it says something false."""
+    """Put the engine to problems and simulated studies whose answer is known; exit 1 if it says something false."""
 
-    studies: Annotated[int, arg(help="simulated studies of each problem")] = 20
+    studies: Annotated[int, arg(help="simulated studies of each problem and condition")] = 20
+    only: Annotated[
+        tuple[str, ...],
+        arg(help="only these conditions, or all that begin so (closed_forms, exponent, ordering.equal)"),
+    ] = ()
+    seed: Annotated[int, arg(help="of the simulation")] = 0
+    workers: Annotated[int, arg(help="processes (0: one a core)")] = 0
+    output: Annotated[Path | None, arg(help="write the table of simulated studies there, as Markdown")] = None
+    json: Annotated[bool, arg(help="print JSON instead of tables")] = False
 
     def call(self) -> int:
-        """Print expected and found."""
-        from interplay.analysis.verify import verify
+        """Print what is true and what is found."""
+        import json
+
+        from interplay.analysis.verify import measure, problems, text
+        from interplay.analysis.verify.conditions import CLOSED_FORMS, named
         from interplay.analysis.words import verification
 
         if not 1 <= self.studies <= 100_000:
             raise SpecError(f"studies must be 1 or greater, at most 100000, not {shown(self.studies)}")
-        lines = verify(self.studies)
-        print(verification(lines))
-        return 1 if any(line.false > 0.05 * line.studies for line in lines) else 0
+        simulated = [word for word in self.only if word != CLOSED_FORMS]
+        conditions = named(simulated) if simulated or not self.only else []
+        lines = []
+        if not self.only or len(simulated) < len(self.only):
+            lines = problems.verify(self.studies)
+        results: list[measure.Result] = []
+        if conditions:
+            results = measure.summarise(measure.shown(conditions, self.studies, self.seed, self.workers))
+        if self.json:
+            found = {
+                "closed_forms": [dataclasses.asdict(line) for line in lines],
+                "simulated": [text.to_dict(result) for result in results],
+            }
+            print(json.dumps(found, indent=1, allow_nan=False))
+        else:
+            parts = [verification(lines)] if lines else []
+            print("\n\n".join([*parts, text.terminal(results)] if results else parts))
+        if self.output is not None:
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+            self.output.write_text(text.markdown(results), encoding="utf-8")
+        false = any(line.false > 0.05 * line.studies for line in lines)
+        return 1 if false or any(map(measure.surely_false, results)) else 0

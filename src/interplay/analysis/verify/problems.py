@@ -12,8 +12,8 @@ from scipy import optimize
 
 from interplay.analysis.analyze import Analysis, analyze
 from interplay.analysis.cells import Cell
-from interplay.analysis.known import NoisyQuadratic, Ridge, TrackingAverage, heavy_ball_rate
 from interplay.analysis.observations import Observation, Observations
+from interplay.analysis.verify.closed_forms import NoisyQuadratic, Ridge, TrackingAverage, heavy_ball_rate
 
 SEEDS = 3
 METRIC = "final_test_loss"
