@@ -15,6 +15,7 @@ from interplay.analysis.joint import Exponent
 from interplay.analysis.laws import Joint, joint_fit
 from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observation, Observations
+from interplay.analysis.optimizers import Beside, side_by_side
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.schedules import across_schedules
 from interplay.analysis.table import TUNED, Table
@@ -71,6 +72,8 @@ class Analysis:
     """On which variable the optima of the settings fall together, the closest first."""
     exponents: tuple[Measured, ...] = ()
     """Exponents besides those of the claims."""
+    beside: tuple[Beside, ...] = ()
+    """Other optimisers against the one that the claims speak of."""
 
     @property
     def noise(self) -> Noise | None:
@@ -126,6 +129,7 @@ class Analysis:
             "exponents": [cleaned(asdict(each)) for each in self.exponents],
             "agreement": [asdict(each) for each in self.agreement],
             "claims": [cleaned(v.to_dict()) for v in self.claims],
+            "optimizers": [cleaned(each.to_dict()) for each in self.beside],
         }
 
 
@@ -169,12 +173,10 @@ def analyze(observations: Sequence[Observations], seed: int = 0, own: Sequence[s
     Raises:
         ValueError: no observations, or of different metrics.
     """
-    return conclude(*tabulate(observations, seed), own)
+    return replace(conclude(*tabulate(observations, seed), own), beside=side_by_side(observations, seed))
 
 
-def conclude(
-    table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequence[str | Claim] = ()
-) -> Analysis:
+def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequence[str | Claim] = ()) -> Analysis:
     """`analyze` of what `tabulate` gave, for those who need the table, too."""
     verdicts = _verdicts(table, own)
     exponents = _exponents(table, verdicts)

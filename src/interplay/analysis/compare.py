@@ -108,8 +108,8 @@ def compare(ours: Sequence[Observations], theirs: Sequence[Observations], seed: 
     order = None
     if len(pairs) > 2:
         order = float(stats.spearmanr([x.ours for x in pairs], [x.theirs for x in pairs]).statistic)
-    mine = {claim.id: claim.verdict for claim in conclude(first, copies, seed).claims}
-    claims = tuple((c.id, str(mine[c.id]), str(c.verdict)) for c in conclude(second, other_copies, seed).claims)
+    mine = {claim.id: claim.verdict for claim in conclude(first, copies).claims}
+    claims = tuple((c.id, str(mine[c.id]), str(c.verdict)) for c in conclude(second, other_copies).claims)
     return Comparison(ours[0].metric, pairs, only, mean, interval, spread, p, order, claims, tuple(notes))
 
 

@@ -87,7 +87,10 @@ def least_squares(z: Array, y: Array, error: Array) -> Exponents:
         covariance = np.linalg.inv(precision)
         mean = covariance @ (scaled.T @ y)
         residual = y - z @ mean
-        log = -0.5 * float(np.log(variance).sum() + (residual**2 / variance).sum()) - 0.5 * np.linalg.slogdet(precision)[1]
+        log = (
+            -0.5 * float(np.log(variance).sum() + (residual**2 / variance).sum())
+            - 0.5 * np.linalg.slogdet(precision)[1]
+        )
         weights.append(log - 0.5 * (sigma / SCATTER_PRIOR) ** 2 + math.log(width))
         means.append(mean)
         covariances.append(covariance)

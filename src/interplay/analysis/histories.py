@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interplay.analysis.analyze import plane
 from interplay.analysis.cells import Cell, cell_of
+from interplay.analysis.claims.plane import plane
 from interplay.analysis.table import Table
 from interplay.record import RunRecord
 

@@ -158,8 +158,10 @@ class _Shapes:
         spread = max(scatter, 0.5 * self.step)
         pad = math.ceil(1.0 / self.step)
         rows = self.tables[curve][:, :shapes]
-        ends = [np.repeat(rows[end : end + 1] if not wall else 0 * rows[:1], pad, axis=0)
-                for end, wall in zip((0, len(rows) - 1), self.walls[curve], strict=True)]
+        ends = [
+            np.repeat(rows[end : end + 1] if not wall else 0 * rows[:1], pad, axis=0)
+            for end, wall in zip((0, len(rows) - 1), self.walls[curve], strict=True)
+        ]
         table = np.concatenate([ends[0], rows, ends[1]])
         offsets = self.step * np.arange(-pad, pad + 1)
         kernel = np.exp(-0.5 * (offsets / spread) ** 2)
@@ -169,9 +171,7 @@ class _Shapes:
         return self.first[curve], np.log(weights @ table + 1e-12 * table.max(axis=0))
 
 
-def _log_posterior(
-    shapes: _Shapes, z: Array, groups: Sequence[Array], b: Array, scatter: Array, kept: int
-) -> Array:
+def _log_posterior(shapes: _Shapes, z: Array, groups: Sequence[Array], b: Array, scatter: Array, kept: int) -> Array:
     """Log posterior [scatter, b, shapes] with flat priors, intercepts integrated over."""
     count = min(kept, len(shapes.prior))
     found = np.tile(shapes.prior[:count], (len(scatter), len(b), 1))

@@ -65,9 +65,7 @@ def for_exponent(
     if beyond:
         closed = np.array([1.0 if each.inside or each.needed else OPEN_SHARE for each in optima])
         sd = math.sqrt((measured + scatter) / _spread(places, closed))
-        options.append(
-            _Option(f"{_count(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds, sd)
-        )
+        options.append(_Option(f"{_count(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds, sd))
     tops = tuple(_knobs(cell) for cells, each in zip(curves, optima, strict=True) for cell in _top(claim, cells, each))
     for more in SEEDS if claim.along not in SUMS else ():
         sd = math.sqrt((measured * seeds / (seeds + more) + scatter) / spread)
@@ -86,7 +84,9 @@ def for_exponent(
             words = f"{_count(len(cells), 'cell')} at {claim.along} {at}"
             if more:
                 words += f", and {_count(more, 'further seed')} of the {len(tops)} cells around the optima"
-                options.append(_Option(words, (*cells, *extra), more, len(cells) * (seeds + more) + len(tops) * more, both))
+                options.append(
+                    _Option(words, (*cells, *extra), more, len(cells) * (seeds + more) + len(tops) * more, both)
+                )
             else:
                 options.append(_Option(words, cells, 0, len(cells) * seeds, both))
     return _chosen(options, needed, result.estimate)
@@ -105,7 +105,7 @@ def _chosen(options: Sequence[_Option], needed: float, estimate: float) -> Plan 
     if enough:
         best = min(enough, key=lambda each: each.runs)
     else:
-        best = min(options, key=lambda each: (each.sd, each.runs), default=None)  # type: ignore[arg-type,assignment]
+        best = min(options, key=lambda each: (each.sd, each.runs), default=None)
         if best is None or best.sd > HOPELESS * needed:
             return None
     half = 1.645 * best.sd
@@ -120,7 +120,9 @@ def for_ordering(
     interval: tuple[float, float],
 ) -> Plan | None:
     """Cells beyond open ends; or cells between unequal neighbours of a top; or further seeds at the tops."""
-    flat = [(cells, each) for pair, both in zip(pairs, optima, strict=True) for cells, each in zip(pair, both, strict=True)]
+    flat = [
+        (cells, each) for pair, both in zip(pairs, optima, strict=True) for cells, each in zip(pair, both, strict=True)
+    ]
     seeds = _usual_seeds(table, [cells for cells, _ in flat])
     beyond = _beyond(claim, [cells for cells, _ in flat], [each for _, each in flat])
     if beyond:
@@ -182,7 +184,9 @@ def _top(claim: Claim, cells: Sequence[Cell], optimum: Optimum, count: int = 3) 
 
 def _between(table: Table, claim: Claim, cells: Sequence[Cell], optimum: Optimum) -> list[dict[str, Any]]:
     """Middles between the best cell and its neighbours where they are wide apart, never between equal cells."""
-    known = sorted((cell for cell in cells if cell in table.cells and cell[claim.optimum] > 0), key=lambda c: c[claim.optimum])
+    known = sorted(
+        (cell for cell in cells if cell in table.cells and cell[claim.optimum] > 0), key=lambda c: c[claim.optimum]
+    )
     best = max(range(len(known)), key=lambda index: table.level(known[index]))
     found = []
     for side in (best - 1, best + 1):

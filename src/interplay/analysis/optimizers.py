@@ -63,7 +63,7 @@ def side_by_side(observations: Sequence[Observations], seed: int = 0) -> tuple[B
     unnamed = {name: [_unnamed(each) for each in part] for name, part in parts.items()}
     # Verdicts keep the name: what a theory says depends on how the optimiser decays.
     verdicts = {
-        name: {claim.id: str(claim.verdict) for claim in conclude(*tabulate(part, seed), seed).claims}
+        name: {claim.id: str(claim.verdict) for claim in conclude(*tabulate(part, seed)).claims}
         for name, part in parts.items()
     }
     first, *others = names
@@ -71,7 +71,7 @@ def side_by_side(observations: Sequence[Observations], seed: int = 0) -> tuple[B
     for name in others:
         both = compare(unnamed[name], unnamed[first], seed)
         claims = tuple((claim, verdict, verdicts[first][claim]) for claim, verdict in verdicts[name].items())
-        decided = tuple(row for row in claims if set(row[1:]) != {"inconclusive"})
+        decided = tuple(row for row in claims if set(row[1:]) & {"supported", "refuted"})
         found.append(Beside(name, first, len(both.pairs), both.mean, both.interval90, decided))
     return tuple(found)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interplay.analysis.analyze import linear_rule, plane
 from interplay.analysis.cells import Cell
-from interplay.analysis.claims import method_groups, method_optimum
+from interplay.analysis.claims.exponent import linear_rule
+from interplay.analysis.claims.ordering import method_groups, method_optimum
+from interplay.analysis.claims.plane import plane
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.table import Table
 
@@ -82,7 +83,7 @@ def ordering_picture(table: Table) -> Ordering | None:
     if not groups:
         return None
     curves = tuple(
-        MethodCurve(name, _points(table, members, "lr"), method_optimum(table, name, members))
+        MethodCurve(name, _points(table, members, "lr"), method_optimum(table, members))
         for name, members in groups.items()
     )
     return Ordering(table.metric, curves, next(iter(groups.values()))[0].batch_size)

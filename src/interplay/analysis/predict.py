@@ -134,7 +134,7 @@ def predict(table: Table, of: Of, at: Mapping[str, float]) -> Prediction:
         raise PredictionError("no setting was repeated, so there is no interval to give: run a second seed")
     groups = {key: [m for m in found if _informative(m)] for key, found in every.items()}
     (schedule, network), found = max(groups.items(), key=lambda item: len(item[1]), default=(("", Cell({})), []))
-    interior = sum(m.optimum.status == "interior" for m in found)
+    interior = sum(m.optimum.inside for m in found)
     if len(found) < MIN_SETTINGS or interior < MIN_SETTINGS - 1:
         raise PredictionError(
             f"{interior} settings have an optimum of {SYMBOLS[of]} inside the grid, {len(found)} one that is bounded; "

@@ -72,7 +72,7 @@ class Law:
             return self.offset(place), 0.0
         logs = np.log([place[name] for name in self.axes])
         value, spread = self.result.predict((self.basis @ (logs - self.centre)).tolist())
-        return value + self.offset(place), float(stats.t.ppf((1 + level) / 2, self.result.free)) * spread
+        return value + self.offset(place), float(stats.norm.ppf((1 + level) / 2)) * spread
 
     def offset(self, place: Mapping[str, float]) -> float:
         """What the rule fixes."""

@@ -26,7 +26,7 @@ def report(analysis: Analysis) -> str:
     if not analysis.named_noises():
         lines.append("note: no setting was repeated, so there are no intervals and every claim is inconclusive")
     for of, noise in analysis.named_noises():
-        best, worst = noise.sds[-1], noise.sds[0]
+        best, worst = noise.sd_best, noise.sd_worst
         lines.append(
             f"noise{of}: SD of one run {best:.3g} at the best level, {worst:.3g} at the worst ({noise.dof} dof)"
         )
@@ -127,15 +127,15 @@ def _score(score: Score) -> tuple[str, ...]:
 def joint_lines(joint: Joint) -> list[str]:
     """The exponents over all axes together, and the theories inside and outside the region."""
     axes = " ".join(SYMBOLS[name] for name in joint.axes)
-    lines = [f"λ* over {axes} together ({joint.interior} interior optima of {joint.settings} settings)"]
+    lines = [f"λ* over {axes} together ({joint.inside} optima inside of {joint.settings} settings)"]
     for name in joint.axes:
         if name in joint.exponents:
             value, interval = joint.exponents[name]
             lines.append(f"  exponent of {SYMBOLS[name]} {value:.2f}, 90 % interval {_interval(interval, '.2f')}")
         else:
             lines.append(f"  exponent of {SYMBOLS[name]} not determined: it was never varied by itself")
-    lines.append(f"  theories inside the 95 % confidence region: {', '.join(joint.inside) or 'none'}")
-    lines.append(f"  theories outside: {', '.join(joint.outside) or 'none'}")
+    lines.append(f"  theories inside the 95 % confidence region: {', '.join(joint.held) or 'none'}")
+    lines.append(f"  theories outside: {', '.join(joint.excluded) or 'none'}")
     return lines
 
 

@@ -15,7 +15,7 @@ from interplay.analysis.table import Table
 from interplay.analysis.theories import SYMBOLS
 from interplay.analysis.theories import along as theory_exponents
 from interplay.analysis.verdict import Verdict, judge, not_asked, undecided
-from interplay.study.claims import SUMS, Claim
+from interplay.study.claims import PROGRAMME, SUMS, Claim
 
 POINTS = (-1.0, 0.0, 1.0)
 """Exponents that are tested beside the band, as points."""
@@ -69,6 +69,17 @@ def curves(table: Table, claim: Claim) -> Curves | None:
     return best if best is not None and len(best) else None
 
 
+def linear_rule(table: Table) -> list[Cell]:
+    """The largest grid of batch sizes and decays in which η ∝ B: set 3."""
+    found = curves(table, next(claim for claim in PROGRAMME if claim.id == "batch.linear_rule"))
+    if found is None:
+        return []
+    strata: dict[int, list[Cell]] = {}
+    for cells, stratum in zip(found.members, found.strata, strict=True):
+        strata.setdefault(stratum, []).extend(cell for cell in cells if cell.weight_decay > 0)
+    return sorted(max(strata.values(), key=len))
+
+
 def _varied(table: Table, claim: Claim, strata: Mapping[Hashable, Mapping[Cell, list[Cell]]]) -> Curves:
     derived = _derived(table, claim.along)
     members, along, numbers = [], [], []
@@ -98,9 +109,7 @@ def fitted(table: Table, optimum: str, found: Curves) -> tuple[list[Optimum], Ex
 
     Curves whose optimum may be at 0 follow no power law and are left out.
     """
-    optima = [
-        table.optimum(optimum, cells, given(cells, optimum)) for cells in found.members
-    ]
+    optima = [table.optimum(optimum, cells, given(cells, optimum)) for cells in found.members]
     used = [i for i, each in enumerate(optima) if each.top is not None and each.without < 0.05]
     tops = [top for i in used if (top := optima[i].top) is not None]
     if len(tops) < 2:

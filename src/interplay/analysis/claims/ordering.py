@@ -120,7 +120,7 @@ def _pairs(claim: Claim, table: Table) -> list[Pair]:
         [pair for sides in strata.values() if (pair := _best_pair(claim, *sides)) is not None]
         for strata in groups.values()
     ]
-    return max(found, key=lambda pairs: (sum(len(p.first) + len(p.second) for p in pairs)), default=[])
+    return max(found, key=lambda pairs: sum(len(p.first) + len(p.second) for p in pairs), default=[])
 
 
 def _best_pair(claim: Claim, first: list[list[Cell]], second: list[list[Cell]]) -> Pair | None:
@@ -128,12 +128,12 @@ def _best_pair(claim: Claim, first: list[list[Cell]], second: list[list[Cell]]) 
     open_knobs = [
         name for name in claim.first if claim.first[name] == "positive" and claim.second.get(name) == "positive"
     ]
-    options = [
-        (a, b) for a in first for b in second if all(a[0].get(name) == b[0].get(name) for name in open_knobs)
-    ]
+    options = [(a, b) for a in first for b in second if all(a[0].get(name) == b[0].get(name) for name in open_knobs)]
     if not options:
         return None
-    a, b = max(options, key=lambda pair: (len(pair[0]) + len(pair[1]), min(map(len, pair)), pair[1][0].get("momentum", 0.0)))
+    a, b = max(
+        options, key=lambda pair: (len(pair[0]) + len(pair[1]), min(map(len, pair)), pair[1][0].get("momentum", 0.0))
+    )
     return Pair(tuple(a), tuple(b))
 
 

@@ -28,14 +28,15 @@ MIN_CELLS = 8
 def plane(table: Table, product: tuple[str, ...] = ("lr", "weight_decay")) -> list[Cell]:
     """The largest grid of two knobs: set 2. A value of the first with fewer than three of the second is not of it."""
     first, second = product
-    groups: dict[Hashable, dict[object, list[Cell]]] = {}
+    groups: dict[Hashable, dict[float, list[Cell]]] = {}
     for key, members in table.slices(second).items():
         value = key.get(first)
         if isinstance(value, int | float) and value > 0:
             positive = [cell for cell in members if cell[second] > 0]
             groups.setdefault(key.without(first), {})[value] = positive
     found = [[cell for cells in rows.values() for cell in cells] for rows in groups.values() if len(rows) > 1]
-    return sorted(max(found, key=len, default=[]))
+    largest: list[Cell] = max(found, key=lambda cells: len(cells), default=[])
+    return sorted(largest)
 
 
 def direction(claim: Claim, table: Table) -> Verdict:
@@ -70,7 +71,9 @@ def sufficiency(claim: Claim, table: Table) -> Verdict:
         return undecided(claim.id, "the cells near the best one differ by no more than the noise")
     if not (0 <= found.curve <= 1 and 0 <= found.surface <= 1):
         return undecided(claim.id, "noise too large to tell: a cell left out is predicted no better than by the mean")
-    both = f"cross-validated R² of a curve in {name} {found.curve:.2f}, of a surface {found.surface:.2f}, noise taken off"
+    both = (
+        f"cross-validated R² of a curve in {name} {found.curve:.2f}, of a surface {found.surface:.2f}, noise taken off"
+    )
     q = [float(x) for x in np.quantile(found.draws, [0.05, 0.95, 0.025, 0.975])]
     reason = f"{both}; sufficient if the curve leaves less than {SUFFICIENT:g}"
     verdict = judge(claim.id, found.loss, (q[0], q[1]), (q[2], q[3]), (-math.inf, SUFFICIENT), reason)
