@@ -141,7 +141,7 @@ class Table:
         return found
 
     def step(self, of: str) -> float:
-        """The step of the grid on which tops along ``of`` are sought, in nats: one for all curves, so that they join."""
+        """The step of the grid on which tops along ``of`` are sought, in nats: one for all curves."""
         if of not in self._steps:
             values = [float(cell[of]) for cell in self.all_cells() if isinstance(cell.get(of), int | float)]
             positive = [math.log(value) for value in values if value > 0]

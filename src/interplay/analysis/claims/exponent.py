@@ -65,8 +65,8 @@ def curves(table: Table, claim: Claim) -> Curves | None:
         network = key.without(*free).network
         groups.setdefault(network, {}).setdefault((key.without(*free), tuple(tied)), {})[key] = members
     found = {network: _varied(table, claim, strata) for network, strata in groups.items()}
-    best = max(found.values(), key=lambda each: (len(each), sum(map(len, each.members))), default=None)
-    return best if best is not None and len(best) else None
+    with_curves = [each for each in found.values() if len(each)]
+    return max(with_curves, key=lambda each: (len(each), sum(len(m) for m in each.members)), default=None)
 
 
 def linear_rule(table: Table) -> list[Cell]:
