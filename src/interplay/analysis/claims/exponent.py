@@ -66,7 +66,11 @@ def curves(table: Table, claim: Claim) -> Curves | None:
         groups.setdefault(network, {}).setdefault((key.without(*free), tuple(tied)), {})[key] = members
     found = {network: _varied(table, claim, strata) for network, strata in groups.items()}
     with_curves = [each for each in found.values() if len(each)]
-    return max(with_curves, key=lambda each: (len(each), sum(len(m) for m in each.members)), default=None)
+    return max(with_curves, key=_size, default=None)
+
+
+def _size(found: Curves) -> tuple[int, int]:
+    return len(found), sum(len(cells) for cells in found.members)
 
 
 def linear_rule(table: Table) -> list[Cell]:
@@ -77,7 +81,7 @@ def linear_rule(table: Table) -> list[Cell]:
     strata: dict[int, list[Cell]] = {}
     for cells, stratum in zip(found.members, found.strata, strict=True):
         strata.setdefault(stratum, []).extend(cell for cell in cells if cell.weight_decay > 0)
-    return sorted(max(strata.values(), key=len))
+    return sorted(max(strata.values(), key=lambda cells: len(cells)))
 
 
 def _varied(table: Table, claim: Claim, strata: Mapping[Hashable, Mapping[Cell, list[Cell]]]) -> Curves:
