@@ -21,7 +21,7 @@ from interplay.analysis.shape import CURVATURE, SHAPE_PRIOR, Likelihood, quantil
 
 Array = NDArray[np.float64]
 
-SCATTER_PRIOR = 0.17
+SCATTER_PRIOR = 0.15
 """Scale of the half-normal prior of σ, in nats."""
 
 SCATTER = np.array([0.0, 0.05, 0.1, 0.16, 0.25, 0.4, 0.65])

@@ -37,10 +37,10 @@ FLATNESS_PRIOR = np.array([0.5, 0.25, 0.15, 0.1])
 CURVATURE = np.exp(np.linspace(math.log(0.01), math.log(300.0), 19))
 """c, in fifths of the window per nat²."""
 
-DISCREPANCY = 0.06
+DISCREPANCY = 0.05
 """Error of the family of shapes, as a share of the depth below the best cell."""
 
-ALIKE = 1.0
+ALIKE = 1.2
 """Nats over which that error is the same: of cells nearer to each other than this each has a larger one, so that a
 finer grid does not average it out."""
 

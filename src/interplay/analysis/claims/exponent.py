@@ -81,7 +81,7 @@ def linear_rule(table: Table) -> list[Cell]:
     strata: dict[int, list[Cell]] = {}
     for cells, stratum in zip(found.members, found.strata, strict=True):
         strata.setdefault(stratum, []).extend(cell for cell in cells if cell.weight_decay > 0)
-    return sorted(max(strata.values(), key=lambda cells: len(cells)))
+    return sorted(max(strata.values(), key=lambda cells: len(list(cells))))
 
 
 def _varied(table: Table, claim: Claim, strata: Mapping[Hashable, Mapping[Cell, list[Cell]]]) -> Curves:
