@@ -1,6 +1,7 @@
 """Several exponents at once, from optima that are known with their errors: generalised least squares with scatter.
 
-log y = a + Σ b_j z_j + scatter, with scatter normal of SD σ, and σ integrated over on a grid (`joint.scatter_prior`). For one exponent of raw curves `joint.exponent` says more, since it shares their shapes.
+log y = a + Σ b_j z_j + scatter, with scatter normal of SD σ, and σ integrated over on a grid (`joint.scatter_prior`).
+For one exponent of raw curves `joint.exponent` says more, since it shares their shapes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How an optimum moves with a setting: one fit of all curves at once.
 
 The top of curve j lies at m_j = a_s + b z_j + scatter, with z the logarithm of the setting, an intercept a_s for each
-stratum s, and scatter normal with SD σ; σ has a prior with a point at 0, all intercepts and exponents flat ones. The curves
-share their shape and steepness nearly, or the shape only, or nothing; each of the three enters with its probability
+stratum s, and scatter normal with SD σ; σ has a prior with a point at 0, all intercepts and exponents flat ones. The
+curves share their shape and steepness nearly, or the shape only, or nothing; each of the three enters with its probability
 given the runs. Everything but b is integrated over, on grids. So a curve without a top inside counts by its slope, a
 shape that does not fit widens the interval, and optima that scatter about the law do, too.
 """
@@ -25,9 +25,9 @@ SCATTER_PRIOR = 0.3
 """Scale of the half-normal prior of σ, in nats, where there is scatter."""
 
 NO_SCATTER = 0.3
-"""Probability, before the runs, that optima lie on the law. With this point the intervals of four or five curves hold the
-truth as often as they say both without scatter and with 0.15 nats; a half-normal prior alone is too wide in the one
-case or too narrow in the other."""
+"""Probability, before the runs, that optima lie on the law. With this point the intervals of four or five curves hold
+the truth as often as they say both without scatter and with 0.15 nats; a half-normal prior alone is too wide in the
+one case or too narrow in the other."""
 
 SCATTER = np.array([0.0, 0.05, 0.1, 0.15, 0.21, 0.3, 0.42, 0.65])
 
