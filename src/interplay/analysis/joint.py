@@ -2,8 +2,8 @@
 
 The top of curve j lies at m_j = a_s + b z_j + scatter, with z the logarithm of the setting, an intercept a_s for each
 stratum s, and scatter normal with SD σ; σ has a prior with a point at 0, all intercepts and exponents flat ones. The
-curves share their shape and steepness nearly, or the shape only, or nothing; each of the three enters with its probability
-given the runs. Everything but b is integrated over, on grids. So a curve without a top inside counts by its slope, a
+curves share their shape and steepness nearly, or the shape only, or nothing; each of the three enters with its
+probability given the runs. Everything but b is integrated over, on grids. So a curve without a top inside counts by its slope, a
 shape that does not fit widens the interval, and optima that scatter about the law do, too.
 """
 
