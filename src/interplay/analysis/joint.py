@@ -2,9 +2,9 @@
 
 The top of curve j lies at m_j = a_s + b z_j + scatter, with z the logarithm of the setting, an intercept a_s for each
 stratum s, and scatter normal with SD σ; σ has a prior with a point at 0, all intercepts and exponents flat ones. The
-curves share their shape and steepness nearly, or the shape only, or nothing; each of the three enters with its
-probability given the runs. Everything but b is integrated over, on grids. So a curve without a top inside counts by its slope, a
-shape that does not fit widens the interval, and optima that scatter about the law do, too.
+curves share their shape and steepness nearly, or their shape only, or a similar shape, or nothing; each enters with its
+probability given the runs. Everything but b is integrated over, on grids. So a curve without a top inside counts by
+its slope, a shape that does not fit widens the interval, and optima that scatter about the law do, too.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from interplay.analysis.shape import CURVATURE, SHAPE_PRIOR, Likelihood, quantile
+from interplay.analysis.shape import ASYMMETRY, CURVATURE, SHAPE_PRIOR, Likelihood, quantile
 
 Array = NDArray[np.float64]
 
@@ -40,11 +41,14 @@ def scatter_prior() -> Array:
     return np.asarray(weight)
 
 
-STEEPNESS = (0.12, 0.7)
-"""SD of the log of the steepness between curves, where they share it nearly and where they share only the shape."""
+SHARING = ((0.12, 0.0), (0.7, 0.0), (0.7, 0.5))
+"""What curves may share: SD of the log of their steepness, and SD of asinh(a / `SLANT`) of their asymmetry a. A curve
+that is stretched along the axis has another steepness and another asymmetry."""
 
-SHARING_PRIOR = (0.4, 0.4, 0.2)
-"""Of curves that share shape and steepness, that share the shape only, and that share nothing."""
+SLANT = 0.5
+
+SHARING_PRIOR = (0.3, 0.2, 0.3, 0.2)
+"""Of curves that share as `SHARING` says, and of curves that share nothing."""
 
 STEEPEST = 3.0
 """Exponents beyond ±STEEPEST are not considered."""
@@ -143,19 +147,22 @@ class _Shapes:
         self.step = tops[0].step
         self.first = [round(float(top.m[0]) / self.step) for top in tops]
         self.walls = [top.walls for top in tops]
-        logs = np.log(CURVATURE)
+        kernels = [(_near(np.log(CURVATURE), c), _near(np.arcsinh(ASYMMETRY / SLANT), a)) for c, a in SHARING]
         tables = []
         for top in tops:
             like = np.exp(top.log - top.log.max())
             columns = []
-            for spread in STEEPNESS:
-                near = np.exp(-0.5 * ((logs[:, None] - logs[None, :]) / spread) ** 2)
-                columns.append((like @ (near / near.sum(axis=0))).reshape(len(top.m), -1))
+            for steepness, asymmetry in kernels:
+                column = like @ steepness
+                if asymmetry is not None:
+                    column = np.tensordot(column.reshape(len(top.m), len(ASYMMETRY), -1), asymmetry, (1, 0))
+                    column = column.transpose(0, 2, 1)
+                columns.append(column.reshape(len(top.m), -1))
             own = like.sum(axis=2) @ SHAPE_PRIOR
             tables.append(np.concatenate([*columns, own[:, None]], axis=1))
         each = np.repeat(SHAPE_PRIOR, len(CURVATURE))
-        both, shape, nothing = SHARING_PRIOR
-        prior = np.log(np.concatenate([both * each, shape * each, [nothing]]))
+        *sharing, nothing = SHARING_PRIOR
+        prior = np.log(np.concatenate([*(share * each for share in sharing), [nothing]]))
         evidence = prior + sum(np.log(table.sum(axis=0) * self.step + 1e-300) for table in tables)
         order = np.argsort(-evidence)[:KEPT]
         order = order[evidence[order] > evidence[order[0]] - 7]
@@ -182,6 +189,14 @@ class _Shapes:
         place = np.arange(len(rows))[:, None] + pad - np.arange(len(table))[None, :]
         weights = np.where(np.abs(place) <= pad, kernel[np.clip(place + pad, 0, 2 * pad)], 0.0)
         return self.first[curve], np.log(weights @ table + 1e-12 * table.max(axis=0))
+
+
+def _near(places: Array, spread: float) -> Any:
+    """Weights of the grid around each of its points, in columns; ``None`` for no spread."""
+    if spread == 0:
+        return None
+    weights = np.exp(-0.5 * ((places[:, None] - places[None, :]) / spread) ** 2)
+    return (weights / weights.sum(axis=0)).astype(np.float32)
 
 
 def _log_posterior(shapes: _Shapes, z: Array, groups: Sequence[Array], b: Array, scatter: Array, kept: int) -> Array:
