@@ -1,7 +1,7 @@
 """Several exponents at once, from optima that are known with their errors: generalised least squares with scatter.
 
-log y = a + Σ b_j z_j + scatter, with scatter normal of SD σ, and σ half-normal (`joint.SCATTER_PRIOR`) and integrated
-over on a grid. For one exponent of raw curves `joint.exponent` says more, since it shares their shapes.
+log y = a + Σ b_j z_j + scatter, with scatter normal of SD σ, and σ integrated over on a grid (`joint.scatter_prior`).
+For one exponent of raw curves `joint.exponent` says more, since it shares their shapes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from interplay.analysis.joint import SCATTER, SCATTER_PRIOR
+from interplay.analysis.joint import SCATTER, scatter_prior
 from interplay.analysis.optimum import Optimum
 
 Array = NDArray[np.float64]
@@ -80,7 +80,7 @@ def log_place(optimum: Optimum) -> tuple[float, float]:
 def least_squares(z: Array, y: Array, error: Array) -> Exponents:
     """The fit itself: ``z`` [optima, 1 + axes] begins with ones, ``y`` are logarithms of optima with SD ``error``."""
     weights, means, covariances = [], [], []
-    for sigma, width in zip(SCATTER, np.gradient(SCATTER), strict=True):
+    for sigma, prior in zip(SCATTER, scatter_prior(), strict=True):
         variance = error**2 + sigma**2
         scaled = z / variance[:, None]
         precision = z.T @ scaled
@@ -91,7 +91,7 @@ def least_squares(z: Array, y: Array, error: Array) -> Exponents:
             -0.5 * float(np.log(variance).sum() + (residual**2 / variance).sum())
             - 0.5 * np.linalg.slogdet(precision)[1]
         )
-        weights.append(log - 0.5 * (sigma / SCATTER_PRIOR) ** 2 + math.log(width))
+        weights.append(log + math.log(prior))
         means.append(mean)
         covariances.append(covariance)
     weight = np.exp(np.array(weights) - max(weights))
