@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from interplay.analysis import ridge
-from interplay.analysis.analyze import Analysis, _sufficiency, analyze
+from interplay.analysis.analyze import Analysis, analyze
 from interplay.analysis.cells import Cell
 from interplay.analysis.observations import Observation, Observations, from_records, from_rows
 from interplay.analysis.verdict import Verdict, holm, judge

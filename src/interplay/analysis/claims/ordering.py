@@ -57,7 +57,7 @@ def judged(claim: Claim, table: Table) -> Verdict:
     margin = math.log1p(claim.margin)
     low, high = (float(x) for x in np.quantile(gaps, [0.05, 0.95], method="inverted_cdf"))
     lowest, highest = (float(x) for x in np.quantile(gaps, [0.025, 0.975], method="inverted_cdf"))
-    estimate = float(np.median(gaps))
+    estimate = float(np.quantile(gaps, 0.5, method="inverted_cdf"))  # a mean of ±inf would be no number
     reason = "; ".join(_words(claim, a, b) for a, b in optima[:3])
     noise = table.noise_of(members[0])
     if noise is not None and noise.residual:
