@@ -178,8 +178,8 @@ def analyze(observations: Sequence[Observations], seed: int = 0, own: Sequence[s
 
 def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequence[str | Claim] = ()) -> Analysis:
     """`analyze` of what `tabulate` gave, for those who need the table, too."""
-    verdicts = _verdicts(table, own)
-    exponents = _exponents(table, verdicts)
+    found = verdicts(table, own)
+    exponents = _exponents(table, found)
     for of in TUNED:
         for members in table.slices(of).values():
             table.optimum(of, members, powers.given(members, of))
@@ -187,7 +187,7 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
         metric=table.metric,
         duplicates=tuple(duplicates),
         optima=tuple(table.optima),
-        claims=tuple(verdicts),
+        claims=tuple(found),
         joint=joint_fit(table),
         notes=(*table.notes, *_networks(table)),
         runs=len(table.runs),
@@ -198,7 +198,8 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
     )
 
 
-def _verdicts(table: Table, own: Sequence[str | Claim]) -> list[Verdict]:
+def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
+    """Of the claims in ``own`` and of all others, as `Analysis.claims` has them."""
     stated = [claim for claim in own if isinstance(claim, Claim)]
     names = {claim.id if isinstance(claim, Claim) else claim for claim in own}
     claims = {claim.id: claim for claim in (*stated, *PROGRAMME)}
