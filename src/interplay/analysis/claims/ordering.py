@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interplay.analysis.cells import Cell
-from interplay.analysis.next_runs import for_ordering
+from interplay.analysis.next_runs import for_noise, for_ordering
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.table import Table
 from interplay.analysis.verdict import Verdict, not_asked, undecided
@@ -43,7 +43,9 @@ def judged(claim: Claim, table: Table) -> Verdict:
         return not_asked(claim.id, f"{claim.optimum} varied (three values) with both methods, all else equal")
     members = [cell for pair in pairs for cell in (*pair.first, *pair.second)]
     if not table.repeated(members):
-        return undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+        verdict = undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+        curves = [cells for pair in pairs for cells in (pair.first, pair.second)]
+        return replace(verdict, plan=for_noise(table, claim, curves))
     optima = [
         (
             table.optimum(claim.optimum, pair.first, _given(claim.optimum, pair.first)),
@@ -71,7 +73,8 @@ def judged(claim: Claim, table: Table) -> Verdict:
     elif -margin <= lowest and highest <= margin:
         reason = f"the same within {100 * claim.margin:.0f} %: more runs will not tell them apart; {reason}"
     plan = None
-    if word == "inconclusive" and not (-margin <= lowest and highest <= margin):
+    # Also of what is refuted: it may not survive the correction for several claims.
+    if word != "supported" and not (-margin <= lowest and highest <= margin):
         plan = for_ordering(table, claim, [(p.first, p.second) for p in pairs], optima, (low, high))
     return Verdict(
         claim.id, word, _log10(estimate), (_log10(low), _log10(high)), reason, plan, p if estimate < 0 else 1.0
