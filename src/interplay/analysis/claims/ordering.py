@@ -141,7 +141,7 @@ def _best_pair(claim: Claim, first: list[list[Cell]], second: list[list[Cell]]) 
 
 
 def _matches(cell: Cell, method: Mapping[str, Any]) -> bool:
-    if "optimizer" not in method and str(cell.get("optimizer") or "sgd").startswith("adam"):
+    if "optimizer" not in method and str(cell.get("optimizer")).startswith("adam"):
         return not ({"momentum"} & set(method))  # the methods of set 1 are all of the SGD family
     for name, wanted in method.items():
         value = cell.get(name)
@@ -159,7 +159,7 @@ def _matches(cell: Cell, method: Mapping[str, Any]) -> bool:
 def _given(optimum: str, cells: Sequence[Cell]) -> dict[str, Any]:
     one = cells[0]
     given: dict[str, Any] = {}
-    if optimum == "lr":
+    if optimum == "lr" and str(one.get("optimizer")).startswith("sgd"):
         given["method"] = method_name(one)
     names = ("optimizer", "lr", "momentum", "weight_decay", "batch_size")
     known = {name: one.get(name) for name in names if name != optimum and one.get(name) is not None}
@@ -170,7 +170,7 @@ def _given(optimum: str, cells: Sequence[Cell]) -> dict[str, Any]:
 
 def method_name(cell: Cell) -> str:
     """The documented name of the method of a cell."""
-    has = (cell.get("momentum", 0.0) > 0, cell.get("weight_decay", 0.0) > 0)
+    has = (cell.momentum > 0, cell.weight_decay > 0)
     return next(name for name, knobs in METHODS.items() if knobs == has)
 
 
