@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interplay.lab.reading import extended
+from interplay.lab.extending import extended
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.settings import Settings
 from interplay.spec import RunSpec

@@ -178,8 +178,8 @@ def analyze(observations: Sequence[Observations], seed: int = 0, own: Sequence[s
 
 def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequence[str | Claim] = ()) -> Analysis:
     """`analyze` of what `tabulate` gave, for those who need the table, too."""
-    verdicts = _verdicts(table, own)
-    exponents = _exponents(table, verdicts)
+    found = verdicts(table, own)
+    exponents = _exponents(table, found)
     for of in TUNED:
         for members in table.slices(of).values():
             table.optimum(of, members, powers.given(members, of))
@@ -187,7 +187,7 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
         metric=table.metric,
         duplicates=tuple(duplicates),
         optima=tuple(table.optima),
-        claims=tuple(verdicts),
+        claims=tuple(found),
         joint=joint_fit(table),
         notes=(*table.notes, *_networks(table)),
         runs=len(table.runs),
@@ -198,7 +198,8 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
     )
 
 
-def _verdicts(table: Table, own: Sequence[str | Claim]) -> list[Verdict]:
+def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
+    """Of the claims in ``own`` and of all others, as `Analysis.claims` has them."""
     stated = [claim for claim in own if isinstance(claim, Claim)]
     names = {claim.id if isinstance(claim, Claim) else claim for claim in own}
     claims = {claim.id: claim for claim in (*stated, *PROGRAMME)}
@@ -211,6 +212,7 @@ def _verdicts(table: Table, own: Sequence[str | Claim]) -> list[Verdict]:
         found.append(replace(verdict, own=claim.id in names))
     corrected = {v.id: v for v in holm([v for v in found if v.id in PRIMARY])}
     found = [corrected.get(v.id, v) for v in found]
+    found = [v if v.verdict == "inconclusive" else replace(v, plan=None) for v in found]
     if table.metric == "best_test_acc":
         found = [v if v.verdict == "not asked" else _kept(undecided(v.id, SELECTED), v) for v in found]
     return sorted(found, key=lambda v: (v.verdict == "not asked", not v.own))

@@ -189,22 +189,22 @@ def observation(row: Measurement, source: str, metric: str) -> Observation | Non
 def _cell(row: Measurement) -> tuple[Cell, float | None]:
     """The cell of a row, and m of `Observation.gain`. Raises ValueError for what `RunSpec` would refuse."""
     cell = Cell(row.knobs)
-    for name in ("lr", "weight_decay", "momentum", "batch_size", "epochs", "dampening"):
+    told = [name for name in ("weight_decay", "momentum") if name in cell]
+    for name in ("lr", *told, "batch_size", "epochs", "dampening"):
         if isinstance(cell[name], bool) or not isinstance(cell[name], int | float):
             raise ValueError(f"{name} must be a number, not {cell[name]!r}")
     _check_ranges(cell)
-    coupled = (1 - cell.momentum) / (1 - cell["dampening"])
+    coupled = (1 - cell.momentum) / (1 - cell["dampening"]) if "momentum" in cell else None
     gains = {"sgd": coupled, "sgds": coupled, "sgdw": 1.0, "adamw": 1.0}
     return cell, gains.get(cell["optimizer"])
 
 
 def _check_ranges(cell: Cell) -> None:
     """Raises ValueError for what `RunSpec` would refuse, before it is divided by or its logarithm taken."""
-    lr, decay = cell["lr"], cell["weight_decay"]
     rules = {
-        "lr": 0 < lr < math.inf,
-        "weight_decay": 0 <= decay < math.inf,
-        "momentum": 0 <= cell["momentum"] < 1,
+        "lr": 0 < cell["lr"] < math.inf,
+        "weight_decay": 0 <= cell.get("weight_decay", 0.0) < math.inf,
+        "momentum": 0 <= cell.get("momentum", 0.0) < 1,
         "dampening": 0 <= cell["dampening"] < 1,
         "batch_size": 1 <= cell["batch_size"] < math.inf,
         "epochs": 1 <= cell["epochs"] < math.inf,

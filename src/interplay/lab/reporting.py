@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from interplay.errors import SpecError
 from interplay.lab.gathering import gather, stamp
+from interplay.lab.reading import stated
 from interplay.progress import notice
 from interplay.store.files import write_whole
 from interplay.store.store import Store
@@ -101,7 +102,7 @@ class _Source:
             self._table = table
             self._last = dataclasses.replace(
                 self._last,
-                analysis=conclude(table, duplicates),
+                analysis=conclude(table, duplicates, stated(self.inputs)),
                 ordering=ordering_picture(table),
                 heatmap=heatmap_picture(table),
                 scaling=scaling_picture(table),
