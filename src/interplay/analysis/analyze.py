@@ -17,6 +17,7 @@ from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.optimizers import Beside, side_by_side
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.phrases import spoken
 from interplay.analysis.schedules import across_schedules
 from interplay.analysis.table import TUNED, Table
 from interplay.analysis.verdict import Verdict, holm, undecided
@@ -178,8 +179,8 @@ def analyze(observations: Sequence[Observations], seed: int = 0, own: Sequence[s
 
 def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequence[str | Claim] = ()) -> Analysis:
     """`analyze` of what `tabulate` gave, for those who need the table, too."""
-    verdicts = _verdicts(table, own)
-    exponents = _exponents(table, verdicts)
+    found = verdicts(table, own)
+    exponents = _exponents(table, found)
     for of in TUNED:
         for members in table.slices(of).values():
             table.optimum(of, members, powers.given(members, of))
@@ -187,7 +188,7 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
         metric=table.metric,
         duplicates=tuple(duplicates),
         optima=tuple(table.optima),
-        claims=tuple(verdicts),
+        claims=tuple(found),
         joint=joint_fit(table),
         notes=(*table.notes, *_networks(table)),
         runs=len(table.runs),
@@ -198,7 +199,8 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
     )
 
 
-def _verdicts(table: Table, own: Sequence[str | Claim]) -> list[Verdict]:
+def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
+    """Of the claims in ``own`` and of all others, as `Analysis.claims` has them."""
     stated = [claim for claim in own if isinstance(claim, Claim)]
     names = {claim.id if isinstance(claim, Claim) else claim for claim in own}
     claims = {claim.id: claim for claim in (*stated, *PROGRAMME)}
@@ -208,7 +210,7 @@ def _verdicts(table: Table, own: Sequence[str | Claim]) -> list[Verdict]:
         if claim.along == "sum_of_rates" and verdict.verdict != "not asked":
             words = across_schedules(table, claim)
             verdict = replace(verdict, reason=f"{verdict.reason}; {words}") if words else verdict
-        found.append(replace(verdict, own=claim.id in names))
+        found.append(replace(verdict, own=claim.id in names, claim=claim))
     corrected = {v.id: v for v in holm([v for v in found if v.id in PRIMARY])}
     found = [corrected.get(v.id, v) for v in found]
     if table.metric == "best_test_acc":
@@ -217,20 +219,16 @@ def _verdicts(table: Table, own: Sequence[str | Claim]) -> list[Verdict]:
 
 
 def _kept(verdict: Verdict, of: Verdict) -> Verdict:
-    return replace(verdict, question=of.question, own=of.own)
+    return replace(verdict, question=of.question, own=of.own, claim=of.claim)
 
 
 def _exponents(table: Table, verdicts: Sequence[Verdict]) -> tuple[Measured, ...]:
     """Exponents along every knob that was varied, of which no claim has spoken."""
-    spoken = {
-        (claim.optimum, claim.along)
-        for claim in PROGRAMME
-        if any(v.id == claim.id and v.estimate is not None for v in verdicts)
-    }
+    stated = {pair for verdict in verdicts if (pair := spoken(verdict)) is not None}
     found = []
     for of in TUNED:
         for name in table.numeric_knobs():
-            if name in TUNED or (of, name) in spoken:
+            if name in TUNED or (of, name) in stated:
                 continue
             claim = Claim(of, name, 0.0)
             members = powers.curves(table, claim)

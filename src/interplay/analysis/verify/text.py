@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from interplay.analysis.verify.measure import Result
-from interplay.analysis.words import table
+from interplay.analysis.layout import table
 
 HEADER = (
     "condition",
