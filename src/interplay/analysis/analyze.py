@@ -218,6 +218,35 @@ def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
     return sorted(found, key=lambda v: (v.verdict == "not asked", not v.own))
 
 
+OTHER_METRIC = {"final_test_acc": "final_test_loss", "final_test_loss": "final_test_acc"}
+"""What the same runs are judged by, too, since accuracy and loss need not agree."""
+
+
+def beside_other_metric(
+    analysis: Analysis, observations: Sequence[Observations], own: Sequence[str | Claim] = ()
+) -> Analysis:
+    """``analysis`` with `Verdict.other_metric` where another metric gives another word and one of both is decided.
+
+    Args:
+        analysis: of one metric.
+        observations: the same runs by the other metric.
+        own: claims that a study states, as `analyze` took them.
+
+    Raises:
+        ValueError, InputError: as `tabulate`.
+    """
+    table, _ = tabulate(observations)
+    words = {verdict.id: verdict.verdict for verdict in verdicts(table, own)}
+    claims = []
+    for claim in analysis.claims:
+        both = {claim.verdict, words.get(claim.id, "not asked")}
+        # What the other metric was not measured for says nothing of the first.
+        if len(both) == 2 and "not asked" not in both:
+            claim = replace(claim, other_metric=f"by {table.metric}: {words[claim.id]}")
+        claims.append(claim)
+    return replace(analysis, claims=tuple(claims))
+
+
 def _kept(verdict: Verdict, of: Verdict) -> Verdict:
     return replace(verdict, question=of.question, own=of.own, claim=of.claim)
 

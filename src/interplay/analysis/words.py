@@ -126,16 +126,15 @@ def _claims(claims: Sequence[Verdict], layout: Layout) -> list[str]:
     asked = [claim for claim in claims if claim.verdict != "not asked"]
     lines: list[str] = []
     if asked and layout.width >= WIDE:
-        rows = [(*_name(each), phrases.estimate(each), phrases.estimate_interval(each), _why(each)) for each in asked]
-        lines += layout.table(("claim", "verdict", "estimate", "90 % interval", "reason"), rows)
+        wide = ((*_name(each), phrases.estimate(each), phrases.estimate_interval(each), _why(each)) for each in asked)
+        lines += layout.table(("claim", "verdict", "estimate", "90 % interval", "reason"), wide)
     elif asked:
-        rows = [(*_name(each), "\n".join(filter(None, (phrases.result(each), _why(each))))) for each in asked]
-        lines += layout.table(("claim", "verdict", "reason"), rows)
+        narrow = ((*_name(each), "\n".join(filter(None, (phrases.result(each), _why(each))))) for each in asked)
+        lines += layout.table(("claim", "verdict", "reason"), narrow)
     if any(claim.own for claim in asked):
         lines += layout.paragraph(OWN)
-    for words in filter(None, (phrases.not_asked(claims),)):
-        lines += layout.paragraph(words)
-    return lines
+    left = phrases.not_asked(claims)
+    return [*lines, *layout.paragraph(left)] if left else lines
 
 
 def _name(claim: Verdict) -> tuple[str, str]:
@@ -186,7 +185,8 @@ def _optima(optima: Sequence[Optimum], layout: Layout) -> list[str]:
             if id(each) in kept
         ]
         if rows:
-            at = ", ".join(f"{name} {word}" for name, word in zip(common, phrases.knob_words(common, common)))
+            words = zip(common, phrases.knob_words(common, common), strict=True)
+            at = ", ".join(f"{name} {word}" for name, word in words)
             lines += ["", *layout.paragraph(f"best {of}" + (f" at {at}" if at else ""))]
             lines += layout.table((*apart, f"best {of}", "90 % interval", "status"), rows)
     if len(optima) > OPTIMA:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interplay.errors import SpecError
+from interplay.errors import InputError, SpecError
 from interplay.lab.running import in_store
 from interplay.progress import notice
 from interplay.settings import Settings
@@ -27,13 +27,22 @@ if TYPE_CHECKING:
 def analyze(inputs: Sequence[str | Path], metric: str = "final_test_acc") -> Analysis:
     """Analyse output folders and tables together, as repeated batches; see `interplay.analysis`.
 
+    Where accuracy and loss decide otherwise, the verdicts say so.
+
     Raises:
         InputError: an input cannot be understood; names file and line.
     """
     from interplay import inputs as reading
+    from interplay.analysis.analyze import OTHER_METRIC, beside_other_metric
     from interplay.analysis.analyze import analyze as engine
 
-    return engine(reading.read(inputs, metric))
+    found = engine(reading.read(inputs, metric))
+    if metric not in OTHER_METRIC:
+        return found
+    try:
+        return beside_other_metric(found, reading.read(inputs, OTHER_METRIC[metric]))
+    except InputError:  # these inputs do not have it
+        return found
 
 
 def compare(ours: Sequence[str | Path], theirs: Sequence[str | Path], metric: str = "final_test_acc") -> Comparison:
