@@ -235,6 +235,8 @@ def beside_other_metric(
     Raises:
         ValueError, InputError: as `tabulate`.
     """
+    if not observations:
+        return analysis
     table, _ = tabulate(observations)
     words = {verdict.id: verdict.verdict for verdict in verdicts(table, own)}
     claims = []

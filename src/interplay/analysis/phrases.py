@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from interplay.analysis.optimum import Optimum
@@ -14,6 +14,8 @@ from interplay.study.claims import PROGRAMME
 _KNOBS = {**SYMBOLS, "momentum": "μ"}
 
 Ends = tuple[float | None, float | None]
+
+TIMES = " times"
 
 NAMED = 4
 """Cells of a plan that are named one by one; of more, its words tell where they are."""
@@ -84,15 +86,16 @@ def estimate(verdict: Verdict) -> str:
 
 def estimate_interval(verdict: Verdict) -> str:
     """The 90 % interval in the same terms as `estimate`."""
-    return _ends(verdict, verdict.interval)
+    ends = _ends(verdict, verdict.interval)
+    return "not bounded" if not ends and estimate(verdict) else ends
 
 
 def result(verdict: Verdict) -> str:
     """Estimate and interval in one phrase; nothing where neither is known."""
     found, ends = estimate(verdict), estimate_interval(verdict)
-    if found and ends:
-        return f"{found}, 90 % interval {ends}"
-    return found or (f"90 % interval: {ends}" if ends else "")
+    if found:
+        return f"{found}, 90 % interval {ends.removesuffix(TIMES)}"
+    return f"90 % interval: {ends}" if ends else ""
 
 
 def plan(verdict: Verdict) -> str:
@@ -102,11 +105,18 @@ def plan(verdict: Verdict) -> str:
         return ""
     words = f"to decide: {made.words}"
     if 0 < len(made.cells) <= NAMED:
-        words += f" ({'; '.join(cell(each) for each in made.cells)})"
+        words += f" ({_named(made.cells)})"
     if made.runs:
         words += f", {count(made.runs, 'run')}"
     ends = "" if made.interval is None else _ends(verdict, made.interval)
     return f"{words}; expected 90 % interval {ends}" if ends else words
+
+
+def _named(cells: Sequence[Mapping[str, Any]]) -> str:
+    """What tells the cells apart, one by one, then what they share."""
+    shared = {k: v for k, v in cells[0].items() if all(k in each and each[k] == v for each in cells)}
+    apart = [cell({k: v for k, v in each.items() if k not in shared}) for each in cells]
+    return "; ".join([*filter(None, apart), *([f"all at {cell(shared)}"] if shared and any(apart) else [cell(shared)])])
 
 
 def not_asked(verdicts: Iterable[Verdict]) -> str:
@@ -136,11 +146,11 @@ def _ends(verdict: Verdict, ends: Ends) -> str:
         return interval(ends, "z.2f")
     low, high = (None if end is None or not math.isfinite(end) else 10**end for end in ends)
     words = interval((low, high))
-    return f"{words} times" if words else ""
+    return f"{words}{TIMES}" if words else ""
 
 
 def _times(log10: float) -> str:
-    return f"{10**log10:.3g} times"
+    return f"{10**log10:.3g}{TIMES}"
 
 
 def knob_words(values: Mapping[str, Any], names: Iterable[str]) -> list[str]:
