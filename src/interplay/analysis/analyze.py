@@ -17,6 +17,7 @@ from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.optimizers import Beside, side_by_side
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.phrases import spoken
 from interplay.analysis.schedules import across_schedules
 from interplay.analysis.table import TUNED, Table
 from interplay.analysis.verdict import Verdict, holm, undecided
@@ -209,7 +210,7 @@ def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
         if claim.along == "sum_of_rates" and verdict.verdict != "not asked":
             words = across_schedules(table, claim)
             verdict = replace(verdict, reason=f"{verdict.reason}; {words}") if words else verdict
-        found.append(replace(verdict, own=claim.id in names))
+        found.append(replace(verdict, own=claim.id in names, claim=claim))
     corrected = {v.id: v for v in holm([v for v in found if v.id in PRIMARY])}
     found = [corrected.get(v.id, v) for v in found]
     found = [v if v.verdict == "inconclusive" else replace(v, plan=None) for v in found]
@@ -218,21 +219,48 @@ def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
     return sorted(found, key=lambda v: (v.verdict == "not asked", not v.own))
 
 
+OTHER_METRIC = {"final_test_acc": "final_test_loss", "final_test_loss": "final_test_acc"}
+"""What the same runs are judged by, too, since accuracy and loss need not agree."""
+
+
+def beside_other_metric(
+    analysis: Analysis, observations: Sequence[Observations], own: Sequence[str | Claim] = ()
+) -> Analysis:
+    """``analysis`` with `Verdict.other_metric` where another metric gives another word and one of both is decided.
+
+    Args:
+        analysis: of one metric.
+        observations: the same runs by the other metric.
+        own: claims that a study states, as `analyze` took them.
+
+    Raises:
+        ValueError, InputError: as `tabulate`.
+    """
+    if not observations:
+        return analysis
+    table, _ = tabulate(observations)
+    words = {verdict.id: verdict.verdict for verdict in verdicts(table, own)}
+    claims = []
+    for claim in analysis.claims:
+        both = {claim.verdict, words.get(claim.id, "not asked")}
+        # What the other metric was not measured for says nothing of the first.
+        if len(both) == 2 and "not asked" not in both:
+            claim = replace(claim, other_metric=f"by {table.metric}: {words[claim.id]}")
+        claims.append(claim)
+    return replace(analysis, claims=tuple(claims))
+
+
 def _kept(verdict: Verdict, of: Verdict) -> Verdict:
-    return replace(verdict, question=of.question, own=of.own)
+    return replace(verdict, question=of.question, own=of.own, claim=of.claim)
 
 
 def _exponents(table: Table, verdicts: Sequence[Verdict]) -> tuple[Measured, ...]:
     """Exponents along every knob that was varied, of which no claim has spoken."""
-    spoken = {
-        (claim.optimum, claim.along)
-        for claim in PROGRAMME
-        if any(v.id == claim.id and v.estimate is not None for v in verdicts)
-    }
+    stated = {pair for verdict in verdicts if (pair := spoken(verdict)) is not None}
     found = []
     for of in TUNED:
         for name in table.numeric_knobs():
-            if name in TUNED or (of, name) in spoken:
+            if name in TUNED or (of, name) in stated:
                 continue
             claim = Claim(of, name, 0.0)
             members = powers.curves(table, claim)

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from interplay.analysis.phrases import place
 from interplay.analysis.pictures import MethodCurve, Ordering
 from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label
 
@@ -51,7 +52,7 @@ def draw(picture: Ordering) -> Figure:
 
 def _curve(axis: Axes, curve: MethodCurve, colour: str, marker: str, rates: list[float], row: int) -> None:
     optimum = curve.optimum
-    words = f"η* = {optimum.estimate:.2g}" if optimum.estimate is not None else f"η* {optimum.status}"
+    words = f"η* {'= ' if optimum.estimate is not None else ''}{place(optimum)}"
     draw_points(axis, curve.points, colour, marker, f"{curve.method}  ({words})")
     low, high = optimum.interval
     if _band(curve):
@@ -62,6 +63,8 @@ def _curve(axis: Axes, curve: MethodCurve, colour: str, marker: str, rates: list
             axis.axvline(end, color=colour, lw=0.6, alpha=0.6)
     if optimum.estimate is not None:
         axis.axvline(optimum.estimate, color=colour, lw=1, ls="--")
+    for other in optimum.others:
+        axis.axvline(other, color=colour, lw=1, ls=":")
     lost = [p.x for p in curve.points if p.mean is None]
     if lost:
         # On the lower edge of the axis, whatever its scale: a diverged run has no value. A row for each method.

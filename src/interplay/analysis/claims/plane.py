@@ -49,8 +49,8 @@ def direction(claim: Claim, table: Table) -> Verdict:
         return undecided(claim.id, f"only {len(near.mean)} cells near the best one")
     first, second = (_symbol(name) for name in claim.product)
     reason = (
-        f"k of f(log {first} + k log {second}) over {found.cells} cells near the best, "
-        f"scatter {found.scatter:.1f} times the noise"
+        f"settings are as good as each other where {first}·{second}^k is the same; from {found.cells} cells near the "
+        f"best one, which scatter about that by {found.scatter:.1f} times the noise"
     )
     if found.interval90[0] > 5:
         reason = f"does not depend on the product at all: k > {found.interval90[0]:.3g}; {reason}"

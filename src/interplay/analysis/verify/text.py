@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from interplay.analysis.layout import table
 from interplay.analysis.verify.measure import Result
-from interplay.analysis.words import table
 
 HEADER = (
     "condition",
