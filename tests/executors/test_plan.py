@@ -103,7 +103,7 @@ def test_a_prediction_for_a_gpu_rests_on_measurements_on_that_gpu(tmp_path: Path
     study = Study("s", "q", (), "", "", tuple(base.replace(seed=seed) for seed in range(10, 18)))
     assert len(alike(store, study.specs, gpu="h100")) == 1
     settings = Settings(output_dir=tmp_path)
-    text = forecast(study, settings, 4, "h100")
+    text = str(forecast(study, settings, 4, "h100"))
     assert "8 h 0 min of work, the longest run 60 min; from 1 finished run" in text
     rows = [line.split() for line in text.splitlines()[-4:-1]]
     assert rows == [
@@ -111,15 +111,15 @@ def test_a_prediction_for_a_gpu_rests_on_measurements_on_that_gpu(tmp_path: Path
         ["4", "2", "h", "0", "min", "8.00", "none"],
         ["8", "60", "min", "8.00", "none"],
     ]
-    assert "24 h 0 min of work" in forecast(study, settings, 4, "A100")
+    assert "24 h 0 min of work" in str(forecast(study, settings, 4, "A100"))
     hour = 3600.0
-    assert "deadline 2 h 0 min: met by 4 workers or more, in 2 h 0 min" in forecast(
-        study, settings, 1, "h100", 2 * hour
+    assert "deadline 2 h 0 min: met by 4 workers or more, in 2 h 0 min" in str(
+        forecast(study, settings, 1, "h100", 2 * hour)
     )
-    assert "deadline 3 h 0 min: met by 3 workers" in forecast(study, settings, 1, "h100", 3 * hour)
-    assert "met by 1 worker or more" in forecast(study, settings, 1, "h100", 15 * 24 * hour)
-    assert "not met by any number of workers" in forecast(study, settings, 1, "h100", hour / 2)
-    assert "no estimate: nothing like" in forecast(study, settings, 4, "V100")
+    assert "deadline 3 h 0 min: met by 3 workers" in str(forecast(study, settings, 1, "h100", 3 * hour))
+    assert "met by 1 worker or more" in str(forecast(study, settings, 1, "h100", 15 * 24 * hour))
+    assert "not met by any number of workers" in str(forecast(study, settings, 1, "h100", hour / 2))
+    assert "no estimate: nothing like" in str(forecast(study, settings, 4, "V100"))
 
 
 @pytest.mark.parametrize(
