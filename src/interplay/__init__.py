@@ -19,7 +19,7 @@ def analyze(records: Iterable[RunRecord], metric: str = "final_test_acc") -> Ana
     """What ``records`` support: noise, optima and verdicts with intervals.
 
     Raises:
-        InputError: records have no such metric.
+        SpecError: records have no such metric.
     """
     from interplay.analysis.analyze import analyze as engine
     from interplay.analysis.observations import from_records
