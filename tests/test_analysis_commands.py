@@ -63,9 +63,7 @@ def test_what_cannot_be_analysed_is_named(capsys: pytest.CaptureFixture[str]) ->
     assert "unknown metric 'accuracy'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "words", [["analyze"], ["report"], ["predict", "--lr", "1", "--input"]]]
-)
+@pytest.mark.parametrize("words", [["analyze"], ["report"], ["predict", "--lr", "1", "--input"]])
 def test_an_input_that_is_missing_or_cannot_be_opened_is_impossible(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
