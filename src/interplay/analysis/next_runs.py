@@ -15,7 +15,7 @@ from interplay.analysis.joint import Exponent
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.table import Table
 from interplay.analysis.verdict import Plan
-from interplay.spec import DATASETS
+from interplay.dataset_facts import DATASETS
 from interplay.study.claims import PRIMARY, SUMS, Claim
 
 SEEDS = (1, 2, 4, 8)

@@ -16,7 +16,7 @@ from interplay.analysis.noise import BINOMIAL, Noise, from_residuals, pool
 from interplay.analysis.observations import Observations
 from interplay.analysis.optimum import Optimum, locate
 from interplay.analysis.shape import REACH, STEPS, WINDOW_SDS, Curve
-from interplay.spec import DATASETS
+from interplay.dataset_facts import DATASETS
 
 TUNED = ("lr", "weight_decay")
 """Knobs whose optima are sought wherever they were varied, and along whose curves residuals are taken for noise."""
