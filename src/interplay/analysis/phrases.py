@@ -18,7 +18,7 @@ Ends = tuple[float | None, float | None]
 TIMES = " times"
 
 NAMED = 4
-"""Cells of a plan that are named one by one; of more, its words tell where they are."""
+"""Cells of a plan that are named one by one; of more, the ranges of their knobs are."""
 
 
 def number(value: float | None, form: str = ".3g") -> str:
@@ -104,8 +104,8 @@ def plan(verdict: Verdict) -> str:
     if made is None:
         return ""
     words = f"to decide: {made.words}"
-    if 0 < len(made.cells) <= NAMED:
-        words += f" ({_named(made.cells)})"
+    if made.cells and " at " not in made.words:
+        words += f" ({_named(made.cells) if len(made.cells) <= NAMED else _ranges(made.cells)})"
     if made.runs:
         words += f", {count(made.runs, 'run')}"
     ends = "" if made.interval is None else _ends(verdict, made.interval)
@@ -117,6 +117,17 @@ def _named(cells: Sequence[Mapping[str, Any]]) -> str:
     shared = {k: v for k, v in cells[0].items() if all(k in each and each[k] == v for each in cells)}
     apart = [cell({k: v for k, v in each.items() if k not in shared}) for each in cells]
     return "; ".join([*filter(None, apart), *([f"all at {cell(shared)}"] if shared and any(apart) else [cell(shared)])])
+
+
+def _ranges(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Least and greatest value of each knob that differs between the cells."""
+    found = {}
+    for name in dict.fromkeys(name for each in cells for name in each):
+        values = {each.get(name) for each in cells}
+        numbers = sorted(value for value in values if isinstance(value, int | float))
+        if len(values) > 1 and len(numbers) == len(values):
+            found[name] = f"{numbers[0]:g} to {numbers[-1]:g}"
+    return cell(found)
 
 
 def not_asked(verdicts: Iterable[Verdict]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from interplay.analysis.phrases import place
 from interplay.analysis.pictures import MethodCurve, Ordering
+from interplay.figures.heatmap import OTHER
 from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label
 
 BAND = "90 % interval of η*"
@@ -17,8 +20,8 @@ DIVERGED = ": diverged"
 def draw(picture: Ordering) -> Figure:
     """One curve a method; bars are 1 standard error of the mean; the optimum is a vertical line in its interval.
 
-    The axis of an accuracy does not go below 0. In the legend are the methods, then what the bands are, then what
-    diverged.
+    The axis of an accuracy does not go below 0. A further maximum of a curve is a dotted line. In the
+    legend are the methods, then what bands and dots are, then what diverged.
     """
     with look():
         figure = Figure(figsize=(6.4, 5.0))
@@ -37,7 +40,11 @@ def draw(picture: Ordering) -> Figure:
         handles, labels = axis.get_legend_handles_labels()
         methods = [(h, name) for h, name in zip(handles, labels, strict=True) if not name.endswith(DIVERGED)]
         lost = [(h, name) for h, name in zip(handles, labels, strict=True) if name.endswith(DIVERGED)]
-        bands = [(Patch(color="0.4", alpha=0.3, lw=0), BAND)] if any(map(_band, picture.curves)) else []
+        bands: list[tuple[Artist, str]] = (
+            [(Patch(color="0.4", alpha=0.3, lw=0), BAND)] if any(map(_band, picture.curves)) else []
+        )
+        if any(curve.optimum.others for curve in picture.curves):
+            bands.append((Line2D([], [], color="0.4", lw=1, ls=":"), OTHER))
         entries = [*methods, *bands, *lost]
         figure.legend(
             [handle for handle, _ in entries],
