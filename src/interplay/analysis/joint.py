@@ -21,13 +21,13 @@ from interplay.analysis.shape import CURVATURE, SHAPE_PRIOR, Likelihood, quantil
 
 Array = NDArray[np.float64]
 
-SCATTER_PRIOR = 0.17
+SCATTER_PRIOR = 0.15
 """Scale of the half-normal prior of σ, in nats."""
 
 SCATTER = np.array([0.0, 0.05, 0.1, 0.16, 0.25, 0.4, 0.65])
 
 STEEPNESS = (0.12, 0.7)
-"""SD of the logarithm of the steepness between curves, where they share it nearly and where they share only the shape."""
+"""SD of the log of the steepness between curves, where they share it nearly and where they share only the shape."""
 
 SHARING_PRIOR = (0.4, 0.4, 0.2)
 """Of curves that share shape and steepness, that share the shape only, and that share nothing."""

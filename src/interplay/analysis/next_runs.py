@@ -101,13 +101,12 @@ def _needed(claim: Claim, result: Exponent) -> float:
 
 
 def _chosen(options: Sequence[_Option], needed: float, estimate: float) -> Plan | None:
+    if not options:
+        return None
     enough = [each for each in options if each.sd <= 0.9 * needed]
-    if enough:
-        best = min(enough, key=lambda each: each.runs)
-    else:
-        best = min(options, key=lambda each: (each.sd, each.runs), default=None)
-        if best is None or best.sd > HOPELESS * needed:
-            return None
+    best = min(enough or options, key=lambda each: (0.0 if enough else each.sd, each.runs))
+    if best.sd > HOPELESS * needed:
+        return None
     half = 1.645 * best.sd
     return Plan(best.words, best.cells, best.seeds, best.runs, (estimate - half, estimate + half))
 

@@ -32,8 +32,8 @@ class Optimum:
     """Where a curve has its maximum.
 
     ``estimate`` is the median of the posterior, ``None`` where an end is open. ``interval`` holds the optimum with
-    90 %; an end is ``None`` where it lies beyond what was measured (a cell that diverged is a measurement). ``draws`` are draws of its logarithm, ±inf beyond
-    the cells.
+    90 %; an end is ``None`` where it lies beyond what was measured (a cell that diverged is a measurement). ``draws``
+    are draws of its logarithm, ±inf beyond the cells.
     """
 
     of: str

@@ -26,7 +26,7 @@ _STEEP = (0.5, 1.1, 2.0, 3.5, 6.0, 10.0)
 ASYMMETRY = np.array([*(-a for a in reversed(_STEEP)), 0.0, *_STEEP])
 """a, in 1/nats: at a = 2 the curve falls 6 times as deep one nat above its top as one nat below."""
 
-ASYMMETRY_SCALE = 2.0
+ASYMMETRY_SCALE = 1.2
 """Scale of the Cauchy prior of a."""
 
 FLATNESS = np.array([0.0, 0.6, 1.3, 3.0])
@@ -37,8 +37,12 @@ FLATNESS_PRIOR = np.array([0.5, 0.25, 0.15, 0.1])
 CURVATURE = np.exp(np.linspace(math.log(0.01), math.log(300.0), 19))
 """c, in fifths of the window per nat²."""
 
-DISCREPANCY = 0.1
+DISCREPANCY = 0.05
 """Error of the family of shapes, as a share of the depth below the best cell."""
+
+ALIKE = 1.2
+"""Nats over which that error is the same: of cells nearer to each other than this each has a larger one, so that a
+finer grid does not average it out."""
 
 WINDOW_SDS = 15.0
 """Cells within so many SD of one run of the best cell shape the curve."""
@@ -89,8 +93,8 @@ class Likelihood:
     """Log likelihood of the place of the top: ``log`` is [m, shape, curvature], ``m`` a grid in nats of step `step`.
 
     ``cells`` is the number of cells that shape it; ``best`` the log of the knob at the best cell; ``normal`` what the
-    errors of the cells add to the log of the evidence. ``walls`` says whether the grid ends at a diverged cell, below and
-    above; elsewhere the top may lie beyond the grid, where it is as likely as at its end.
+    errors of the cells add to the log of the evidence. ``walls`` says whether the grid ends at a cell that bounds,
+    below and above; elsewhere the top may lie beyond the grid, where it is as likely as at its end.
     """
 
     m: Array
@@ -150,7 +154,7 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     depth = np.maximum(y[best] - y, 0.0)
     # A window narrower than the nearest neighbour of the best cell would leave nothing to tell the shape by.
     window = max(curve.window, float(np.sort(depth[used])[min(1, len(used) - 1)]), 1e-12)
-    extra = DISCREPANCY * depth * (1 + depth / window)
+    extra = DISCREPANCY * depth * (1 + depth / window) * np.sqrt(np.maximum(ALIKE / _spacing(x), 1.0))
     weight = 1 / np.maximum(curve.error[used] ** 2 + extra[used] ** 2, (1e-6 * window) ** 2)
     centred = y[used] - float((weight * y[used]).sum() / weight.sum())
     fall = _falls(x[used][None, :] - m[:, None])
@@ -174,6 +178,12 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     log[_overflows(x[used][None, :] - m[:, None])] = -1e9
     normal = 0.5 * float(np.log(weight).sum()) - 0.5 * math.log(float(weight.sum()))
     return Likelihood(m, log, len(used), float(x[best]), normal, (low > first, high < last))
+
+
+def _spacing(x: Array) -> Array:
+    """Nats of the axis that each cell stands for."""
+    ends = np.diff(x)
+    return np.asarray((np.append(ends[:1], ends) + np.append(ends, ends[-1:])) / 2)
 
 
 def _chosen(y: Array, best: int, window: float) -> tuple[list[int], list[int]]:

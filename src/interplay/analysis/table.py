@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from interplay.analysis.cells import VARIED, Cell
-from interplay.analysis.noise import Noise, from_residuals, pool
+from interplay.analysis.noise import BINOMIAL, Noise, from_residuals, pool
 from interplay.analysis.observations import Observations
 from interplay.analysis.optimum import Optimum, locate
 from interplay.analysis.shape import REACH, STEPS, WINDOW_SDS, Curve
+from interplay.spec import DATASETS
 
 TUNED = ("lr", "weight_decay")
 """Knobs whose optima are sought wherever they were varied, and along whose curves residuals are taken for noise."""
@@ -38,11 +39,11 @@ class Table:
         self._seed = seed
         self.optima: list[Optimum] = []
         self._found: dict[tuple[str, tuple[Cell, ...]], Optimum] = {}
-        values: dict[Hashable, list[list[float]]] = {}
+        values: dict[Cell, list[list[float]]] = {}
         for cell, repeated in self.cells.items():
             values.setdefault(cell.network, []).append([self.sign * v for v in repeated])
-        self._noise: dict[Hashable, Noise | None] = {network: pool(cells) for network, cells in values.items()}
-        self._guessed: set[Hashable] = set()
+        self._noise: dict[Cell, Noise | None] = {network: pool(cells) for network, cells in values.items()}
+        self._guessed: set[Cell] = set()
 
     def all_cells(self) -> list[Cell]:
         """All cells, those that diverged included, in one order, so that ties are always broken the same way."""
@@ -65,11 +66,11 @@ class Table:
         counts = Counter(run.cell.network for run in self.runs)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
 
-    def noise_in(self, network: Hashable) -> Noise | None:
+    def noise_in(self, network: Cell) -> Noise | None:
         """Of one network and its data: from repetitions, or else from residuals; ``None`` where neither tells it."""
         if self._noise.get(network) is None and network not in self._guessed:
             self._guessed.add(network)
-            self._noise[network] = from_residuals(self._curves_without_noise(network))
+            self._noise[network] = from_residuals(self._curves_without_noise(network), self._expected(network))
         return self._noise.get(network)
 
     def noise_of(self, cell: Cell) -> Noise | None:
@@ -141,7 +142,7 @@ class Table:
         return found
 
     def step(self, of: str) -> float:
-        """The step of the grid on which tops along ``of`` are sought, in nats: one for all curves, so that they join."""
+        """The step of the grid on which tops along ``of`` are sought, in nats: one for all curves."""
         if of not in self._steps:
             values = [float(cell[of]) for cell in self.all_cells() if isinstance(cell.get(of), int | float)]
             positive = [math.log(value) for value in values if value > 0]
@@ -173,7 +174,16 @@ class Table:
             zero,
         )
 
-    def _curves_without_noise(self, network: Hashable) -> list[Curve]:
+    def _expected(self, network: Cell) -> float | None:
+        """SD of the test accuracy to expect between runs; ``None`` for another metric and for unknown data."""
+        facts = DATASETS.get(str(network.get("dataset", "cifar100")))
+        levels = [mean for cell, mean in self._mean.items() if cell.network == network]
+        if facts is None or "acc" not in self.metric or not levels:
+            return None
+        share = min(max(max(levels) / 100, 0.01), 0.999)
+        return BINOMIAL[0] * 100 * math.sqrt(share * (1 - share) / facts.n_test)
+
+    def _curves_without_noise(self, network: Cell) -> list[Curve]:
         cells = [cell for cell in self.all_cells() if cell.network == network]
         found = [self._curve(of, members, None) for of in TUNED for members in self.slices(of, cells, 5).values()]
         return sorted(found, key=lambda curve: -len(curve.x))[:10]

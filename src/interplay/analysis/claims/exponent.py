@@ -65,8 +65,12 @@ def curves(table: Table, claim: Claim) -> Curves | None:
         network = key.without(*free).network
         groups.setdefault(network, {}).setdefault((key.without(*free), tuple(tied)), {})[key] = members
     found = {network: _varied(table, claim, strata) for network, strata in groups.items()}
-    best = max(found.values(), key=lambda each: (len(each), sum(map(len, each.members))), default=None)
-    return best if best is not None and len(best) else None
+    with_curves = [each for each in found.values() if len(each)]
+    return max(with_curves, key=_size, default=None)
+
+
+def _size(found: Curves) -> tuple[int, int]:
+    return len(found), sum(len(cells) for cells in found.members)
 
 
 def linear_rule(table: Table) -> list[Cell]:
@@ -77,7 +81,7 @@ def linear_rule(table: Table) -> list[Cell]:
     strata: dict[int, list[Cell]] = {}
     for cells, stratum in zip(found.members, found.strata, strict=True):
         strata.setdefault(stratum, []).extend(cell for cell in cells if cell.weight_decay > 0)
-    return sorted(max(strata.values(), key=len))
+    return sorted(max(strata.values(), key=lambda cells: len(list(cells))))
 
 
 def _varied(table: Table, claim: Claim, strata: Mapping[Hashable, Mapping[Cell, list[Cell]]]) -> Curves:
