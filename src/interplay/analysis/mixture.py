@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interplay.analysis.exponents import SCATTER
+from interplay.analysis.joint import SCATTER
 from interplay.analysis.laws import Measured
 from interplay.analysis.rules import CURVED, FITTED, Law, Optima, Place, Rule, fitted, vector
 
@@ -97,7 +97,7 @@ def drawn(law: Law, place: Place, bounds: Sequence[Bound], shift: float = 0.0) -
 
     def said(at: Place) -> Array:
         row = law.row(at)
-        return coefficients @ row + law.rule.offset(at) + scatter * rng.standard_normal(DRAWS)
+        return np.asarray(coefficients @ row + law.rule.offset(at) + scatter * rng.standard_normal(DRAWS))
 
     value = said(place) + shift
     weight = np.ones(DRAWS)

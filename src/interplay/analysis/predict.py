@@ -33,7 +33,8 @@ class Prediction:
     """What to use at a setting, why, and how far to trust it.
 
     ``chosen`` is the error of the whole procedure, choice of the rule included, on settings it had not seen.
-    Where an axis was never varied, ``formula`` has it at its measured value. ``outside`` says in words what of the setting lies outside what was measured; empty means interpolation.
+    Where an axis was never varied, ``formula`` has it at its measured value. ``outside`` says in words what of the
+    setting lies outside what was measured; empty means interpolation.
     """
 
     of: Of

@@ -89,7 +89,7 @@ class Optima:
     """Optima that are known from both sides, as numbers to fit laws to.
 
     ``at`` are their settings and T (``steps``); ``y`` and ``error`` the logarithms and their SD; ``axes`` what varies
-    among them, ``basis`` [rank, axes] the directions in which it does, ``scores`` [optima, rank] the places along these.
+    among them, ``basis`` [rank, axes] the directions in which it does, ``scores`` [optima, rank] the places on these.
     """
 
     def __init__(self, names: Sequence[str], at: Sequence[Place], y: Array, error: Array) -> None:
@@ -181,7 +181,7 @@ def design(rule: Rule, scores: Array) -> Array:
     ones = np.ones((len(scores), 1))
     if rule.exponents is not None:
         return ones
-    return np.concatenate([ones, scores, *([_squares(scores)] if rule.curved else [])], axis=1)
+    return np.asarray(np.concatenate([ones, scores, *([_squares(scores)] if rule.curved else [])], axis=1))
 
 
 def _squares(scores: Array) -> Array:
