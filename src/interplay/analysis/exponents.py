@@ -1,7 +1,7 @@
 """Several exponents at once, from optima that are known with their errors: generalised least squares with scatter.
 
-log y = a + Σ b_j z_j + scatter, with scatter normal of SD σ, and σ half-normal (`joint.SCATTER_PRIOR`) and integrated
-over on a grid. For one exponent of raw curves `joint.exponent` says more, since it shares their shapes.
+log y = a + Σ b_j z_j + scatter, with scatter normal of SD σ, and σ integrated over on a grid (`joint.scatter_prior`).
+For one exponent of raw curves `joint.exponent` says more, since it shares their shapes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from interplay.analysis.joint import SCATTER, SCATTER_PRIOR
+from interplay.analysis.joint import SCATTER, scatter_prior
 from interplay.analysis.optimum import Optimum
 
 Array = NDArray[np.float64]
@@ -143,7 +143,7 @@ def regress(z: Array, y: Array, error: Array, precision: Array | None = None) ->
     residual = y - mean @ z.T
     log = -0.5 * (np.log(variance) + residual**2 / variance).sum(axis=1) - 0.5 * mean**2 @ prior
     log += -0.5 * np.linalg.slogdet(information)[1] + 0.5 * np.log(prior[prior > 0]).sum()
-    log += np.log(np.gradient(SCATTER)) - 0.5 * (SCATTER / SCATTER_PRIOR) ** 2
+    log += np.log(scatter_prior())
     return Regression(z, y, error, mean, covariance, log)
 
 
