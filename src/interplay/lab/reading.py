@@ -117,7 +117,7 @@ def predict(
     RunSpec(batch_size=batch_size, epochs=epochs, momentum=momentum)
     table, _ = tabulate(reading.read(inputs, metric))
     found = engine(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
-    return dataclasses.replace(found, notes=table.notes)
+    return dataclasses.replace(found, notes=(*found.notes, *table.notes))
 
 
 def plot(
