@@ -143,7 +143,7 @@ class Law:
 
     def row(self, place: Place) -> Array:
         """The row of the design for a setting."""
-        return design(self.rule, self.optima.score(place)[None, :])[0]
+        return np.asarray(design(self.rule, self.optima.score(place)[None, :])[0])
 
     def silent(self, place: Place) -> bool:
         """Whether the law does not say anything of a setting: on an axis that it was not fitted along."""
