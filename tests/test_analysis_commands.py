@@ -30,6 +30,7 @@ INLINE = ["--executor", "inline"]
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
 
 
 def test_analyze_reads_folders_and_tables_and_prints_verdicts_or_json(capsys: pytest.CaptureFixture[str]) -> None:

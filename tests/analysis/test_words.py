@@ -16,6 +16,7 @@ from interplay.analysis import phrases
 from interplay.analysis.analyze import Analysis, Measured, analyze, beside_other_metric, verdicts
 from interplay.analysis.cells import Cell
 from interplay.analysis.laws import Joint
+from interplay.analysis.layout import Layout
 from interplay.analysis.observations import Observations, from_rows
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.verdict import Plan, Verdict
@@ -69,6 +70,17 @@ def test_a_reason_wraps_within_its_column() -> None:
     assert len(column) > 3
     assert all(line[:start].strip() == "" for line in lines[first + 1 : lines.index(OWN)])
     assert LONG in unwrapped(" ".join(column))
+
+
+def test_a_name_that_is_too_long_is_broken_after_its_dots_and_words_stay_whole() -> None:
+    layout = Layout(36, colour=False)
+    rows = [("ordering.factor3.programme", "inconclusive", "a reason of several words")]
+    lines = layout.table(("claim", "verdict", "why"), rows)
+    assert [line.split()[0] for line in lines[1:4]] == ["ordering.", "factor3.", "programme"]
+    assert "inconclusive" in lines[1]
+    assert all(word in " ".join(lines).split() for word in rows[0][2].split())
+    # What fits is not touched.
+    assert Layout(80, colour=False).table(("claim", "why"), [("a.b", "c d")]) == ["claim  why", "a.b    c d"]
 
 
 def test_intervals_and_plans_are_words() -> None:

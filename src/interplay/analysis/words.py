@@ -279,8 +279,10 @@ def _pair(pair: Pair) -> tuple[str, ...]:
 
 def verification(lines: Sequence[Line]) -> str:
     """Expected and found of the problems with a known answer."""
-    header = ("problem", "of", "expected", "found", "exponent (true, mean)", "90 % intervals that hold it")
-    return "\n".join(Layout().table(header, map(_line, lines)))
+    header = ("problem", "of", "expected", "found", "true, mean", "held")
+    layout = Layout()
+    legend = "true, mean: the exponent and the mean of its estimates; held: share of 90 % intervals that hold it"
+    return "\n".join([*layout.table(header, map(_line, lines), prose=0), *layout.paragraph(legend)])
 
 
 def _line(line: Line) -> tuple[str, ...]:
