@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from interplay.analysis.cells import Cell, cell_of
 from interplay.dataset_facts import DATASETS, chance
@@ -159,7 +159,10 @@ def measured(table: TextTable, metric: str) -> Measurements:
 def observed(found: Measurements, metric: str) -> Observations:
     """The observations among measurements; raises `InputError` for a value that no run can have."""
     runs = [run for row in found.rows if (run := observation(row, found.source, metric)) is not None]
-    return Observations(metric, tuple(runs), found.notes)
+    # Repetitions share one cell, which remembers what is derived from it.
+    cells: dict[Cell, Cell] = {}
+    shared = [replace(run, cell=cells.setdefault(run.cell, run.cell)) for run in runs]
+    return Observations(metric, tuple(shared), found.notes)
 
 
 def observation(row: Measurement, source: str, metric: str) -> Observation | None:
