@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,17 @@ NARROW = 0.5
 WIDE = math.log(1.7)
 """Cells of a curve further apart than this, in nats, have room for one between them."""
 
-INTERPOLATION = 0.2
-"""Share of the variance of a difference of optima that is from interpolation and stays, however many the seeds."""
+INTERPOLATION = 1 / 8
+"""Variance of an optimum that is from interpolation and stays, however many the seeds: that of 8 of them."""
+
+CLOSE = math.log(1.3)
+"""Cells of a curve nearer than this have no room for one between them."""
 
 DENSER = 0.5
 """What is left of the variance of an optimum after cells between those around it, as a share."""
+
+SURE = 4.0
+"""Standard errors by which a cell is surely worse than another."""
 
 TIMID = 0.8
 """Of several plans none of which is expected to decide, the cheapest with this share of the best one's probability."""
@@ -83,11 +90,14 @@ def for_exponent(
     the number of seeds and of cells, and s the scatter of optima about the law, which only further curves average out.
     """
     seeds = _usual_seeds(table, curves)
-    beyond = _beyond(claim, curves, optima)
-    if result is None:
-        if not beyond:
+    beyond = _beyond(table, claim, curves, optima)
+    middles = [_between(table, claim, cells, each, curves) for cells, each in zip(curves, optima, strict=True)]
+    between = tuple(cell for found in middles for cell in found)
+    if result is None:  # first of all some optima are to be found
+        found, where = (beyond, "beyond open ends") if beyond else (between, "between those around the best")
+        if not found:
             return None
-        return Plan(f"{_count(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds)
+        return Plan(f"{_count(len(found), 'cell')} {where}", found, 0, len(found) * seeds)
     assert claim.exponent is not None
     places = np.log(np.asarray(along))
     weight = np.array([1.0 if each.inside else OPEN_SHARE for each in optima])
@@ -99,11 +109,6 @@ def for_exponent(
         closed = np.array([1.0 if each.inside or each.needed else OPEN_SHARE for each in optima])
         sd = math.sqrt((measured + scatter) / _spread(places, closed))
         options.append(_Option(f"{_count(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds, sd))
-    middles = [
-        _between(table, claim, cells, each, curves) if each.inside else []
-        for cells, each in zip(curves, optima, strict=True)
-    ]
-    between = tuple(cell for found in middles for cell in found)
     if between:
         share = sum(map(bool, middles)) / len(curves)
         sd = math.sqrt((measured * (1 - share * (1 - DENSER)) + scatter) / spread)
@@ -118,7 +123,7 @@ def for_exponent(
         table, [[cell for cells, each in zip(curves, optima, strict=True) for cell in _top(claim, cells, each)]]
     )
     for more in SEEDS:
-        sd = math.sqrt((measured * had / (had + more) + scatter) / spread)
+        sd = math.sqrt((measured * _left(had, more) + scatter) / spread)
         words = f"{_count(more, 'further seed')} of the {len(tops)} cells around the optima"
         options.append(_Option(words, tops, more, len(tops) * more, sd))
     for further in _further(table, claim, curves, along, result, optima):
@@ -132,7 +137,7 @@ def for_exponent(
         sd = math.sqrt((measured + scattered) / size)
         options.append(_Option(words, cells, 0, len(cells) * seeds, sd))
         for more in SEEDS[:3]:
-            sd = math.sqrt((measured * had / (had + more) + scattered) / size)
+            sd = math.sqrt((measured * _left(had, more) + scattered) / size)
             both = f"{words}, and {_count(more, 'further seed')} of the {len(tops)} cells around the optima"
             runs = len(cells) * (seeds + more) + len(tops) * more
             options.append(_Option(both, (*cells, *tops), more, runs, sd))
@@ -223,13 +228,16 @@ def for_ordering(
     curves = [cells for pair in pairs for cells in pair]
     flat = list(zip(curves, [each for both in optima for each in both], strict=True))
     seeds = _usual_seeds(table, curves)
-    beyond = _beyond(claim, curves, [each for _, each in flat])
+    beyond = _beyond(table, claim, curves, [each for _, each in flat])
     if beyond:
         return Plan(f"{_count(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds)
     between = tuple(cell for cells, each in flat for cell in _between(table, claim, cells, each, curves))
     middle, sd = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 3.29
-    if not math.isfinite(sd):
-        return None
+    if not math.isfinite(sd):  # an end is open although the cell there is surely worse: it is the cells that are few
+        found = between or tuple(
+            _knobs(claim, cells[0], curves, **{claim.optimum: value}) for cells, each in flat for value in each.needed
+        )
+        return Plan(f"{_count(len(found), 'cell')} around the optima", found, 0, len(found) * seeds) if found else None
     tops = tuple(_knobs(claim, cell, curves) for cells, each in flat for cell in _top(claim, cells, each))
     options = []
     if between:
@@ -238,8 +246,7 @@ def for_ordering(
     had = _usual_seeds(table, [[cell for cells, each in flat for cell in _top(claim, cells, each)]])
     for more in SEEDS:
         words = f"{_count(more, 'further seed')} of the {len(tops)} cells around the optima"
-        left = INTERPOLATION + (1 - INTERPOLATION) * had / (had + more)
-        options.append(_Option(words, tops, more, len(tops) * more, sd * math.sqrt(left)))
+        options.append(_Option(words, tops, more, len(tops) * more, sd * math.sqrt(_left(had, more))))
     margin, refuted = math.log1p(claim.margin), _refuted(claim)
 
     def chance(after: float) -> float:
@@ -251,6 +258,11 @@ def for_ordering(
         return None
     ends = (plan.interval[0] / math.log(10), plan.interval[1] / math.log(10))
     return replace(plan, interval=ends)
+
+
+def _left(seeds: int, more: int) -> float:
+    """Share of the variance of an optimum that ``more`` seeds leave."""
+    return (INTERPOLATION + 1 / (seeds + more)) / (INTERPOLATION + 1 / seeds)
 
 
 def _usual_seeds(table: Table, curves: Sequence[Sequence[Cell]]) -> int:
@@ -277,13 +289,23 @@ def _sorted(of: str, cells: Sequence[Cell]) -> list[Cell]:
     return sorted((cell for cell in cells if cell[of] > 0), key=lambda cell: float(cell[of]))
 
 
-def _beyond(claim: Claim, curves: Sequence[Sequence[Cell]], optima: Sequence[Optimum]) -> tuple[dict[str, Any], ...]:
-    return tuple(
-        _knobs(claim, cells[0], curves, **{claim.optimum: value})
-        for cells, each in zip(curves, optima, strict=True)
-        for value in each.needed
-        if each.without < 0.5 and _possible(claim.optimum, value, cells[0])
-    )
+def _beyond(
+    table: Table, claim: Claim, curves: Sequence[Sequence[Cell]], optima: Sequence[Optimum]
+) -> tuple[dict[str, Any], ...]:
+    """Cells beyond open ends; not where the outermost cell is surely worse than the best and far from it."""
+    found = []
+    for cells, each in zip(curves, optima, strict=True):
+        known = [cell for cell in _sorted(claim.optimum, cells) if cell in table.cells]
+        if each.without >= 0.5 or not known:
+            continue
+        best = max(known, key=table.level)
+        for value in each.needed:
+            end = known[0] if value < known[0][claim.optimum] else known[-1]
+            near = abs(known.index(end) - known.index(best)) <= 1
+            worse = table.level(best) - table.level(end) > SURE * math.hypot(table.error(end), table.error(best))
+            if (near or not worse) and _possible(claim.optimum, value, cells[0]):
+                found.append(_knobs(claim, cells[0], curves, **{claim.optimum: value}))
+    return tuple(found)
 
 
 def _possible(name: str, value: float, cell: Cell) -> bool:
@@ -319,21 +341,24 @@ def _place(table: Table, claim: Claim, cells: Sequence[Cell], optimum: Optimum) 
 def _between(
     table: Table, claim: Claim, cells: Sequence[Cell], optimum: Optimum, curves: Sequence[Sequence[Cell]]
 ) -> list[dict[str, Any]]:
-    """Middles between the best cell and its neighbours where they are wide apart, never between equal cells."""
+    """Middles between neighbours where the optimum may lie, never between equal cells.
+
+    Those are the neighbours of the best cell where they are wide apart, and others where the interval holds most of
+    what lies between them.
+    """
     known = [cell for cell in _sorted(claim.optimum, cells) if cell in table.cells]
-    if not known:
+    if not known or optimum.without >= 0.5:
         return []
     best = max(range(len(known)), key=lambda index: table.level(known[index]))
+    low, high = optimum.bounds()
     found = []
-    for side in (best - 1, best + 1):
-        if not 0 <= side < len(known):
-            continue
-        gap = abs(math.log(known[side][claim.optimum] / known[best][claim.optimum]))
-        error = math.hypot(table.error(known[side]), table.error(known[best]))
-        equal = table.level(known[best]) - table.level(known[side]) < 1.645 * error
-        if gap > WIDE and not equal and gap > 0.5 * optimum.width:
-            middle = math.sqrt(known[side][claim.optimum] * known[best][claim.optimum])
-            found.append(_knobs(claim, known[best], curves, **{claim.optimum: float(f"{middle:.3g}")}))
+    for index, (left, right) in enumerate(pairwise(known)):
+        ends = math.log(left[claim.optimum]), math.log(right[claim.optimum])
+        gap, held = ends[1] - ends[0], min(high, ends[1]) - max(low, ends[0])
+        equal = abs(table.level(left) - table.level(right)) < 1.645 * math.hypot(table.error(left), table.error(right))
+        wide = best in (index, index + 1) and gap > max(WIDE, 0.5 * optimum.width)
+        if not equal and (wide or (gap > CLOSE and held > 0.7 * gap)):
+            found.append(_knobs(claim, left, curves, **{claim.optimum: float(f"{math.exp(sum(ends) / 2):.3g}")}))
     return found
 
 
