@@ -255,7 +255,7 @@ def _log_posterior(shapes: _Shapes, z: Array, groups: Sequence[Array], b: Array,
 
 
 def _add(total: Array, log: Array, start: Array) -> None:
-    """Add to each ``total[i]`` the rows of ``log`` from ``start[i]`` on, by lines between rows and as at the ends beyond.
+    """Add to each ``total[i]`` the rows of ``log`` from ``start[i]`` on: lines between rows, as at the ends beyond.
 
     Slices of a padded copy, since picking single rows by their numbers takes three times as long.
     """

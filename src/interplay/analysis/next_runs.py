@@ -10,13 +10,21 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from interplay.analysis.cells import VARIED, Cell
+from interplay.analysis.cells import Cell
 from interplay.analysis.joint import Exponent
+from interplay.analysis.next_cells import (
+    between_cells,
+    beyond_ends,
+    by_value,
+    cell_knobs,
+    counted,
+    further_curves,
+    tops_of,
+)
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.table import Table
 from interplay.analysis.verdict import Plan
-from interplay.dataset_facts import DATASETS
-from interplay.study.claims import PRIMARY, SUMS, Claim
+from interplay.study.claims import PRIMARY, Claim
 
 SEEDS = (1, 2, 4, 8)
 """Numbers of further seeds that are considered."""
@@ -33,11 +41,8 @@ HOPELESS = 0.25
 NARROW = 0.5
 """An interval is narrow that reaches no further than this share of the band to either side of the estimate."""
 
-WIDE = math.log(1.7)
-"""Cells of a curve further apart than this, in nats, have room for one between them."""
-
-INTERPOLATION = 0.2
-"""Share of the variance of a difference of optima that is from interpolation and stays, however many the seeds."""
+INTERPOLATION = 1 / 8
+"""Variance of an optimum that is from interpolation and stays, however many the seeds: that of 8 of them."""
 
 DENSER = 0.5
 """What is left of the variance of an optimum after cells between those around it, as a share."""
@@ -59,14 +64,14 @@ def for_noise(table: Table, claim: Claim, curves: Sequence[Sequence[Cell]]) -> P
     """A second seed of the best cell of each curve and its neighbours: enough to tell the noise of all."""
     cells: dict[Cell, None] = {}
     for members in curves:
-        known = [cell for cell in _sorted(claim.optimum, members) if cell in table.cells]
+        known = [cell for cell in by_value(claim.optimum, members) if cell in table.cells]
         best = max(range(len(known)), key=lambda index: table.level(known[index]), default=0)
         first = min(max(best - 1, 0), max(len(known) - 3, 0))
         cells |= dict.fromkeys(known[first : first + 3])
     if not cells:
         return None
-    found = tuple(_knobs(claim, cell, curves) for cell in cells)
-    return Plan(f"a second seed of {_count(len(found), 'cell')} around the best", found, 1, len(found))
+    found = tuple(cell_knobs(claim, cell, curves) for cell in cells)
+    return Plan(f"a second seed of {counted(len(found), 'cell')} around the best", found, 1, len(found))
 
 
 def for_exponent(
@@ -83,11 +88,14 @@ def for_exponent(
     the number of seeds and of cells, and s the scatter of optima about the law, which only further curves average out.
     """
     seeds = _usual_seeds(table, curves)
-    beyond = _beyond(claim, curves, optima)
-    if result is None:
-        if not beyond:
+    beyond = beyond_ends(table, claim, curves, optima)
+    middles = [between_cells(table, claim, cells, each, curves) for cells, each in zip(curves, optima, strict=True)]
+    between = tuple(cell for found in middles for cell in found)
+    if result is None:  # first of all some optima are to be found
+        found, where = (beyond, "beyond open ends") if beyond else (between, "between those around the best")
+        if not found:
             return None
-        return Plan(f"{_count(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds)
+        return Plan(f"{counted(len(found), 'cell')} {where}", found, 0, len(found) * seeds)
     assert claim.exponent is not None
     places = np.log(np.asarray(along))
     weight = np.array([1.0 if each.inside else OPEN_SHARE for each in optima])
@@ -98,42 +106,37 @@ def for_exponent(
     if beyond:
         closed = np.array([1.0 if each.inside or each.needed else OPEN_SHARE for each in optima])
         sd = math.sqrt((measured + scatter) / _spread(places, closed))
-        options.append(_Option(f"{_count(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds, sd))
-    middles = [
-        _between(table, claim, cells, each, curves) if each.inside else []
-        for cells, each in zip(curves, optima, strict=True)
-    ]
-    between = tuple(cell for found in middles for cell in found)
+        options.append(_Option(f"{counted(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds, sd))
     if between:
         share = sum(map(bool, middles)) / len(curves)
         sd = math.sqrt((measured * (1 - share * (1 - DENSER)) + scatter) / spread)
-        words = f"{_count(len(between), 'cell')} between those around the optima"
+        words = f"{counted(len(between), 'cell')} between those around the optima"
         options.append(_Option(words, between, 0, len(between) * seeds, sd))
     tops = tuple(
-        _knobs(claim, cell, curves)
+        cell_knobs(claim, cell, curves)
         for cells, each in zip(curves, optima, strict=True)
-        for cell in _top(claim, cells, each)
+        for cell in tops_of(claim, cells, each)
     )
     had = _usual_seeds(
-        table, [[cell for cells, each in zip(curves, optima, strict=True) for cell in _top(claim, cells, each)]]
+        table, [[cell for cells, each in zip(curves, optima, strict=True) for cell in tops_of(claim, cells, each)]]
     )
     for more in SEEDS:
-        sd = math.sqrt((measured * had / (had + more) + scatter) / spread)
-        words = f"{_count(more, 'further seed')} of the {len(tops)} cells around the optima"
+        sd = math.sqrt((measured * _left(had, more) + scatter) / spread)
+        words = f"{counted(more, 'further seed')} of the {len(tops)} cells around the optima"
         options.append(_Option(words, tops, more, len(tops) * more, sd))
-    for further in _further(table, claim, curves, along, result, optima):
+    for further in further_curves(table, claim, curves, along, result, optima):
         z = np.log([value for value, _ in further])
         size = _spread(np.append(places, z), np.append(weight, np.ones(len(z))))
         count = len(places)
         scattered = scatter * (count + 1) / (count + len(z) + 1)
         cells = tuple(cell for _, found in further for cell in found)
         at = " and ".join(f"{value:g}" for value, _ in further)
-        words = f"{_count(len(cells), 'cell')} at {claim.along} {at}"
+        words = f"{counted(len(cells), 'cell')} at {claim.along} {at}"
         sd = math.sqrt((measured + scattered) / size)
         options.append(_Option(words, cells, 0, len(cells) * seeds, sd))
         for more in SEEDS[:3]:
-            sd = math.sqrt((measured * had / (had + more) + scattered) / size)
-            both = f"{words}, and {_count(more, 'further seed')} of the {len(tops)} cells around the optima"
+            sd = math.sqrt((measured * _left(had, more) + scattered) / size)
+            both = f"{words}, and {counted(more, 'further seed')} of the {len(tops)} cells around the optima"
             runs = len(cells) * (seeds + more) + len(tops) * more
             options.append(_Option(both, (*cells, *tops), more, runs, sd))
     chance = _in_band(claim, result.estimate, result.sd, (claim.exponent - claim.band, claim.exponent + claim.band))
@@ -148,11 +151,11 @@ def for_plane(
     if not (math.isfinite(low) and math.isfinite(high)):
         return None
     seeds = _usual_seeds(table, [cells])
-    found = tuple(_knobs(claim, cell, [cells]) for cell in cells)
+    found = tuple(cell_knobs(claim, cell, [cells]) for cell in cells)
     sd = (high - low) / 3.29
     options = [
         _Option(
-            f"{_count(more, 'further seed')} of the {len(found)} cells near the best",
+            f"{counted(more, 'further seed')} of the {len(found)} cells near the best",
             found,
             more,
             len(found) * more,
@@ -223,23 +226,27 @@ def for_ordering(
     curves = [cells for pair in pairs for cells in pair]
     flat = list(zip(curves, [each for both in optima for each in both], strict=True))
     seeds = _usual_seeds(table, curves)
-    beyond = _beyond(claim, curves, [each for _, each in flat])
+    beyond = beyond_ends(table, claim, curves, [each for _, each in flat])
     if beyond:
-        return Plan(f"{_count(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds)
-    between = tuple(cell for cells, each in flat for cell in _between(table, claim, cells, each, curves))
+        return Plan(f"{counted(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds)
+    between = tuple(cell for cells, each in flat for cell in between_cells(table, claim, cells, each, curves))
     middle, sd = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 3.29
-    if not math.isfinite(sd):
-        return None
-    tops = tuple(_knobs(claim, cell, curves) for cells, each in flat for cell in _top(claim, cells, each))
+    if not math.isfinite(sd):  # an end is open although the cell there is surely worse: it is the cells that are few
+        found = between or tuple(
+            cell_knobs(claim, cells[0], curves, **{claim.optimum: value})
+            for cells, each in flat
+            for value in each.needed
+        )
+        return Plan(f"{counted(len(found), 'cell')} around the optima", found, 0, len(found) * seeds) if found else None
+    tops = tuple(cell_knobs(claim, cell, curves) for cells, each in flat for cell in tops_of(claim, cells, each))
     options = []
     if between:
-        words = f"{_count(len(between), 'cell')} around the optima"
+        words = f"{counted(len(between), 'cell')} around the optima"
         options.append(_Option(words, between, 0, len(between) * seeds, sd * math.sqrt(DENSER)))
-    had = _usual_seeds(table, [[cell for cells, each in flat for cell in _top(claim, cells, each)]])
+    had = _usual_seeds(table, [[cell for cells, each in flat for cell in tops_of(claim, cells, each)]])
     for more in SEEDS:
-        words = f"{_count(more, 'further seed')} of the {len(tops)} cells around the optima"
-        left = INTERPOLATION + (1 - INTERPOLATION) * had / (had + more)
-        options.append(_Option(words, tops, more, len(tops) * more, sd * math.sqrt(left)))
+        words = f"{counted(more, 'further seed')} of the {len(tops)} cells around the optima"
+        options.append(_Option(words, tops, more, len(tops) * more, sd * math.sqrt(_left(had, more))))
     margin, refuted = math.log1p(claim.margin), _refuted(claim)
 
     def chance(after: float) -> float:
@@ -253,6 +260,11 @@ def for_ordering(
     return replace(plan, interval=ends)
 
 
+def _left(seeds: int, more: int) -> float:
+    """Share of the variance of an optimum that ``more`` seeds leave."""
+    return (INTERPOLATION + 1 / (seeds + more)) / (INTERPOLATION + 1 / seeds)
+
+
 def _usual_seeds(table: Table, curves: Sequence[Sequence[Cell]]) -> int:
     counts = [len(table.cells[cell]) for cells in curves for cell in cells if cell in table.cells]
     return max(round(float(np.median(counts))), 1) if counts else 1
@@ -262,136 +274,3 @@ def _spread(z: Any, weight: Any) -> float:
     """Σ w (z - z̄)², at least a little."""
     mean = float((weight * z).sum() / weight.sum())
     return max(float((weight * (z - mean) ** 2).sum()), 1e-6)
-
-
-def _knobs(claim: Claim, cell: Cell, curves: Sequence[Sequence[Cell]], **changes: Any) -> dict[str, Any]:
-    """The knobs that name a run beside those of its network: what claims vary, and what differs between the curves."""
-    told = {name for members in curves for each in members for name in each if name not in ("dataset", "precision")}
-    differ = {name for name in told if len({each.get(name) for members in curves for each in members}) > 1}
-    names = dict.fromkeys((*VARIED, "train_limit", *sorted(claim.named | differ)))
-    found = {name: cell.get(name) for name in names if cell.get(name) is not None}
-    return {**found, **changes}
-
-
-def _sorted(of: str, cells: Sequence[Cell]) -> list[Cell]:
-    return sorted((cell for cell in cells if cell[of] > 0), key=lambda cell: float(cell[of]))
-
-
-def _beyond(claim: Claim, curves: Sequence[Sequence[Cell]], optima: Sequence[Optimum]) -> tuple[dict[str, Any], ...]:
-    return tuple(
-        _knobs(claim, cells[0], curves, **{claim.optimum: value})
-        for cells, each in zip(curves, optima, strict=True)
-        for value in each.needed
-        if each.without < 0.5 and _possible(claim.optimum, value, cells[0])
-    )
-
-
-def _possible(name: str, value: float, cell: Cell) -> bool:
-    """Whether a run may have this value of a knob, as far as its cell tells."""
-    if name in ("batch_size", "train_limit"):
-        facts = DATASETS.get(str(cell.get("dataset")))
-        images = math.inf if facts is None else facts.n_train - cell.get("val_split", 0)
-        return 1 <= value <= (min(images, cell.get("train_limit") or images) if name == "batch_size" else images)
-    if name in ("momentum", "beta2"):
-        return 0 <= value < 1
-    return value >= 1 if name == "epochs" else value > 0
-
-
-def _top(claim: Claim, cells: Sequence[Cell], optimum: Optimum, count: int = 3) -> list[Cell]:
-    """The cells nearest to the optimum, or to the best end that is known of it."""
-    low, high = optimum.bounds()
-    place = math.log(optimum.estimate) if optimum.estimate else low if math.isfinite(low) else high
-    positive = [cell for cell in cells if cell[claim.optimum] > 0]
-    if not math.isfinite(place):
-        place = float(np.mean([math.log(cell[claim.optimum]) for cell in positive]))
-    return sorted(positive, key=lambda cell: abs(math.log(cell[claim.optimum]) - place))[:count]
-
-
-def _place(table: Table, claim: Claim, cells: Sequence[Cell], optimum: Optimum) -> float | None:
-    """Log of the optimum, or of the best cell where others lie on both sides of it; else it is not known."""
-    if optimum.estimate:
-        return math.log(optimum.estimate)
-    known = [cell for cell in _sorted(claim.optimum, cells) if cell in table.cells]
-    best = max(range(len(known)), key=lambda index: table.level(known[index]), default=0)
-    return math.log(known[best][claim.optimum]) if 0 < best < len(known) - 1 else None
-
-
-def _between(
-    table: Table, claim: Claim, cells: Sequence[Cell], optimum: Optimum, curves: Sequence[Sequence[Cell]]
-) -> list[dict[str, Any]]:
-    """Middles between the best cell and its neighbours where they are wide apart, never between equal cells."""
-    known = [cell for cell in _sorted(claim.optimum, cells) if cell in table.cells]
-    if not known:
-        return []
-    best = max(range(len(known)), key=lambda index: table.level(known[index]))
-    found = []
-    for side in (best - 1, best + 1):
-        if not 0 <= side < len(known):
-            continue
-        gap = abs(math.log(known[side][claim.optimum] / known[best][claim.optimum]))
-        error = math.hypot(table.error(known[side]), table.error(known[best]))
-        equal = table.level(known[best]) - table.level(known[side]) < 1.645 * error
-        if gap > WIDE and not equal and gap > 0.5 * optimum.width:
-            middle = math.sqrt(known[side][claim.optimum] * known[best][claim.optimum])
-            found.append(_knobs(claim, known[best], curves, **{claim.optimum: float(f"{middle:.3g}")}))
-    return found
-
-
-def _further(
-    table: Table,
-    claim: Claim,
-    curves: Sequence[Sequence[Cell]],
-    along: Sequence[float],
-    result: Exponent,
-    optima: Sequence[Optimum],
-) -> list[list[tuple[float, list[dict[str, Any]]]]]:
-    """One curve more below, one above, and both: each as its value of the axis and five cells around the law."""
-    if claim.along in SUMS:
-        return []
-    places = [_place(table, claim, cells, each) for cells, each in zip(curves, optima, strict=True)]
-    inside = [(z, place) for z, place in zip(np.log(along), places, strict=True) if place is not None]
-    known = sorted({value for value, place in zip(along, places, strict=True) if place is not None})
-    if len(known) < 2:
-        return []
-    centre = np.mean(inside, axis=0)
-    free = {claim.optimum, claim.along, *claim.tied}
-    rest = {cell.without(*free) for members in curves for cell in members}
-    asked = {float(cell[claim.along]) for cell in table.all_cells() if cell.without(*free) in rest}
-    found = []
-    for edge, ratio in ((known[0], known[0] / known[1]), (known[-1], known[-1] / known[-2])):
-        value = edge * ratio
-        value = round(value) if claim.along in WHOLE else float(f"{value:.3g}")
-        # Where a curve beyond was measured and has no optimum inside, another one there would have none either; where
-        # all of it diverged it is no curve, and the same holds.
-        beyond = any((other > edge) == (ratio > 1) and other != edge for other in asked)
-        like = curves[max(range(len(along)), key=lambda index: (along[index] == edge, len(curves[index])))]
-        if beyond or not _possible(claim.along, value, like[0]):
-            continue
-        step = _step(claim, like)
-        middle = centre[1] + result.estimate * (math.log(value) - centre[0])
-        changes: dict[str, Any] = {claim.along: value}
-        for name, power in claim.tied.items():
-            tied = like[0][name] * (value / edge) ** power
-            changes[name] = round(tied) if name in WHOLE else float(f"{tied:.7g}")
-        if not all(_possible(name, changes[name], like[0]) for name in claim.tied):
-            continue
-        cells = [
-            _knobs(claim, like[0], curves, **changes, **{claim.optimum: float(f"{math.exp(middle + k * step):.3g}")})
-            for k in (-2, -1, 0, 1, 2)
-        ]
-        found.append((value, [cell for cell in cells if _possible(claim.optimum, cell[claim.optimum], like[0])]))
-    return [[each] for each in found] + ([found] if len(found) == 2 else [])
-
-
-WHOLE = ("batch_size", "epochs", "train_limit")
-"""Knobs that are whole numbers."""
-
-
-def _step(claim: Claim, cells: Sequence[Cell]) -> float:
-    """Between the cells of a further curve: as in the others, but no wider than a factor of 2.5."""
-    values = sorted({math.log(cell[claim.optimum]) for cell in cells if cell[claim.optimum] > 0})
-    return min(float(np.median(np.diff(values))) if len(values) > 1 else math.log(2), math.log(2.5))
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -62,8 +62,8 @@ def curves(table: Table, claim: Claim) -> Curves | None:
             tied.append(round((math.log(other) - power * math.log(value)) * (10**digits if digits > 2 else 20)))
         if len(tied) < len(claim.tied):
             continue
-        # What the claim varies names no network: the number of training images, for instance.
-        network = key.without(*free).network
+        # What the claim varies names no network, nor does the number of training images: it is a stratum.
+        network = key.without(*free, "train_limit").network
         groups.setdefault(network, {}).setdefault((key.without(*free), tuple(tied)), {})[key] = members
     found = {network: _varied(table, claim, strata) for network, strata in groups.items()}
     with_curves = [each for each in found.values() if len(each)]
