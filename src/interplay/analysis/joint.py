@@ -145,8 +145,8 @@ class _Shapes:
         logs = np.log(CURVATURE)
         near = [np.exp(-0.5 * ((logs[:, None] - logs[None, :]) / spread) ** 2) for spread in STEEPNESS]
         near = [each / each.sum(axis=0) for each in near]
-        tops = [_Relative(top) for top in tops]
-        evidence = sum(np.log(top.total(near) * self.step + 1e-300) for top in tops)
+        relative = [_Relative(top) for top in tops]
+        evidence = sum(np.log(each.total(near) * self.step + 1e-300) for each in relative)
         each = np.repeat(SHAPE_PRIOR, len(CURVATURE))
         both, shape, nothing = SHARING_PRIOR
         prior = np.log(np.concatenate([both * each, shape * each, [nothing]]))
@@ -155,7 +155,7 @@ class _Shapes:
         order = order[evidence[order] > evidence[order[0]] - 7]
         self.prior = prior[order]
         self.shared = order < len(prior) - 1
-        self.tables = [top.columns(near, order) for top in tops]
+        self.tables = [each.columns(near, order) for each in relative]
         self._kernels: dict[tuple[int, float], Array] = {}
 
     def smoothed(self, curve: int, scatter: float, shapes: int) -> tuple[int, Array]:
@@ -175,7 +175,7 @@ class _Shapes:
         return self.first[curve], np.log(weights @ table + 1e-12 * table.max(axis=0))
 
     def _kernel(self, length: int, pad: int, spread: float) -> Array:
-        """Normal weights [places, places with ``pad`` on either side]; the same for all curves on grids of one length."""
+        """Normal weights [places, places with ``pad`` on either side]; the same for all grids of one length."""
         if (length, spread) not in self._kernels:
             offsets = self.step * np.arange(-pad, pad + 1)
             kernel = np.exp(-0.5 * (offsets / spread) ** 2)
@@ -235,7 +235,7 @@ def _log_posterior(shapes: _Shapes, z: Array, groups: Sequence[Array], b: Array,
 
 
 def _add(total: Array, log: Array, start: Array) -> None:
-    """Add to each ``total[i]`` the rows of ``log`` from ``start[i]`` on, by lines between rows and as at the ends beyond.
+    """Add to each ``total[i]`` the rows of ``log`` from ``start[i]`` on, by lines between rows; beyond, as at the ends.
 
     Slices of a padded copy, since picking single rows by their numbers takes three times as long.
     """

@@ -144,7 +144,7 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     step = step or lattice([curve])
     low, high = first, last = x[0] - REACH, x[-1] + REACH
     # Of one maximum no cell that is surely lower lies on the way to the top.
-    lower = [x[cell] for cell in range(len(x)) if y[best] - y[cell] > SURE * math.hypot(curve.error[best], curve.error[cell])]
+    lower = x[y[best] - y > SURE * np.hypot(curve.error[best], curve.error)]
     for place in (*curve.diverged, *lower):
         if place > x[best]:
             high = min(high, float(place))
