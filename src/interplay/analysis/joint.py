@@ -146,16 +146,8 @@ class _Shapes:
         self.step = tops[0].step
         self.first = [round(float(top.m[0]) / self.step) for top in tops]
         self.walls = [top.walls for top in tops]
-<<<<<<< HEAD
         near = [(_near(np.log(CURVATURE), c), _near(np.arcsinh(ASYMMETRY / SLANT), a)) for c, a in SHARING]
         relative = [_Relative(top) for top in tops]
-=======
-        logs = np.log(CURVATURE)
-        near = [np.exp(-0.5 * ((logs[:, None] - logs[None, :]) / spread) ** 2) for spread in STEEPNESS]
-        near = [each / each.sum(axis=0) for each in near]
-        relative = [_Relative(top) for top in tops]
-        evidence = sum(np.log(each.total(near) * self.step + 1e-300) for each in relative)
->>>>>>> e-predict
         each = np.repeat(SHAPE_PRIOR, len(CURVATURE))
         *sharing, nothing = SHARING_PRIOR
         prior = np.log(np.concatenate([*(share * each for share in sharing), [nothing]]))
@@ -164,11 +156,7 @@ class _Shapes:
         order = order[evidence[order] > evidence[order[0]] - 7]
         self.prior = prior[order]
         self.shared = order < len(prior) - 1
-<<<<<<< HEAD
         self.tables = [top.columns(near, order) for top in relative]
-=======
-        self.tables = [each.columns(near, order) for each in relative]
->>>>>>> e-predict
         self._kernels: dict[tuple[int, float], Array] = {}
 
     def smoothed(self, curve: int, scatter: float, shapes: int) -> tuple[int, Array]:
@@ -188,11 +176,7 @@ class _Shapes:
         return self.first[curve], np.log(weights @ table + 1e-12 * table.max(axis=0))
 
     def _kernel(self, length: int, pad: int, spread: float) -> Array:
-<<<<<<< HEAD
-        """Normal weights [places, places with ``pad`` on either side]; the same for grids of one length."""
-=======
         """Normal weights [places, places with ``pad`` on either side]; the same for all grids of one length."""
->>>>>>> e-predict
         if (length, spread) not in self._kernels:
             offsets = self.step * np.arange(-pad, pad + 1)
             kernel = np.exp(-0.5 * (offsets / spread) ** 2)
@@ -271,11 +255,7 @@ def _log_posterior(shapes: _Shapes, z: Array, groups: Sequence[Array], b: Array,
 
 
 def _add(total: Array, log: Array, start: Array) -> None:
-<<<<<<< HEAD
-    """Add to each ``total[i]`` the rows of ``log`` from ``start[i]`` on: lines between rows, as at the ends beyond.
-=======
     """Add to each ``total[i]`` the rows of ``log`` from ``start[i]`` on, by lines between rows; beyond, as at the ends.
->>>>>>> e-predict
 
     Slices of a padded copy, since picking single rows by their numbers takes three times as long.
     """
