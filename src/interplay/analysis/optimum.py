@@ -119,7 +119,8 @@ def locate(
     rng.shuffle(draws)
     low, high = np.quantile(draws, [0.05, 0.95], method="inverted_cdf")
     # An optimum that is surely beyond one end has that end for its bound.
-    low, high = min(float(low), float(curve.x[-1])), max(float(high), float(curve.x[0]))
+    low = float(curve.x[-1]) if low == math.inf else float(low)
+    high = float(curve.x[0]) if high == -math.inf else float(high)
     others = tuple(float(f"{math.exp(curve.x[peak]):.7g}") for _, _, peak in basins[1:])
     found = Optimum(
         of=of,
