@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from interplay import inputs
-from interplay.analysis.analyze import analyze
+from interplay.analysis.analyze import analyze, tabulate
 from interplay.analysis.cells import Cell
 from interplay.analysis.observations import Observations, from_table
 from interplay.errors import InputError
@@ -67,19 +67,18 @@ def test_tables_of_this_lab_are_read_without_remark(path: Path) -> None:
 def test_a_copy_with_fewer_digits_is_no_second_seed(change: Callable[[int], str], tmp_path: Path) -> None:
     first = write(tmp_path / "a.csv", grid(1))
     second = write(tmp_path / "b.csv", [change(row).removesuffix(",1") + ",2" for row in range(20)])
-    analysis = analyze(inputs.read([first, second], "final_test_acc"))
-    assert analysis.runs == 20
-    assert analysis.noise is None
-    assert {claim.verdict for claim in analysis.claims} == {"inconclusive"}
-    (((_, _, count),)) = (analysis.duplicates[0],)
-    assert count == 20
+    both, ((_, _, count),) = tabulate(inputs.read([first, second], "final_test_acc"))
+    assert (len(both.runs), count) == (20, 20)
+    assert {len(values) for values in both.cells.values()} == {1}
+    noise = both.noise_of(both.all_cells()[0])
+    assert noise is None or noise.residual  # nothing was repeated
 
 
 def test_runs_of_two_seeds_are_kept_however_they_are_rounded(tmp_path: Path) -> None:
     first = write(tmp_path / "a.csv", grid(1, digits=3))
     second = write(tmp_path / "b.csv", grid(2))
-    analysis = analyze(inputs.read([first, second], "final_test_acc"))
-    assert (analysis.runs, analysis.duplicates) == (40, ())
+    both, copies = tabulate(inputs.read([first, second], "final_test_acc"))
+    assert (len(both.runs), copies) == (40, [])
 
 
 def test_repetitions_without_any_scatter_are_an_error_that_names_rows() -> None:
@@ -293,7 +292,8 @@ def test_repeats_without_a_column_for_the_seed_are_repetitions() -> None:
     analysis = analyze([table(*rows, header=HEADER.removesuffix(",seed"))])
     assert len(analysis.repetitions) == 3
     assert analysis.noise is not None
-    assert not any("no repetitions" in claim.reason for claim in analysis.claims)
+    assert not analysis.noise.residual
+    assert not any("from residuals" in claim.reason for claim in analysis.claims)
     assert any("there is no seed" in note for note in analysis.notes)
 
 

@@ -47,7 +47,7 @@ finer grid does not average it out."""
 WINDOW_SDS = 15.0
 """Cells within so many SD of one run of the best cell shape the curve."""
 
-FLAT = 0.1
+FLAT = 0.02
 """Share of the standard error of the best cell below which a curve counts as level."""
 
 SURE = 4.0
@@ -109,7 +109,7 @@ class Likelihood:
     scale: float = 1.0
     """The metric that curvature 1 falls by at one nat."""
     flat: float = 0.0
-    """Depth below the top that no one can tell: a tenth of the standard error of the best cell."""
+    """Depth below the top that no one can tell: `FLAT` of the standard error of the best cell."""
 
     @property
     def step(self) -> float:
