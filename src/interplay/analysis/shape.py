@@ -47,7 +47,7 @@ finer grid does not average it out."""
 WINDOW_SDS = 15.0
 """Cells within so many SD of one run of the best cell shape the curve."""
 
-FLAT = 0.02
+FLAT = 0.005
 """Share of the standard error of the best cell below which a curve counts as level."""
 
 SURE = 4.0
