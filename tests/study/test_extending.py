@@ -189,6 +189,35 @@ def test_a_cell_that_cannot_be_run_is_named_and_left_out(
 # -- until decided ----------------------------------------------------------------------------------------------------
 
 
+def test_rounds_follow_each_other_until_a_word_is_said(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from interplay.analysis import analyze as engine
+    from interplay.analysis.verdict import Plan, Verdict
+
+    asked = grows(monkeypatch, settings)
+    small = study(ADAM, lr=[1e-3, 2e-3], batch_size=[32, 64])
+    plan = Plan("2 further seeds", ({"lr": 1e-3, "batch_size": 32}, {"lr": 1e-3, "batch_size": 64}), 2, 4)
+
+    def said(table: Any, own: object) -> list[Verdict]:
+        word = "supported" if len(table.runs) > 12 else "inconclusive"
+        return [Verdict(small.own_claims()[0].id, word, 0.5, (0.4, 0.6), "", plan)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine, "verdicts", said)
+    ended = until_decided(small, settings, Budget(runs=20))
+    assert asked == [8, 12, 16]
+    assert (ended.rounds, ended.reason) == (3, "every claim is decided")
+    assert {spec.seed for spec in ended.study.specs if spec.lr == 1e-3} == {1, 2, 3, 4, 5, 6}
+    assert [line[:24] for line in capsys.readouterr().err.splitlines()] == [
+        "round 1: 8 of 20 runs, 0",
+        "round 2: 12 of 20 runs, ",
+    ]
+    asked.clear()
+    assert until_decided(small, settings).rounds == 1  # the store remembers what was added
+    assert asked == [16]
+
+
+@pytest.mark.slow
 def test_a_study_grows_until_its_claim_is_decided_and_goes_on_where_it_was(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,7 +277,7 @@ def test_a_loop_that_cannot_end_well_is_refused_before_anything_runs(
     small = study(ADAM, lr=[1e-3, 2e-3], batch_size=64)
     with pytest.raises(SpecError, match="states no claims"):
         until_decided(dataclasses.replace(small, claims=()), settings)
-    with pytest.raises(SpecError, match="3 runs in all is too small.* has 4"):
+    with pytest.raises(SpecError, match=r"3 runs in all is too small.* has 4"):
         until_decided(small, settings, Budget(runs=3))
     with pytest.raises(SpecError, match="--wait"):
         until_decided(small, dataclasses.replace(settings, executor="slurm"))
