@@ -17,6 +17,7 @@ from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.optimizers import Beside, side_by_side
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.phrases import spoken
 from interplay.analysis.schedules import across_schedules
 from interplay.analysis.table import TUNED, Table
 from interplay.analysis.verdict import Verdict, holm, undecided
@@ -182,8 +183,8 @@ def analyze(observations: Sequence[Observations], seed: int = 0, own: Sequence[s
 
 def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequence[str | Claim] = ()) -> Analysis:
     """`analyze` of what `tabulate` gave, for those who need the table, too."""
-    verdicts = _verdicts(table, own)
-    exponents = _exponents(table, verdicts)
+    found = verdicts(table, own)
+    exponents = _exponents(table, found)
     for of in TUNED:
         for members in table.slices(of).values():
             table.optimum(of, members, powers.given(members, of))
@@ -191,7 +192,7 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
         metric=table.metric,
         duplicates=tuple(duplicates),
         optima=tuple(table.optima),
-        claims=tuple(verdicts),
+        claims=tuple(found),
         joint=joint_fit(table),
         notes=(*table.notes, *_networks(table), *map(_some, (e for e in exponents if e.measured > FEW))),
         runs=len(table.runs),
@@ -202,7 +203,8 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
     )
 
 
-def _verdicts(table: Table, own: Sequence[str | Claim]) -> list[Verdict]:
+def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
+    """Of the claims in ``own`` and of all others, as `Analysis.claims` has them."""
     stated = [claim for claim in own if isinstance(claim, Claim)]
     names = {claim.id if isinstance(claim, Claim) else claim for claim in own}
     claims = {claim.id: claim for claim in (*stated, *PROGRAMME)}
@@ -212,29 +214,57 @@ def _verdicts(table: Table, own: Sequence[str | Claim]) -> list[Verdict]:
         if claim.along == "sum_of_rates" and verdict.verdict != "not asked":
             words = across_schedules(table, claim)
             verdict = replace(verdict, reason=f"{verdict.reason}; {words}") if words else verdict
-        found.append(replace(verdict, own=claim.id in names))
+        found.append(replace(verdict, own=claim.id in names, claim=claim))
     corrected = {v.id: v for v in holm([v for v in found if v.id in PRIMARY])}
     found = [corrected.get(v.id, v) for v in found]
+    found = [v if v.verdict == "inconclusive" else replace(v, plan=None) for v in found]
     if table.metric == "best_test_acc":
         found = [v if v.verdict == "not asked" else _kept(undecided(v.id, SELECTED), v) for v in found]
     return sorted(found, key=lambda v: (v.verdict == "not asked", not v.own))
 
 
+OTHER_METRIC = {"final_test_acc": "final_test_loss", "final_test_loss": "final_test_acc"}
+"""What the same runs are judged by, too, since accuracy and loss need not agree."""
+
+
+def beside_other_metric(
+    analysis: Analysis, observations: Sequence[Observations], own: Sequence[str | Claim] = ()
+) -> Analysis:
+    """``analysis`` with `Verdict.other_metric` where another metric gives another word and one of both is decided.
+
+    Args:
+        analysis: of one metric.
+        observations: the same runs by the other metric.
+        own: claims that a study states, as `analyze` took them.
+
+    Raises:
+        ValueError, InputError: as `tabulate`.
+    """
+    if not observations:
+        return analysis
+    table, _ = tabulate(observations)
+    words = {verdict.id: verdict.verdict for verdict in verdicts(table, own)}
+    claims = []
+    for claim in analysis.claims:
+        both = {claim.verdict, words.get(claim.id, "not asked")}
+        # What the other metric was not measured for says nothing of the first.
+        if len(both) == 2 and "not asked" not in both:
+            claim = replace(claim, other_metric=f"by {table.metric}: {words[claim.id]}")
+        claims.append(claim)
+    return replace(analysis, claims=tuple(claims))
+
+
 def _kept(verdict: Verdict, of: Verdict) -> Verdict:
-    return replace(verdict, question=of.question, own=of.own)
+    return replace(verdict, question=of.question, own=of.own, claim=of.claim)
 
 
 def _exponents(table: Table, verdicts: Sequence[Verdict]) -> tuple[Measured, ...]:
     """Exponents along every knob that was varied, of which no claim has spoken."""
-    spoken = {
-        (claim.optimum, claim.along)
-        for claim in PROGRAMME
-        if any(v.id == claim.id and v.estimate is not None for v in verdicts)
-    }
+    stated = {pair for verdict in verdicts if (pair := spoken(verdict)) is not None}
     found = []
     for of in TUNED:
         for name in table.numeric_knobs():
-            if name in TUNED or (of, name) in spoken:
+            if name in TUNED or (of, name) in stated:
                 continue
             claim = Claim(of, name, 0.0)
             members = powers.curves(table, claim)

@@ -106,18 +106,18 @@ class Cell:
 
     @property
     def lr(self) -> float:
-        """Peak learning rate η; raises KeyError where it is not told, as the others do."""
+        """Peak learning rate η; raises KeyError where it is not told, as `batch_size` does."""
         return float(self["lr"])
 
     @property
     def weight_decay(self) -> float:
-        """λ."""
-        return float(self["weight_decay"])
+        """λ; 0 where it is not told, as in sweeps that never had any."""
+        return float(self.get("weight_decay", 0.0))
 
     @property
     def momentum(self) -> float:
-        """μ."""
-        return float(self["momentum"])
+        """μ; 0 where it is not told, as in tables of Adam."""
+        return float(self.get("momentum", 0.0))
 
     @property
     def batch_size(self) -> int:

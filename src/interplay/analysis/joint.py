@@ -2,9 +2,9 @@
 
 The top of curve j lies at m_j = a_s + b z_j + scatter, with z the logarithm of the setting, an intercept a_s for each
 stratum s, and scatter normal with SD σ; σ has a prior with a point at 0, all intercepts and exponents flat ones. The
-curves share their shape and steepness nearly, or the shape only, or nothing; each of the three enters with its
-probability given the runs. Everything but b is integrated over, on grids. So a curve without a top inside counts by its slope, a
-shape that does not fit widens the interval, and optima that scatter about the law do, too.
+curves share their shape and steepness nearly, or their shape only, or a similar shape, or nothing; each enters with its
+probability given the runs. Everything but b is integrated over, on grids. So a curve without a top inside counts by
+its slope, a shape that does not fit widens the interval, and optima that scatter about the law do, too.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interplay.analysis.shape import CURVATURE, SHAPE_PRIOR, Likelihood, quantile
+from interplay.analysis.shape import ASYMMETRY, CURVATURE, SHAPE_PRIOR, Likelihood, quantile
 
 Array = NDArray[np.float64]
 
@@ -39,11 +40,14 @@ def scatter_prior() -> Array:
     return np.asarray(weight)
 
 
-STEEPNESS = (0.12, 0.7)
-"""SD of the log of the steepness between curves, where they share it nearly and where they share only the shape."""
+SHARING = ((0.12, 0.0), (0.7, 0.0), (0.7, 0.5))
+"""What curves may share: SD of the log of their steepness, and SD of asinh(a / `SLANT`) of their asymmetry a. A curve
+that is stretched along the axis has another steepness and another asymmetry."""
 
-SHARING_PRIOR = (0.4, 0.4, 0.2)
-"""Of curves that share shape and steepness, that share the shape only, and that share nothing."""
+SLANT = 0.5
+
+SHARING_PRIOR = (0.3, 0.2, 0.3, 0.2)
+"""Of curves that share as `SHARING` says, and of curves that share nothing."""
 
 STEEPEST = 3.0
 """Exponents beyond ±STEEPEST are not considered."""
@@ -142,20 +146,17 @@ class _Shapes:
         self.step = tops[0].step
         self.first = [round(float(top.m[0]) / self.step) for top in tops]
         self.walls = [top.walls for top in tops]
-        logs = np.log(CURVATURE)
-        near = [np.exp(-0.5 * ((logs[:, None] - logs[None, :]) / spread) ** 2) for spread in STEEPNESS]
-        near = [each / each.sum(axis=0) for each in near]
+        near = [(_near(np.log(CURVATURE), c), _near(np.arcsinh(ASYMMETRY / SLANT), a)) for c, a in SHARING]
         relative = [_Relative(top) for top in tops]
-        evidence = sum(np.log(each.total(near) * self.step + 1e-300) for each in relative)
         each = np.repeat(SHAPE_PRIOR, len(CURVATURE))
-        both, shape, nothing = SHARING_PRIOR
-        prior = np.log(np.concatenate([both * each, shape * each, [nothing]]))
-        evidence = prior + evidence
+        *sharing, nothing = SHARING_PRIOR
+        prior = np.log(np.concatenate([*(share * each for share in sharing), [nothing]]))
+        evidence = prior + sum(np.log(top.total(near) * self.step + 1e-300) for top in relative)
         order = np.argsort(-evidence)[:KEPT]
         order = order[evidence[order] > evidence[order[0]] - 7]
         self.prior = prior[order]
         self.shared = order < len(prior) - 1
-        self.tables = [each.columns(near, order) for each in relative]
+        self.tables = [top.columns(near, order) for top in relative]
         self._kernels: dict[tuple[int, float], Array] = {}
 
     def smoothed(self, curve: int, scatter: float, shapes: int) -> tuple[int, Array]:
@@ -189,29 +190,48 @@ class _Shapes:
 class _Relative:
     """The likelihood of one top relative to its greatest, and what the shapes that curves share make of it.
 
-    A shape is one of (a, s) and c with a spread of c about it, in the order of `STEEPNESS`; the last is none in common.
+    A shape is one of (a, s) and c with a spread of c and a about it, in the order of `SHARING`; the last is none in
+    common. ``near`` are the weights of each spread: of c, and of a or ``None``.
     """
 
     def __init__(self, top: Likelihood) -> None:
         self.like = np.exp(top.log - top.log.max())
 
-    def total(self, near: Sequence[Array]) -> Array:
+    def total(self, near: Sequence[tuple[Array, Array | None]]) -> Array:
         """The sum over all places, for every shape."""
         summed = self.like.sum(axis=0, dtype=float)
-        return np.concatenate([*((summed @ each).ravel() for each in near), [summed.sum(axis=1) @ SHAPE_PRIOR]])
+        found = []
+        for steepness, asymmetry in near:
+            spread = (summed @ steepness).reshape(len(ASYMMETRY), -1)
+            found.append((spread if asymmetry is None else asymmetry.T @ spread).ravel())
+        return np.concatenate([*found, [summed.sum(axis=1) @ SHAPE_PRIOR]])
 
-    def columns(self, near: Sequence[Array], order: Array) -> Array:
+    def columns(self, near: Sequence[tuple[Array, Array | None]], order: Array) -> Array:
         """[places, shapes] for some of them only, by their numbers."""
         size = len(SHAPE_PRIOR) * len(CURVATURE)
+        flats = len(SHAPE_PRIOR) // len(ASYMMETRY)
         found = []
         for number in map(int, order):
             spread, place = divmod(number, size)
             if spread == len(near):
                 found.append(self.like.sum(axis=2, dtype=float) @ SHAPE_PRIOR)
+                continue
+            shape, curvature = divmod(place, len(CURVATURE))
+            steepness, asymmetry = near[spread]
+            if asymmetry is None:
+                found.append(self.like[:, shape, :] @ steepness[:, curvature])
             else:
-                shape, curvature = divmod(place, len(CURVATURE))
-                found.append(self.like[:, shape, :] @ near[spread][:, curvature])
+                slant, flat = divmod(shape, flats)
+                found.append(self.like[:, flat::flats, :] @ steepness[:, curvature] @ asymmetry[:, slant])
         return np.column_stack(found)
+
+
+def _near(places: Array, spread: float) -> Any:
+    """Weights of the grid around each of its points, in columns; ``None`` for no spread."""
+    if spread == 0:
+        return None
+    weights = np.exp(-0.5 * ((places[:, None] - places[None, :]) / spread) ** 2)
+    return (weights / weights.sum(axis=0)).astype(np.float32)
 
 
 def _log_posterior(shapes: _Shapes, z: Array, groups: Sequence[Array], b: Array, scatter: Array, kept: int) -> Array:

@@ -24,7 +24,7 @@ EXPONENT_SD = 1.0
 """SD of the normal prior of a fitted exponent, against which laws that fix it are weighed."""
 
 CONTRADICTED = math.log(20)
-"""A law under which the optima with an open end are so much less likely (in log) than under the best is contradicted."""
+"""A law under which optima with an open end are so much less likely (log) than under the best one is contradicted."""
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()

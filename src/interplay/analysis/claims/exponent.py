@@ -9,8 +9,9 @@ from typing import Any
 
 from interplay.analysis.cells import Cell
 from interplay.analysis.joint import Exponent, exponent
-from interplay.analysis.next_runs import for_exponent
+from interplay.analysis.next_runs import for_exponent, for_noise
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.phrases import count, listed
 from interplay.analysis.table import Table
 from interplay.analysis.theories import SYMBOLS
 from interplay.analysis.theories import along as theory_exponents
@@ -61,8 +62,8 @@ def curves(table: Table, claim: Claim) -> Curves | None:
             tied.append(round((math.log(other) - power * math.log(value)) * (10**digits if digits > 2 else 20)))
         if len(tied) < len(claim.tied):
             continue
-        # What the claim varies names no network: the number of training images, for instance.
-        network = key.without(*free).network
+        # What the claim varies names no network, nor does the number of training images: it is a stratum.
+        network = key.without(*free, "train_limit").network
         groups.setdefault(network, {}).setdefault((key.without(*free), tuple(tied)), {})[key] = members
     found = {network: _varied(table, claim, strata) for network, strata in groups.items()}
     with_curves = [each for each in found.values() if len(each)]
@@ -132,24 +133,22 @@ def judged(claim: Claim, table: Table) -> Verdict:
     if found is None:
         return not_asked(claim.id, _wanted(claim))
     if not table.repeated(cell for cells in found.members for cell in cells):
-        return undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+        verdict = undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+        return replace(verdict, plan=for_noise(table, claim, found.members))
     optima, result, used = fitted(table, claim.optimum, found)
     inside = sum(optima[i].inside for i in used)
     symbol, axis = _symbol(claim.optimum), _symbol(claim.along)
     if result is None or inside == 0:
         without = sum(each.without >= 0.05 for each in optima)
         none = f"; with {symbol} = 0 as good as any at {without} of them" if without else ""
-        states = ", ".join(f"{each.status} at {value:g}" for each, value in zip(optima, found.along, strict=True))
-        verdict = undecided(claim.id, f"no curve has its optimum inside ({states}){none}")
+        verdict = undecided(claim.id, f"no curve has its optimum inside ({_states(optima, found, axis)}){none}")
         return replace(verdict, plan=for_exponent(table, claim, found.members, found.along, optima, None))
     band = (claim.exponent - claim.band, claim.exponent + claim.band)
     interval90, interval95 = result.interval(0.90), result.interval(0.95)
-    reason = (
-        f"exponent of {axis} {result.estimate:.2f} from {_count(len(used), 'curve')}, {inside} with the optimum inside"
-    )
+    reason = f"from {count(len(used), 'curve')} along {axis}, {inside} with the optimum inside"
     strata = len({found.strata[i] for i in used})
     if strata > 1:
-        reason += f", in {strata} strata"
+        reason += f", in {strata} groups that differ in nothing else"
     if len(used) < len(found):
         reason += f"; {len(found) - len(used)} more are as good without any"
     noise = table.noise_of(found.members[0][0])
@@ -162,13 +161,14 @@ def judged(claim: Claim, table: Table) -> Verdict:
         theories = theory_exponents(direction) if set(direction) <= {"lr", "batch_size", "epochs"} else {}
         held = [name for name, value in theories.items() if low <= value <= high]
         if theories:
-            reason += f"; theories within the 95 % interval: {', '.join(held) or 'none'}"
+            reason += f"; theories within it: {listed(held)}"
     verdict = judge(claim.id, result.estimate, interval90, interval95, band, reason, p=_p(result, band))
-    if verdict.verdict != "inconclusive":
+    if verdict.verdict == "supported":
         return verdict
+    # Also of what is refuted: it may not survive the correction for several claims.
     plan = for_exponent(table, claim, found.members, found.along, optima, result)
     edge = next((edge for edge in band if interval95[0] <= edge <= interval95[1]), None)
-    if plan is None and edge is not None:
+    if plan is None and edge is not None and verdict.verdict == "inconclusive":
         half = (interval90[1] - interval90[0]) / 2
         verdict = replace(
             verdict,
@@ -176,6 +176,14 @@ def judged(claim: Claim, table: Table) -> Verdict:
             f"unlikely to decide; {reason}",
         )
     return replace(verdict, plan=plan)
+
+
+def _states(optima: Sequence[Optimum], found: Curves, axis: str) -> str:
+    """Where along the axis the optima are open, each value once."""
+    places: dict[str, set[float]] = {}
+    for each, value in zip(optima, found.along, strict=True):
+        places.setdefault(each.status, set()).add(value)
+    return "; ".join(f"{word} at {axis} {', '.join(f'{v:g}' for v in sorted(at))}" for word, at in places.items())
 
 
 def _p(result: Exponent, band: tuple[float, float]) -> float:
@@ -189,12 +197,13 @@ def _p(result: Exponent, band: tuple[float, float]) -> float:
 def _points(claim: Claim, interval: tuple[float, float]) -> str:
     assert claim.exponent is not None
     low, high = interval
-    words = []
-    for point in dict.fromkeys((claim.exponent, *POINTS)):
-        if point == claim.exponent or abs(point - claim.exponent) <= 1:
-            inside = low <= point <= high
-            words.append(f"{point:g} lies {'inside' if inside else 'outside'}")
-    return f"; {', '.join(words)} the 95 % interval"
+    points = [p for p in dict.fromkeys((claim.exponent, *POINTS)) if abs(p - claim.exponent) <= 1]
+    inside = [f"{point:g}" for point in points if low <= point <= high]
+    outside = [f"{point:g}" for point in points if not low <= point <= high]
+    if not outside:
+        return f"; the 95 % interval holds {' and '.join(inside)}"
+    holds = f" and holds {' and '.join(inside)}" if inside else ""
+    return f"; the 95 % interval leaves out {' and '.join(outside)}{holds}"
 
 
 def _wanted(claim: Claim) -> str:
@@ -214,7 +223,3 @@ def given(cells: Sequence[Cell], optimum: str) -> dict[str, Any]:
 
 def _symbol(name: str) -> str:
     return SYMBOLS.get(name, name)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
