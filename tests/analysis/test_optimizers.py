@@ -13,7 +13,6 @@ from interplay.analysis.cells import Cell
 from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.words import report
 
-
 BATCHES = (64, 128, 256, 512)
 
 
