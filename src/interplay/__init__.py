@@ -22,8 +22,7 @@ def analyze(
     """What ``records`` support: noise, optima and verdicts with intervals; of ``claims`` first.
 
     Raises:
-        InputError: records have no such metric.
-        SpecError: a claim that is not known.
+        SpecError: records have no such metric, or a claim that is not known.
     """
     from interplay.analysis.analyze import analyze as engine
     from interplay.analysis.observations import from_records

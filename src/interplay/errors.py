@@ -34,6 +34,12 @@ class InputError(InterplayError):
     """A table of results cannot be understood; the message names the file, the line and the column."""
 
 
+class UnreadableError(InputError):
+    """An input is not there, or the system does not let it be read."""
+
+    exit_code = 2
+
+
 class SchemaError(InterplayError):
     """A file on disk was written in a format that this version does not read."""
 

@@ -16,12 +16,13 @@ from interplay.analysis.collapse import Collapse, Fall
 from interplay.analysis.histories import History, Training
 from interplay.analysis.optimum import Optimum, Status
 from interplay.analysis.pictures import Heatmap, MethodCurve, Ordering, Point, Scaling
-from interplay.analysis.predict import Check, Prediction, Score
+from interplay.analysis.predict import Prediction
+from interplay.analysis.scores import Check, Score
 from interplay.figures import agreement, collapse, curves, heatmap, scaling, training
 
 
 def optimum(
-    estimate: float | None, low: float | None = None, high: float | None = None, status: Status = "interior"
+    estimate: float | None, low: float | None = None, high: float | None = None, status: Status = "inside"
 ) -> Optimum:
     return Optimum("x", {}, estimate, (low, high), status)
 
@@ -42,10 +43,10 @@ def ordering(*methods: tuple[str, Optimum], metric: str = "final_test_acc") -> O
 
 
 def test_the_legend_has_methods_first_then_one_band_and_what_diverged_last() -> None:
-    figure = curves.draw(ordering(("SGD", optimum(0.15, 0.1, 0.2)), ("SGD+WD", optimum(None, 0.1, None, "plateau"))))
+    figure = curves.draw(ordering(("SGD", optimum(0.15, 0.1, 0.2)), ("SGD+WD", optimum(None, 0.1, None, "open above"))))
     assert legend(figure) == [
         "SGD  (η* = 0.15)",
-        "SGD+WD  (η* plateau)",
+        "SGD+WD  (η* at least 0.1)",
         "90 % interval of η*",
         "SGD: diverged",
         "SGD+WD: diverged",
@@ -78,7 +79,7 @@ def plane(worst: float = 40.0, metric: str = "final_test_acc") -> Heatmap:
         tuple(None if (i, j) == (1, 1) else Point(lr, shown[i][j], 0.1, 2, cell) for j, lr in enumerate(RATES))
         for i in range(4)
     )
-    ridge = (optimum(1.1e-4), optimum(2.9e-4), optimum(4.2e-4), optimum(None, None, 4e-4, "plateau"))
+    ridge = (optimum(1.1e-4), optimum(2.9e-4), optimum(4.2e-4), optimum(None, None, 4e-4, "open below"))
     rows = tuple(tuple(row) for row in shown)
     return Heatmap(metric, RATES, DECAYS, rows, frozenset({(3, 3)}), ridge, 128, cells)
 
@@ -114,7 +115,7 @@ def test_every_number_has_contrast_to_its_cell() -> None:
 def test_numbers_make_room_for_the_markers_of_the_ridge() -> None:
     picture = plane()
     axis = heatmap.draw(picture).axes[0]
-    line = next(line for line in axis.lines if line.get_label() == "best λ at each η (interior)")
+    line = next(line for line in axis.lines if line.get_label() == "best λ at each η, where inside")
     assert to_rgb(line.get_markerfacecolor()) == to_rgb("white")
     xs, ys = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
     assert xs.tolist() == [0.5, 1.5, 2.5]
@@ -177,7 +178,7 @@ def scale(*optima: Optimum) -> Scaling:
 
 def test_entries_of_the_legend_differ_and_so_do_their_markers() -> None:
     figure = scaling.draw(
-        scale(optimum(None, None, 2e-4, "plateau"), optimum(None, None, 4e-4, "censored"), optimum(4e-4, 3e-4, 5e-4))
+        scale(optimum(3e-4, 1e-4, 5e-4), optimum(None, None, 4e-4, "open below"), optimum(4e-4, 3e-4, 5e-4))
     )
     axis = figure.axes[0]
     assert len(set(legend(figure))) == len(legend(figure)) == 6
@@ -185,8 +186,25 @@ def test_entries_of_the_legend_differ_and_so_do_their_markers() -> None:
     assert to_rgb(axis.containers[0][0].get_markerfacecolor()) == to_rgb("white")  # type: ignore[index]
 
 
-def test_without_an_interior_optimum_slopes_go_through_the_middle_of_the_intervals() -> None:
-    picture = scale(*[optimum(None, None, 4e-4, "plateau")] * 3)
+def test_both_maxima_are_marked_in_every_figure() -> None:
+    two = dataclasses.replace(optimum(4e-4, 1e-4, 5e-4), others=(1.5e-4,), competing=True)
+    axis = scaling.draw(scale(optimum(2e-4), two)).axes[0]
+    (line,) = (line for line in axis.lines if line.get_label() == heatmap.OTHER)
+    assert [list(line.get_xdata()), list(line.get_ydata())] == [[128], [1.5e-4]]  # type: ignore[arg-type]
+    picture = dataclasses.replace(plane(), ridge=(optimum(1.1e-4), two, optimum(None), optimum(None)))
+    axis = heatmap.draw(picture).axes[0]
+    (line,) = (line for line in axis.lines if line.get_label() == heatmap.OTHER)
+    assert [list(line.get_xdata()), list(line.get_ydata())] == [[1.5], [pytest.approx(0.5 + math.log2(1.5))]]  # type: ignore[arg-type]
+    both = dataclasses.replace(optimum(0.3, 0.1, 0.4), others=(0.12,), competing=True)
+    figure = curves.draw(ordering(("SGD", both)))
+    assert "SGD  (η* = 0.3 or 0.12)" in legend(figure)
+    assert heatmap.OTHER in legend(figure)
+    assert any(list(line.get_xdata()) == [0.12, 0.12] for line in figure.axes[0].lines)  # type: ignore[arg-type]
+    assert heatmap.OTHER not in legend(curves.draw(ordering(("SGD", optimum(0.3, 0.1, 0.4)))))
+
+
+def test_without_an_optimum_inside_slopes_go_through_the_middle_of_the_intervals() -> None:
+    picture = scale(*[optimum(None, None, 4e-4, "open below")] * 3)
     figure = scaling.draw(picture)
     found = figure.axes[0].get_legend()
     assert found is not None
@@ -198,13 +216,15 @@ def test_without_an_interior_optimum_slopes_go_through_the_middle_of_the_interva
 
 
 def test_lines_through_measured_optima_need_no_excuse() -> None:
-    found = scaling.draw(scale(optimum(2e-4), optimum(None, None, 4e-4, "plateau"), optimum(2e-4))).axes[0].get_legend()
+    found = (
+        scaling.draw(scale(optimum(2e-4), optimum(None, None, 4e-4, "open below"), optimum(2e-4))).axes[0].get_legend()
+    )
     assert found is not None
     assert found.get_title().get_text() == ""
 
 
 def test_where_nothing_is_bounded_the_legend_says_that_no_slope_is_drawn() -> None:
-    figure = scaling.draw(scale(*[optimum(None, None, None, "plateau")] * 3))
+    figure = scaling.draw(scale(*[optimum(None, None, None, "open")] * 3))
     found = figure.axes[0].get_legend()
     assert found is not None
     assert found.get_title().get_text() == scaling.NOTHING

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from interplay import lab
-from interplay.analysis.analyze import analyze, tabulate
+from interplay.analysis.analyze import tabulate
 from interplay.analysis.cells import Cell
 from interplay.analysis.laws import joint_fit
 from interplay.analysis.observations import from_records
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.phrases import estimate, listed
 from interplay.analysis.pictures import MethodCurve, Ordering, Point
 from interplay.analysis.predict import checked
-from interplay.analysis.verdict import Verdict
+from interplay.analysis.verdict import Plan, Verdict
 from interplay.cli import main
 from interplay.errors import InputError
 from interplay.record import EpochMetrics, RunRecord
@@ -114,18 +115,20 @@ def test_sections_stand_in_order_with_the_verdicts_first(parts: Parts, html: str
         "η 0.01, λ 0.0001, B 128",
         "Failed: 1 run",
         "Interrupted: 1 run",
-        "Noise: the standard deviation",
+        "noise: one run scatters by",
     ):
         assert expected in words
-    assert html.count("badge") >= 10
+    assert html.count('class="badge ') >= 6
+    assert "not asked (nothing was varied for it): " in words
+    assert "Do equally good settings lie along ηλ = const?" in words
 
 
 def test_its_numbers_are_those_of_the_analysis(store: Store, html: str) -> None:
     data = embedded(html)
-    expected = analyze([from_records(store.records())])
+    expected = lab.analyze([store.root])
     assert data["analysis"] == json.loads(json.dumps(expected.to_dict()))
     claim = next(c for c in expected.claims if c.estimate is not None)
-    assert f"{claim.estimate:.2f}" in html
+    assert estimate(claim) in html
     records = {record.run_id: record for record in store.records()}
     assert {run["id"] for run in data["runs"]} == set(store.run_ids())
     columns = [column["name"] for column in data["columns"]]
@@ -178,7 +181,7 @@ def test_predictions_collapse_and_theories_are_those_of_the_analysis(store: Stor
     assert sum(len(t["x"]) for t in drawn["collapse-tau_epochs"]["data"]) > 20
     joint = joint_fit(table)
     assert joint is not None
-    assert any(f"inside the 95 % confidence region: {', '.join(joint.inside) or 'none'}" in w for w in parts.words)
+    assert any(f"inside the 95 % confidence region: {listed(joint.held)}" in w for w in parts.words)
 
 
 def test_plotly_knows_every_property_of_the_figures(html: str) -> None:
@@ -215,12 +218,23 @@ def test_the_cells_that_a_claim_asks_for_are_listed_with_the_way_to_run_them(sto
     page = _Source([store.root], "final_test_acc").page(None)
     assert page.analysis is not None
     cells = ({"weight_decay": 0.02, "lr": 0.1, "batch_size": 128}, {"weight_decay": 0.04, "lr": 0.1})
-    claims = [Verdict(name, "inconclusive", None, (None, 0.5), "why", cells) for name in ("inverse.profile", "new")]
+    plan = Plan("2 cells beyond open ends", cells, 0, 4, (0.51, 0.76))
+    claims = [
+        Verdict(name, "inconclusive", None, (None, 0.5), "why", plan, question="Is it so?", own=name == "new")
+        for name in ("inverse.profile", "new")
+    ]
+    claims.append(Verdict("far", "not asked", None, (None, None), "two values of E", question="Far?"))
     page = dataclasses.replace(page, analysis=dataclasses.replace(page.analysis, claims=tuple(claims)))
     words = " ".join(" ".join(Parts(render(page)).words).split())
-    assert "inversely proportional to the learning rate" in words
-    assert "2 cells that would settle it λ 0.02, η 0.1, B 128" in words
-    assert "… to 0.50" in words
+    assert "Is it so? inverse.profile" in words
+    assert words.count("the study's own claim") == 1
+    assert "to decide: 2 cells beyond open ends" in words
+    assert "4 runs; expected 90 % interval 0.51 to 0.76 λ 0.02, η 0.1, B 128" in words
+    assert "at most 0.50" in words
+    # What was not asked is one folded line, and no row.
+    assert "not asked (nothing was varied for it): far" in words
+    assert "Far? far needs two values of E" in words
+    assert "badge not asked" not in render(page)
     assert "interplay study STUDY --extend" in words
     assert "Asked for by the claims: 2 cells" in words
     assert "λ 0.04, η 0.1 (for inverse.profile, new)" in words
@@ -255,7 +269,7 @@ def test_the_same_table_twice_is_named_as_such(tmp_path: Path, programme: Progra
     written = lab.report([path, path], tmp_path / "page.html", figures=False)
     words = " ".join(Parts(written.page.read_text(encoding="utf-8")).words)
     assert re.search(r"a\.csv#2 repeats \S*a\.csv#1 to the last digit", words)
-    assert "No setting was repeated" in words
+    assert "intervals from residuals, since nothing was repeated" in words or "nothing tells the noise" in words
 
 
 def test_a_store_without_results_makes_a_page(tmp_path: Path) -> None:
@@ -273,7 +287,8 @@ def test_one_run_makes_a_page_that_concludes_nothing(tmp_path: Path, programme: 
     store.commit(programme(0)[0])
     html = lab.report([tmp_path]).page.read_text(encoding="utf-8")
     data = embedded(html)
-    assert {claim["verdict"] for claim in data["analysis"]["claims"]} == {"inconclusive"}
+    assert {claim["verdict"] for claim in data["analysis"]["claims"]} == {"not asked"}
+    assert "These runs speak to no claim." in html
     assert "None of the three grids" in html
     assert len(data["runs"]) == 1
 

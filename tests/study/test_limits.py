@@ -13,10 +13,9 @@ from interplay.clusters import SlurmOptions
 from interplay.console import log_path
 from interplay.errors import SpecError
 from interplay.executors.slurm import _parameters
-from interplay.report.words import QUESTIONS
 from interplay.spec import RunSpec
 from interplay.store.manifest import Manifest
-from interplay.study.claims import CLAIMS
+from interplay.study.claims import CLAIMS, PROGRAMME
 from interplay.study.files import load, parse
 from interplay.study.grid import evaluate
 from interplay.study.presets import preset
@@ -138,7 +137,7 @@ def test_a_question_over_several_lines_is_one_line() -> None:
 
 
 def test_a_claim_is_one_that_the_analysis_knows() -> None:
-    assert set(CLAIMS) == set(QUESTIONS)
+    assert len(set(CLAIMS)) == len(PROGRAMME) == len({claim.question for claim in PROGRAMME})
     said = refused(lambda: parse({"base": BASE, "claims": ["inverse.profil"]}, Path("x.toml")))
     assert "x.toml: unknown claim 'inverse.profil'; did you mean 'inverse.profile'?" in said
     assert "did you mean 'batch.fixed_lr'" in refused(lambda: Study("s", "?", ("batch.fixed",), "", "", (RunSpec(),)))
@@ -289,6 +288,18 @@ def test_a_knob_that_a_study_varies_is_not_overridden(name: str, knob: str, word
     if name == "batch-scaling":
         with pytest.raises(SpecError, match="batch_size cannot be set: it is an axis"):
             preset(name).overridden(batch_size=2)
+
+
+def test_a_knob_that_each_grid_sets_to_a_value_of_its_own_is_an_axis_too() -> None:
+    grids = [{"optimizer": name, "epochs": epochs} for name, epochs in (("sgd", 2), ("sgds", 4))]
+    study = parse({"base": BASE, "grid": grids}, Path("x.toml"))
+    assert "optimizer cannot be set: it is an axis" in refused(lambda: study.overridden(optimizer="sgds"))
+    assert "epochs cannot be set: it is an axis of study 'x' ([2, 4])" in refused(lambda: study.overridden(epochs=3))
+    longer = study.overridden(lr=0.3).with_seeds([1, 2])
+    assert "optimizer cannot be set" in refused(lambda: longer.overridden(optimizer="adam"))
+    assert {spec.optimizer for spec in longer.specs} == {"sgd", "sgds"}
+    beside = load(STUDIES / "batch-scaling-stable.toml")
+    assert "optimizer cannot be set: it is an axis" in refused(lambda: beside.overridden(optimizer="sgd"))
 
 
 def test_overrides_apply_before_formulas() -> None:

@@ -17,6 +17,7 @@ from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.optimizers import Beside, side_by_side
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.phrases import spoken
 from interplay.analysis.schedules import across_schedules
 from interplay.analysis.table import TUNED, Table
 from interplay.analysis.verdict import Verdict, holm, undecided
@@ -41,7 +42,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Measured:
-    """An exponent that no claim speaks of: the optimum of one knob as a power of another, from so many curves."""
+    """An exponent that no claim speaks of: the optimum of one knob as a power of another, from so many curves.
+
+    ``measured`` is the number of curves that there are; of very many some are taken (`FEW`).
+    """
 
     optimum: str
     along: str
@@ -49,6 +53,7 @@ class Measured:
     interval: tuple[float, float]
     curves: int
     network: str
+    measured: int = 0
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,7 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
         optima=tuple(table.optima),
         claims=tuple(found),
         joint=joint_fit(table),
-        notes=(*table.notes, *_networks(table)),
+        notes=(*table.notes, *_networks(table), *map(_some, (e for e in exponents if e.measured > FEW))),
         runs=len(table.runs),
         repetitions=tuple(dict.fromkeys(run.repetition for run in table.runs)),
         noises=tuple((network, table.noise_in(network)) for network in table.networks()),
@@ -209,7 +214,7 @@ def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
         if claim.along == "sum_of_rates" and verdict.verdict != "not asked":
             words = across_schedules(table, claim)
             verdict = replace(verdict, reason=f"{verdict.reason}; {words}") if words else verdict
-        found.append(replace(verdict, own=claim.id in names))
+        found.append(replace(verdict, own=claim.id in names, claim=claim))
     corrected = {v.id: v for v in holm([v for v in found if v.id in PRIMARY])}
     found = [corrected.get(v.id, v) for v in found]
     found = [v if v.verdict == "inconclusive" else replace(v, plan=None) for v in found]
@@ -218,33 +223,90 @@ def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
     return sorted(found, key=lambda v: (v.verdict == "not asked", not v.own))
 
 
+OTHER_METRIC = {"final_test_acc": "final_test_loss", "final_test_loss": "final_test_acc"}
+"""What the same runs are judged by, too, since accuracy and loss need not agree."""
+
+
+def beside_other_metric(
+    analysis: Analysis, observations: Sequence[Observations], own: Sequence[str | Claim] = ()
+) -> Analysis:
+    """``analysis`` with `Verdict.other_metric` where another metric gives another word and one of both is decided.
+
+    Args:
+        analysis: of one metric.
+        observations: the same runs by the other metric.
+        own: claims that a study states, as `analyze` took them.
+
+    Raises:
+        ValueError, InputError: as `tabulate`.
+    """
+    if not observations:
+        return analysis
+    table, _ = tabulate(observations)
+    words = {verdict.id: verdict.verdict for verdict in verdicts(table, own)}
+    claims = []
+    for claim in analysis.claims:
+        both = {claim.verdict, words.get(claim.id, "not asked")}
+        # What the other metric was not measured for says nothing of the first.
+        if len(both) == 2 and "not asked" not in both:
+            claim = replace(claim, other_metric=f"by {table.metric}: {words[claim.id]}")
+        claims.append(claim)
+    return replace(analysis, claims=tuple(claims))
+
+
 def _kept(verdict: Verdict, of: Verdict) -> Verdict:
-    return replace(verdict, question=of.question, own=of.own)
+    return replace(verdict, question=of.question, own=of.own, claim=of.claim)
 
 
 def _exponents(table: Table, verdicts: Sequence[Verdict]) -> tuple[Measured, ...]:
     """Exponents along every knob that was varied, of which no claim has spoken."""
-    spoken = {
-        (claim.optimum, claim.along)
-        for claim in PROGRAMME
-        if any(v.id == claim.id and v.estimate is not None for v in verdicts)
-    }
+    stated = {pair for verdict in verdicts if (pair := spoken(verdict)) is not None}
     found = []
     for of in TUNED:
         for name in table.numeric_knobs():
-            if name in TUNED or (of, name) in spoken:
+            if name in TUNED or (of, name) in stated:
                 continue
             claim = Claim(of, name, 0.0)
             members = powers.curves(table, claim)
             if members is None or not table.repeated(cell for cells in members.members for cell in cells):
                 continue
+            measured, members = len(members), _few(members)
             optima, result, used = powers.fitted(table, of, members)
             if isinstance(result, Exponent) and any(optima[i].inside for i in used):
                 network = members.members[0][0].without(name).network
                 found.append(
-                    Measured(of, name, result.estimate, result.interval(0.9), len(used), network_words(network))
+                    Measured(
+                        of, name, result.estimate, result.interval(0.9), len(used), network_words(network), measured
+                    )
                 )
     return tuple(found)
+
+
+def _some(each: Measured) -> str:
+    return (
+        f"exponent of {each.optimum} over {each.along}: {each.curves} of {each.measured} curves, those with most cells"
+    )
+
+
+FEW = 40
+"""Curves that an exponent without a claim rests on, at most: its interval hardly gains by more, and time does."""
+
+
+def _few(members: powers.Curves) -> powers.Curves:
+    """The strata with the most cells, until they have `FEW` curves: chosen by what was run and not by what came out."""
+    strata: dict[int, list[int]] = {}
+    for curve, stratum in enumerate(members.strata):
+        strata.setdefault(stratum, []).append(curve)
+    kept: list[int] = []
+    for curves in sorted(strata.values(), key=lambda each: -sum(len(members.members[curve]) for curve in each)):
+        if len(kept) < FEW:
+            kept += curves
+    kept.sort()
+    return powers.Curves(
+        tuple(members.members[curve] for curve in kept),
+        tuple(members.along[curve] for curve in kept),
+        tuple(members.strata[curve] for curve in kept),
+    )
 
 
 def network_words(network: Cell) -> str:

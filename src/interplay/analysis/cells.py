@@ -52,7 +52,9 @@ class Cell:
 
     def __init__(self, knobs: Mapping[str, Value | None] | Iterable[tuple[str, Value | None]]) -> None:
         told = {name: _plain(name, value) for name, value in dict(knobs).items() if value is not None and value != ""}
-        values = {name: value for name, value in told.items() if DOCUMENTED.get(name) != value}
+        self._set({name: value for name, value in told.items() if DOCUMENTED.get(name) != value})
+
+    def _set(self, values: dict[str, Value]) -> None:
         self._values = values
         self.knobs = tuple(sorted(values.items()))
         self._hash = hash(self.knobs)
@@ -139,7 +141,15 @@ class Cell:
 
     def without(self, *names: str) -> Cell:
         """The same without some knobs: equal for cells that differ in these only, so a key to group by."""
-        return Cell((name, value) for name, value in self.knobs if name not in names)
+        if names not in self._rests:
+            rest = Cell.__new__(Cell)  # its values are plain already
+            rest._set({name: value for name, value in self.knobs if name not in names})
+            self._rests[names] = rest
+        return self._rests[names]
+
+    @cached_property
+    def _rests(self) -> dict[tuple[str, ...], Cell]:
+        return {}
 
     def replace(self, **changes: Value | None) -> Cell:
         """The same with some knobs changed; ``None`` takes one away."""

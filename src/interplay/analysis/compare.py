@@ -76,7 +76,7 @@ def compare(ours: Sequence[Observations], theirs: Sequence[Observations], seed: 
 
     Cells are the same if everything that a table tells of them agrees: rates, decay, momentum, batch size, epochs,
     schedule, network, data. Each side's noise is pooled over its own repetitions; a side without any borrows that of
-    the other.
+    the other; where neither has any, residuals about smooth curves stand for it.
 
     Args:
         ours, theirs: one item a table or store, as `analyze` takes them; all of one metric.
@@ -106,8 +106,9 @@ def compare(ours: Sequence[Observations], theirs: Sequence[Observations], seed: 
     freedom = min((noise.dof for both in noises.values() for noise in both if noise is not None), default=0)
     mean, interval, spread, p = _overall(pairs, freedom)
     order = None
-    if len(pairs) > 2:
-        order = float(stats.spearmanr([x.ours for x in pairs], [x.theirs for x in pairs]).statistic)
+    sides = [x.ours for x in pairs], [x.theirs for x in pairs]
+    if len(pairs) > 2 and all(len(set(side)) > 1 for side in sides):
+        order = float(stats.spearmanr(*sides).statistic)
     mine = {claim.id: claim.verdict for claim in conclude(first, copies).claims}
     claims = tuple((c.id, str(mine[c.id]), str(c.verdict)) for c in conclude(second, other_copies).claims)
     return Comparison(ours[0].metric, pairs, only, mean, interval, spread, p, order, claims, tuple(notes))
@@ -126,9 +127,15 @@ _PROGRAMME = {"model": "resnet18", "dataset": "cifar100"}
 
 
 def _noises(cell: Cell, first: Table, second: Table, notes: list[str]) -> tuple[Noise | None, Noise | None]:
-    one, other = first.noise_of(cell), second.noise_of(cell)
+    """The noise of each side: from its repetitions, else from those of the other, else from residuals."""
+    both = first.noise_of(cell), second.noise_of(cell)
+    one, other = (None if noise is None or noise.residual else noise for noise in both)
     if one is None and other is None:
-        notes.append("neither side has repetitions, so differences cannot be held against noise")
+        one, other = both
+        if one is None and other is None:
+            notes.append("neither side has repetitions, so differences cannot be held against noise")
+        else:
+            notes.append("neither side has repetitions: the scatter about smooth curves is taken for noise")
     elif one is None or other is None:
         who = "our" if one is None else "their"
         notes.append(f"{who} cells were not repeated: the other side's noise is taken for both")

@@ -13,7 +13,7 @@ from interplay.analysis.cells import VARIED, Cell
 from interplay.analysis.joint import Exponent
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.table import Table
-from interplay.spec import DATASETS
+from interplay.dataset_facts import DATASETS
 from interplay.study.claims import SUMS, Claim
 
 WIDE = math.log(1.7)

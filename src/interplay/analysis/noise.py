@@ -14,17 +14,17 @@ from interplay.analysis.shape import Curve, lattice, likelihood
 Array = NDArray[np.float64]
 
 RISE_PRIOR = (0.8, 0.8)
-"""Mean and SD of the normal prior of the rise of log variance with log(1 + depth / scale). Repetitions of image
+"""Mean and SD of the normal prior of the rise of log variance with log(1 + (depth / scale)²). Repetitions of image
 classifiers scatter with variances that grow a little slower than depth² (0.31 points at the best level, 0.43 three
 points below, 1.1 ten points below, 2.7 at forty)."""
 
-SCALES = (0.01, 0.03, 0.1, 0.3)
+SCALES = (0.03, 0.1, 0.3)
 """Depths, as shares of the range of levels, at which the variance begins to rise; the likeliest is taken."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Variance of a single run at ``depth`` below the best level: log σ² = base + rise · log(1 + depth / scale).
+    """Variance of a single run at ``depth`` below the best level: log σ² = base + rise · log(1 + (depth / scale)²).
 
     ``best`` and ``worst`` are the levels of the best and of the worst cell that was repeated (larger is better).
     """
@@ -63,7 +63,7 @@ class Noise:
         return self.sd(self.worst)
 
     def _rise_at(self, level: float) -> float:
-        return math.log1p(max(self.best - level, 0.0) / self.scale)
+        return math.log1p((max(self.best - level, 0.0) / self.scale) ** 2)
 
 
 def pool(cells: Iterable[Sequence[float]]) -> Noise | None:
@@ -97,7 +97,7 @@ def _regress(
 ) -> tuple[float, float, float, float, tuple[float, float, float]]:
     """Log posterior, scale, base, rise and their covariance, by Fisher scoring."""
     mean, spread = RISE_PRIOR
-    f = np.log1p(depth / scale)
+    f = np.log1p((depth / scale) ** 2)
     design = np.column_stack([np.ones_like(f), f])
     prior = np.diag([0.0, 1 / spread**2])
     pooled = float((variance * dof).sum() / dof.sum())
@@ -121,11 +121,20 @@ def _regress(
 RESIDUAL_GRID = 12
 """Standard deviations that are tried where nothing was repeated."""
 
+RESIDUAL_SCALE = 0.2
+"""Depth, as a share of the height of the curves, at which their noise is taken to grow: single runs do not tell it."""
+
 WINDOW = 0.2
 """Share of the height of the curves within which their cells are compared with the fit meanwhile."""
 
 
-def from_residuals(curves: Sequence[Curve]) -> Noise | None:
+BINOMIAL = (0.75, 0.4)
+"""SD of the test accuracy between runs over that of drawing so many test images, and how well that is known (a factor,
+as SD of its logarithm). Trained networks are nearly calibrated, so that a run differs from the next in about as many
+images as their confidences say (Jordan, arXiv 2304.01910): 0.31 points against 0.42 for ResNet-18 on CIFAR-100."""
+
+
+def from_residuals(curves: Sequence[Curve], expected: float | None = None) -> Noise | None:
     """Noise from the scatter of single runs about smooth curves; ``None`` where no curve has five cells.
 
     Each SD on a grid gives a likelihood of all curves, with places, heights and shapes of their tops integrated over;
@@ -133,6 +142,7 @@ def from_residuals(curves: Sequence[Curve]) -> Noise | None:
 
     Args:
         curves: along one knob each, with errors of 0 (`shape.Curve`).
+        expected: SD to expect, known as `BINOMIAL` says; without it all are as likely.
     """
     long = [curve for curve in curves if len(curve.x) >= 5]
     if not long:
@@ -142,20 +152,32 @@ def from_residuals(curves: Sequence[Curve]) -> Noise | None:
     reach = float(np.median([np.ptp(curve.mean) for curve in long]))
     if reach <= 0:
         return None
-    sds = reach * np.exp(np.linspace(math.log(0.002), math.log(0.25), RESIDUAL_GRID))
+    low, high = math.log(0.002 * reach), math.log(0.25 * reach)
+    if expected is not None:
+        low, high = math.log(expected) - 4 * BINOMIAL[1], math.log(expected) + 4 * BINOMIAL[1]
+    sds = np.exp(np.linspace(low, high, RESIDUAL_GRID))
     step = lattice(long, 80)
-    log = np.array([sum(_evidence(curve, float(sd), WINDOW * reach, step) for curve in long) for sd in sds])
+    scale = RESIDUAL_SCALE * reach
+    growth = [np.exp(0.5 * RISE_PRIOR[0] * np.log1p(((best - curve.mean) / scale) ** 2)) for curve in long]
+    log = np.array(
+        [
+            sum(_evidence(c, float(sd) * g, WINDOW * reach, step) for c, g in zip(long, growth, strict=True))
+            for sd in sds
+        ]
+    )
+    place = np.log(sds)
+    if expected is not None:
+        log -= 0.5 * ((place - math.log(expected)) / BINOMIAL[1]) ** 2
     weight = np.exp(log - log.max())
     weight /= weight.sum()
-    place = np.log(sds)
     mean = float(weight @ place)
     grid = float(place[1] - place[0])
     variance = float(weight @ (place - mean) ** 2) + grid**2 / 12
     # Var log σ² = 2 / dof.
     base = 2 * mean
-    return Noise(best, worst, base, 0.0, reach, max(round(0.5 / variance), 1), (4 * variance, 0.0, 0.0), residual=True)
+    dof = max(round(0.5 / variance), 1)
+    return Noise(best, worst, base, RISE_PRIOR[0], scale, dof, (4 * variance, 0.0, 0.0), residual=True)
 
 
-def _evidence(curve: Curve, sd: float, window: float, step: float) -> float:
-    error = np.full(len(curve.x), sd)
+def _evidence(curve: Curve, error: Array, window: float, step: float) -> float:
     return likelihood(replace(curve, error=error, window=window, dof=math.inf), step).evidence()

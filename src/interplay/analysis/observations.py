@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from interplay.analysis.cells import Cell, cell_of
-from interplay.errors import InputError, nearest
+from interplay.dataset_facts import DATASETS, chance
+from interplay.errors import InputError, SpecError, nearest
 from interplay.record import METRICS, RunRecord, Status
-from interplay.spec import DATASETS, chance
 from interplay.tables.measurements import measurements
 from interplay.tables.read import TextTable, from_mappings
 from interplay.tables.rows import Measurement, Measurements
@@ -101,7 +101,7 @@ def from_records(
         source: a name for the store where there are several: then equal seeds of two are two repetitions.
 
     Raises:
-        InputError: there is no such metric.
+        SpecError: there is no such metric.
     """
     _check_metric(metric)
     runs = []
@@ -128,7 +128,7 @@ def from_records(
 
 def _check_metric(metric: str) -> None:
     if metric not in METRICS:
-        raise InputError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
+        raise SpecError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
 
 
 def from_rows(rows: Sequence[Mapping[str, str | None]], source: str, metric: str = "final_test_acc") -> Observations:
@@ -144,7 +144,8 @@ def from_table(table: TextTable, metric: str = "final_test_acc") -> Observations
     diverged. What was left out or taken for something is in the notes.
 
     Raises:
-        InputError: no such metric, or the table cannot be understood; see `tables.measurements`.
+        SpecError: there is no such metric.
+        InputError: the table cannot be understood; see `tables.measurements`.
     """
     return observed(measured(table, metric), metric)
 
@@ -158,7 +159,10 @@ def measured(table: TextTable, metric: str) -> Measurements:
 def observed(found: Measurements, metric: str) -> Observations:
     """The observations among measurements; raises `InputError` for a value that no run can have."""
     runs = [run for row in found.rows if (run := observation(row, found.source, metric)) is not None]
-    return Observations(metric, tuple(runs), found.notes)
+    # Repetitions share one cell, which remembers what is derived from it.
+    cells: dict[Cell, Cell] = {}
+    shared = [replace(run, cell=cells.setdefault(run.cell, run.cell)) for run in runs]
+    return Observations(metric, tuple(shared), found.notes)
 
 
 def observation(row: Measurement, source: str, metric: str) -> Observation | None:

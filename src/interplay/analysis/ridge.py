@@ -92,9 +92,14 @@ def _loss(plane: Plane, angle: float) -> float:
     return float(((plane.mean - _fitted(_powers(u), plane)) ** 2 / plane.error**2).sum())
 
 
-def _powers(u: Array) -> Array:
+def _powers(u: Array, degree: int = DEGREE) -> Array:
     centre, width = u.mean(), np.ptp(u) or 1.0
-    return np.asarray(np.column_stack([np.power((u - centre) / width, p) for p in range(DEGREE + 1)]))
+    return np.asarray(np.column_stack([np.power((u - centre) / width, p) for p in range(degree + 1)]))
+
+
+def _press(design: Array, plane: Plane) -> float:
+    """Sum of squared errors of predicting each cell from the others."""
+    return float(((_unpredicted(design) @ plane.mean) ** 2).sum())
 
 
 def _fitted(design: Array, plane: Plane) -> Array:
@@ -128,16 +133,23 @@ def sufficiency(plane: Plane, rng: np.random.Generator, draws: int = 400) -> Suf
     What noise adds on average to the squared errors of prediction, more for the surface with its many coefficients, is
     known from the errors of the cells and is taken off: otherwise noise alone would make the curve look sufficient.
     """
-    if len(plane.mean) < 10:
-        return None
-    u = plane.log_lr + plane.log_wd
-    a, b = _scaled(plane.log_lr), _scaled(plane.log_wd)
-    surface = np.column_stack([np.ones_like(a), a, b, a * a, a * b, b * b, a**3, b**3, a * a * b, a * b * b])
-    if len(plane.mean) <= surface.shape[1] + 3:
-        surface = surface[:, :6]
     size = len(plane.mean)
+    if size < 10:
+        return None
+    u, v = _scaled(plane.log_lr + plane.log_wd), _scaled(plane.log_lr - plane.log_wd)
+    # The surface holds the curve and adds what depends on the other direction, so that both describe a cliff alike.
+    across = (v, v * v, u * v, u * u * v, u * v * v, v**3)
+    degrees = range(2, min(6, size - 6))
+    curve = min((_powers(u, degree) for degree in degrees), key=lambda design: _press(design, plane))
+    surfaces = (
+        np.column_stack([_powers(u, degree), *across[:terms]])
+        for degree in degrees
+        for terms in range(1, len(across) + 1)
+        if degree + 1 + terms <= size - 4
+    )
+    surface = min(surfaces, key=lambda design: _press(design, plane), default=np.column_stack([curve, v]))
     # Sums of squares as |R y|²: about the mean, and of what either leaves unpredicted.
-    forms = (np.eye(size) - 1 / size, *(_unpredicted(design) for design in (_powers(u), surface)))
+    forms = (np.eye(size) - 1 / size, *(_unpredicted(design) for design in (curve, surface)))
     noise = [float((form**2 @ plane.error**2).sum()) for form in forms]
     drawn = plane.mean + plane.error * rng.standard_normal((draws, size))
 

@@ -26,7 +26,7 @@ _STEEP = (0.5, 1.1, 2.0, 3.5, 6.0, 10.0)
 ASYMMETRY = np.array([*(-a for a in reversed(_STEEP)), 0.0, *_STEEP])
 """a, in 1/nats: at a = 2 the curve falls 6 times as deep one nat above its top as one nat below."""
 
-ASYMMETRY_SCALE = 2.0
+ASYMMETRY_SCALE = 1.2
 """Scale of the Cauchy prior of a."""
 
 FLATNESS = np.array([0.0, 0.6, 1.3, 3.0])
@@ -37,11 +37,18 @@ FLATNESS_PRIOR = np.array([0.5, 0.25, 0.15, 0.1])
 CURVATURE = np.exp(np.linspace(math.log(0.01), math.log(300.0), 19))
 """c, in fifths of the window per nat²."""
 
-DISCREPANCY = 0.1
+DISCREPANCY = 0.08
 """Error of the family of shapes, as a share of the depth below the best cell."""
+
+ALIKE = 1.2
+"""Nats over which that error is the same: of cells nearer to each other than this each has a larger one, so that a
+finer grid does not average it out."""
 
 WINDOW_SDS = 15.0
 """Cells within so many SD of one run of the best cell shape the curve."""
+
+FLAT = 0.005
+"""Share of the standard error of the best cell below which a curve counts as level."""
 
 SURE = 4.0
 """Standard errors by which a cell lies below the best one for the top to lie on this side of it."""
@@ -89,8 +96,8 @@ class Likelihood:
     """Log likelihood of the place of the top: ``log`` is [m, shape, curvature], ``m`` a grid in nats of step `step`.
 
     ``cells`` is the number of cells that shape it; ``best`` the log of the knob at the best cell; ``normal`` what the
-    errors of the cells add to the log of the evidence. ``walls`` says whether the grid ends at a diverged cell, below and
-    above; elsewhere the top may lie beyond the grid, where it is as likely as at its end.
+    errors of the cells add to the log of the evidence. ``walls`` says whether the grid ends at a cell that bounds,
+    below and above; elsewhere the top may lie beyond the grid, where it is as likely as at its end.
     """
 
     m: Array
@@ -99,6 +106,10 @@ class Likelihood:
     best: float
     normal: float = 0.0
     walls: tuple[bool, bool] = (False, False)
+    scale: float = 1.0
+    """The metric that curvature 1 falls by at one nat."""
+    flat: float = 0.0
+    """Depth below the top that no one can tell: `FLAT` of the standard error of the best cell."""
 
     @property
     def step(self) -> float:
@@ -106,9 +117,31 @@ class Likelihood:
         return float(self.m[1] - self.m[0])
 
     def posterior(self) -> Array:
-        """Probability of each m with all shapes and curvatures averaged by their priors."""
-        weights = np.exp(self.log - self.log.max()).sum(axis=2) @ SHAPE_PRIOR
-        return np.asarray(weights / weights.sum())
+        """Probability of each m with all shapes and curvatures averaged by their priors.
+
+        Where a curve lies within `flat` of its top, another of nearly the same shape has its top: on a plateau the
+        family of shapes knows the middle, and the top may be anywhere.
+        """
+        weights = np.exp(self.log - self.log.max()) * SHAPE_PRIOR[None, :, None]
+        place, shape, curvature = np.nonzero(weights > 1e-7)
+        below, above = (extent[shape, curvature] for extent in self._indifferent())
+        low, high = np.maximum(place - below, 0), np.minimum(place + above, len(self.m) - 1) + 1
+        density = weights[place, shape, curvature] / (high - low)
+        steps = np.bincount(low, density, len(self.m) + 1) - np.bincount(high, density, len(self.m) + 1)
+        found = np.maximum(np.cumsum(steps)[:-1], 0.0)
+        return np.asarray(found / found.sum())
+
+    def _indifferent(self) -> tuple[Array, Array]:
+        """For each shape and curvature how many steps below and above its top a curve has not fallen by `flat`."""
+        reach = math.ceil(3.0 / self.step)
+        v = self.step * np.arange(1, reach + 1)
+        c = CURVATURE * self.scale
+
+        def extent(sign: int) -> Array:
+            fallen = _falls(np.asarray(sign * v[:, None]))[..., 0][..., None] * c
+            return np.asarray((fallen < self.flat).sum(axis=0))
+
+        return extent(-1), extent(1)
 
     def evidence(self) -> float:
         """Log of the marginal likelihood, with a flat prior of m per nat."""
@@ -140,7 +173,7 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     step = step or lattice([curve])
     low, high = first, last = x[0] - REACH, x[-1] + REACH
     # Of one maximum no cell that is surely lower lies on the way to the top.
-    lower = [x[cell] for cell in beyond if y[best] - y[cell] > SURE * math.hypot(curve.error[best], curve.error[cell])]
+    lower = x[y[best] - y > SURE * np.hypot(curve.error[best], curve.error)]
     for place in (*curve.diverged, *lower):
         if place > x[best]:
             high = min(high, float(place))
@@ -150,7 +183,7 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     depth = np.maximum(y[best] - y, 0.0)
     # A window narrower than the nearest neighbour of the best cell would leave nothing to tell the shape by.
     window = max(curve.window, float(np.sort(depth[used])[min(1, len(used) - 1)]), 1e-12)
-    extra = DISCREPANCY * depth * (1 + depth / window)
+    extra = DISCREPANCY * depth * (1 + depth / window) * np.sqrt(np.maximum(ALIKE / _spacing(x), 1.0))
     weight = 1 / np.maximum(curve.error[used] ** 2 + extra[used] ** 2, (1e-6 * window) ** 2)
     centred = y[used] - float((weight * y[used]).sum() / weight.sum())
     fall = _falls(x[used][None, :] - m[:, None])
@@ -173,7 +206,22 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     # Where the exponential leaves the range of numbers it says nothing of the differences between cells.
     log[_overflows(x[used][None, :] - m[:, None])] = -1e9
     normal = 0.5 * float(np.log(weight).sum()) - 0.5 * math.log(float(weight.sum()))
-    return Likelihood(m, log, len(used), float(x[best]), normal, (low > first, high < last))
+    return Likelihood(
+        m,
+        log,
+        len(used),
+        float(x[best]),
+        normal,
+        (low > first, high < last),
+        window / 5,
+        FLAT * float(curve.error[best]),
+    )
+
+
+def _spacing(x: Array) -> Array:
+    """Nats of the axis that each cell stands for."""
+    ends = np.diff(x)
+    return np.asarray((np.append(ends[:1], ends) + np.append(ends, ends[-1:])) / 2)
 
 
 def _chosen(y: Array, best: int, window: float) -> tuple[list[int], list[int]]:

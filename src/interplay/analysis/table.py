@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from interplay.analysis.cells import VARIED, Cell
-from interplay.analysis.noise import Noise, from_residuals, pool
+from interplay.analysis.noise import BINOMIAL, Noise, from_residuals, pool
 from interplay.analysis.observations import Observations
 from interplay.analysis.optimum import Optimum, locate
 from interplay.analysis.shape import REACH, STEPS, WINDOW_SDS, Curve
+from interplay.dataset_facts import DATASETS
 
 TUNED = ("lr", "weight_decay")
 """Knobs whose optima are sought wherever they were varied, and along whose curves residuals are taken for noise."""
@@ -37,12 +38,14 @@ class Table:
         self.cells = {s: values for s, values in observations.cells().items() if s not in self.diverged}
         self._seed = seed
         self.optima: list[Optimum] = []
+        self._slices: dict[tuple[str, int], dict[Cell, list[Cell]]] = {}
+        self._listed: set[tuple[str, tuple[Cell, ...]]] = set()
         self._found: dict[tuple[str, tuple[Cell, ...]], Optimum] = {}
-        values: dict[Hashable, list[list[float]]] = {}
+        values: dict[Cell, list[list[float]]] = {}
         for cell, repeated in self.cells.items():
             values.setdefault(cell.network, []).append([self.sign * v for v in repeated])
-        self._noise: dict[Hashable, Noise | None] = {network: pool(cells) for network, cells in values.items()}
-        self._guessed: set[Hashable] = set()
+        self._noise: dict[Cell, Noise | None] = {network: pool(cells) for network, cells in values.items()}
+        self._guessed: set[Cell] = set()
 
     def all_cells(self) -> list[Cell]:
         """All cells, those that diverged included, in one order, so that ties are always broken the same way."""
@@ -65,11 +68,11 @@ class Table:
         counts = Counter(run.cell.network for run in self.runs)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
 
-    def noise_in(self, network: Hashable) -> Noise | None:
+    def noise_in(self, network: Cell) -> Noise | None:
         """Of one network and its data: from repetitions, or else from residuals; ``None`` where neither tells it."""
         if self._noise.get(network) is None and network not in self._guessed:
             self._guessed.add(network)
-            self._noise[network] = from_residuals(self._curves_without_noise(network))
+            self._noise[network] = from_residuals(self._curves_without_noise(network), self._expected(network))
         return self._noise.get(network)
 
     def noise_of(self, cell: Cell) -> Noise | None:
@@ -93,8 +96,12 @@ class Table:
 
     def slices(self, of: str, cells: Iterable[Cell] | None = None, least: int = 3) -> dict[Cell, list[Cell]]:
         """Cells that differ in ``of`` only, by what they share; those with ``least`` positive values or more."""
+        if cells is None:
+            if (of, least) not in self._slices:
+                self._slices[of, least] = self.slices(of, self.all_cells(), least)
+            return self._slices[of, least]
         groups: dict[Cell, list[Cell]] = {}
-        for cell in self.all_cells() if cells is None else cells:
+        for cell in cells:
             value = cell.get(of)
             if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
                 groups.setdefault(cell.without(of), []).append(cell)
@@ -105,14 +112,14 @@ class Table:
         }
 
     def numeric_knobs(self) -> list[str]:
-        """Knobs that are numbers greater than 0 and take two values or more."""
+        """Knobs that are numbers greater than 0 and take two values or more, but momentum, whose axis is 1-μ."""
         values: dict[str, set[float]] = {}
         for cell in self.all_cells():
             for name in (*VARIED, *cell):
                 value = cell.get(name)
                 if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
                     values.setdefault(name, set()).add(value)
-        return [name for name, found in values.items() if len(found) > 1]
+        return [name for name, found in values.items() if len(found) > 1 and name != "momentum"]
 
     def optimum(self, of: str, cells: Iterable[Cell], given: dict[str, Any], *, listed: bool = True) -> Optimum:
         """The optimum along knob ``of`` over ``cells`` that differ in nothing else; ``listed`` among the results.
@@ -136,12 +143,13 @@ class Table:
             curve = self._curve(of, chosen, noise)
             self._found[key] = locate(curve, np.random.default_rng(words), of, given, self.step(of))
         found = self._found[key]
-        if listed and found not in self.optima:
+        if listed and key not in self._listed:
+            self._listed.add(key)
             self.optima.append(found)
         return found
 
     def step(self, of: str) -> float:
-        """The step of the grid on which tops along ``of`` are sought, in nats: one for all curves, so that they join."""
+        """The step of the grid on which tops along ``of`` are sought, in nats: one for all curves."""
         if of not in self._steps:
             values = [float(cell[of]) for cell in self.all_cells() if isinstance(cell.get(of), int | float)]
             positive = [math.log(value) for value in values if value > 0]
@@ -173,7 +181,16 @@ class Table:
             zero,
         )
 
-    def _curves_without_noise(self, network: Hashable) -> list[Curve]:
+    def _expected(self, network: Cell) -> float | None:
+        """SD of the test accuracy to expect between runs; ``None`` for another metric and for unknown data."""
+        facts = DATASETS.get(str(network.get("dataset", "cifar100")))
+        levels = [mean for cell, mean in self._mean.items() if cell.network == network]
+        if facts is None or "acc" not in self.metric or not levels:
+            return None
+        share = min(max(max(levels) / 100, 0.01), 0.999)
+        return BINOMIAL[0] * 100 * math.sqrt(share * (1 - share) / facts.n_test)
+
+    def _curves_without_noise(self, network: Cell) -> list[Curve]:
         cells = [cell for cell in self.all_cells() if cell.network == network]
         found = [self._curve(of, members, None) for of in TUNED for members in self.slices(of, cells, 5).values()]
         return sorted(found, key=lambda curve: -len(curve.x))[:10]

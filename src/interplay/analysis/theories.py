@@ -15,7 +15,7 @@ AXES: dict[str, Callable[[Cell], float]] = {
 }
 """What λ* may be a power of."""
 
-SYMBOLS = {"lr": "η", "batch_size": "B", "epochs": "E", "1-momentum": "1-μ", "weight_decay": "λ"}
+SYMBOLS = {"lr": "η", "batch_size": "B", "epochs": "E", "1-momentum": "1-μ", "weight_decay": "λ", "sum_of_rates": "S"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def _theory(name: str, lr: float, batch: float, epochs: float, momentum: float |
 THEORIES = (
     _theory("EMA timescale in epochs", -1, 1, 0, 1),
     _theory("horizon C/S", -1, 1, -1, 0),
-    _theory("horizon C/S, C carrying m", -1, 1, -1, 1),
+    _theory("horizon C·m/S", -1, 1, -1, 1),
     _theory("constant rotation", -1, 0, 0, None),
     _theory("Loshchilov-Hutter", -1, 0.5, -0.5, 0),
     _theory("converged ridge", 0, 0, 0, 0),
@@ -59,7 +59,7 @@ def theories(coupled: bool) -> tuple[Theory, ...]:
         elif momentum is not None:
             momentum = 0.0
         decoupled.append(Theory(each.name, {**each.exponents, "1-momentum": momentum}))
-    return tuple(t for t in decoupled if t.name != "horizon C/S, C carrying m")
+    return tuple(t for t in decoupled if t.name != "horizon C·m/S")
 
 
 _OF_A_MINIMUM = ("converged ridge", "noisy quadratic")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from interplay.study.claims import Claim
 
 Word = Literal["supported", "refuted", "inconclusive", "not asked"]
 
@@ -55,7 +57,9 @@ class Verdict:
     own: bool = False
     """Whether the study states the claim itself."""
     other_metric: str = ""
-    """What another metric says of it, where that is another word."""
+    """What another metric says of it, where that is another word: ``by final_test_loss: refuted``."""
+    claim: Claim | None = field(default=None, repr=False, compare=False)
+    """The claim itself, where the verdict comes from an analysis."""
 
     @property
     def needed(self) -> tuple[dict[str, Any], ...]:

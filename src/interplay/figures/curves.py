@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from interplay.analysis.phrases import place
 from interplay.analysis.pictures import MethodCurve, Ordering
+from interplay.figures.heatmap import OTHER
 from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label
 
 BAND = "90 % interval of η*"
@@ -16,8 +20,8 @@ DIVERGED = ": diverged"
 def draw(picture: Ordering) -> Figure:
     """One curve a method; bars are 1 standard error of the mean; the optimum is a vertical line in its interval.
 
-    The axis of an accuracy does not go below 0. In the legend are the methods, then what the bands are, then what
-    diverged.
+    The axis of an accuracy does not go below 0. A further maximum of a curve is a dotted line. In the
+    legend are the methods, then what bands and dots are, then what diverged.
     """
     with look():
         figure = Figure(figsize=(6.4, 5.0))
@@ -36,7 +40,11 @@ def draw(picture: Ordering) -> Figure:
         handles, labels = axis.get_legend_handles_labels()
         methods = [(h, name) for h, name in zip(handles, labels, strict=True) if not name.endswith(DIVERGED)]
         lost = [(h, name) for h, name in zip(handles, labels, strict=True) if name.endswith(DIVERGED)]
-        bands = [(Patch(color="0.4", alpha=0.3, lw=0), BAND)] if any(map(_band, picture.curves)) else []
+        bands: list[tuple[Artist, str]] = (
+            [(Patch(color="0.4", alpha=0.3, lw=0), BAND)] if any(map(_band, picture.curves)) else []
+        )
+        if any(curve.optimum.others for curve in picture.curves):
+            bands.append((Line2D([], [], color="0.4", lw=1, ls=":"), OTHER))
         entries = [*methods, *bands, *lost]
         figure.legend(
             [handle for handle, _ in entries],
@@ -51,7 +59,7 @@ def draw(picture: Ordering) -> Figure:
 
 def _curve(axis: Axes, curve: MethodCurve, colour: str, marker: str, rates: list[float], row: int) -> None:
     optimum = curve.optimum
-    words = f"η* = {optimum.estimate:.2g}" if optimum.estimate is not None else f"η* {optimum.status}"
+    words = f"η* {'= ' if optimum.estimate is not None else ''}{place(optimum)}"
     draw_points(axis, curve.points, colour, marker, f"{curve.method}  ({words})")
     low, high = optimum.interval
     if _band(curve):
@@ -62,6 +70,8 @@ def _curve(axis: Axes, curve: MethodCurve, colour: str, marker: str, rates: list
             axis.axvline(end, color=colour, lw=0.6, alpha=0.6)
     if optimum.estimate is not None:
         axis.axvline(optimum.estimate, color=colour, lw=1, ls="--")
+    for other in optimum.others:
+        axis.axvline(other, color=colour, lw=1, ls=":")
     lost = [p.x for p in curve.points if p.mean is None]
     if lost:
         # On the lower edge of the axis, whatever its scale: a diverged run has no value. A row for each method.

@@ -25,6 +25,7 @@ POINTS, NATS = 15.0, 1.0
 
 CONSTANT = "ηλ = const"
 RIDGE = "#D55E00"
+OTHER = "another maximum of the same curve"
 BESIDE = 0.24
 """How far a number moves from the centre of its cell, in cells, to make room for a marker of the ridge."""
 
@@ -58,6 +59,7 @@ def draw(picture: Heatmap) -> Figure:
         numbers = number_places(picture, dict(ridge))
         _constant_product(axis, picture, numbers)
         _ridge(axis, ridge)
+        _others(axis, other_points(picture))
         _numbers(axis, picture, mesh, numbers)
         axis.tick_params(axis="y", rotation=0)
         axis.set(xlabel="learning rate η (peak)", ylabel="weight decay λ")
@@ -118,11 +120,22 @@ def constant_products(picture: Heatmap, count: int = 60) -> list[list[tuple[floa
 
 
 def ridge_points(picture: Heatmap) -> list[tuple[int, float]]:
-    """Column and place on the axis of decays of each interior optimum. Outside the decays shown there is no place."""
+    """Column and place on the axis of decays of each optimum inside; outside the decays shown there is no place."""
     return [
         (j, place(o.estimate, picture.decays))
         for j, o in enumerate(picture.ridge)
         if o.estimate is not None and picture.decays[0] <= o.estimate <= picture.decays[-1]
+    ]
+
+
+def other_points(picture: Heatmap) -> list[tuple[int, float]]:
+    """Column and place of each further maximum of a curve along the decay."""
+    low, high = picture.decays[0], picture.decays[-1]
+    return [
+        (j, place(other, picture.decays))
+        for j, o in enumerate(picture.ridge)
+        for other in o.others
+        if low <= other <= high
     ]
 
 
@@ -202,6 +215,22 @@ def _ridge(axis: Axes, points: list[tuple[int, float]]) -> None:
             mew=1.2,
             lw=1,
             path_effects=[withStroke(linewidth=2.2, foreground="white")],
-            label="best λ at each η (interior)",
+            label="best λ at each η, where inside",
+            zorder=4,
+        )
+
+
+def _others(axis: Axes, points: list[tuple[int, float]]) -> None:
+    if points:
+        axis.plot(
+            [j + 0.5 for j, _ in points],
+            [y for _, y in points],
+            ls="none",
+            color=RIDGE,
+            marker="D",
+            ms=5,
+            mfc="white",
+            mew=1.2,
+            label=OTHER,
             zorder=4,
         )

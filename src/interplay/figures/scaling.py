@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import cycle
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -14,16 +15,23 @@ from matplotlib.figure import Figure
 
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.pictures import Scaling
+from interplay.figures.heatmap import OTHER
 from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label, metric_name
 
 THEORIES = {"λ ∝ B (the claim)": 1.0, "constant (horizon law, η ∝ B)": 0.0, "λ ∝ √B": 0.5}
 
-LABELS = {
-    "interior": "measured λ*, 90 % interval",
+Mark = Literal["inside", "plateau", "open below", "open above"]
+
+LABELS: dict[Mark, str] = {
+    "inside": "measured λ*, 90 % interval",
     "plateau": "plateau: λ* is somewhere in it",
-    "censored": "beyond the grid (censored)",
+    "open below": "λ* at most this: not bounded below",
+    "open above": "λ* at least this: not bounded above",
 }
-MIDDLES = "no interior optimum: slopes only,\nthrough the middle of the intervals"
+MARKS: dict[Mark, str] = {"inside": "o", "plateau": "s", "open below": "v", "open above": "^"}
+"""A marker for each kind of optimum, so that the legend tells them apart; triangles point beyond the grid."""
+
+MIDDLES = "no optimum inside: slopes only,\nthrough the middle of the intervals"
 NOTHING = "no optimum is bounded: no slope is drawn"
 
 
@@ -60,7 +68,7 @@ def draw(picture: Scaling) -> Figure:
 def theory_lines(
     batches: Sequence[int], optima: Sequence[Optimum], ends: tuple[float, float] | None = None
 ) -> dict[str, list[float]]:
-    """λ at each batch size by each theory, through the geometric mean of the interior optima; empty without any.
+    """λ at each batch size by each theory, through the geometric mean of the optima inside; empty without any.
 
     With ``ends``, lowest and highest decay of the grid, the lines go through the middles of the intervals instead, an
     open side of which reaches that end.
@@ -75,38 +83,41 @@ def theory_lines(
     return {name: [float(centre * (batch / middle) ** slope) for batch in batches] for name, slope in THEORIES.items()}
 
 
+def mark(optimum: Optimum) -> Mark | None:
+    """How an optimum is marked; ``None`` where nothing is known of it."""
+    if optimum.estimate is not None:
+        return "plateau" if optimum.plateau else "inside"
+    low, high = optimum.interval
+    if (low is None) == (high is None):
+        return None
+    return "open below" if low is None else "open above"
+
+
 def _optima(axis: Axes, picture: Scaling, decays: list[float]) -> None:
     labelled: set[str] = set()
     for batch, optimum in zip(picture.batches, picture.optima, strict=True):
+        kind = mark(optimum)
+        if kind is None:
+            continue
         low, high = optimum.interval
-        if optimum.estimate is None and low is None and high is None:
-            continue  # nothing is known of it
         bottom, top = low or decays[0], high or decays[-1]
         # An arrow begins at the bound: on the side of a limit matplotlib draws nothing but its point.
-        bound = top if low is None and high is not None else bottom if high is None and low is not None else None
-        middle = optimum.estimate if optimum.estimate is not None else bound or math.sqrt(bottom * top)
-        label = LABELS.get(optimum.status)
-        solid = optimum.estimate is not None
+        middle = optimum.estimate or (top if kind == "open below" else bottom)
         axis.errorbar(
             [batch],
             [middle],
             yerr=[[middle - bottom], [top - middle]] if low or high else None,
-            lolims=[high is None and low is not None],
-            uplims=[low is None and high is not None],
-            color=COLOURS[0] if solid else "0.4",
-            marker=_marker(optimum),
-            # Hollow, since it is no estimate.
-            markerfacecolor=COLOURS[0] if solid else "white",
+            lolims=[kind == "open above"],
+            uplims=[kind == "open below"],
+            color=COLOURS[0] if kind == "inside" else "0.4",
+            marker=MARKS[kind],
+            # Hollow, since it is no point to go by.
+            markerfacecolor=COLOURS[0] if kind == "inside" else "white",
             capsize=3,
-            label=None if label in labelled else label,
+            label=None if kind in labelled else LABELS[kind],
         )
-        labelled.add(label or "")
-
-
-def _marker(optimum: Optimum) -> str:
-    """A marker for each kind of optimum, so that the legend tells them apart; triangles point beyond the grid."""
-    if optimum.estimate is not None:
-        return "o"
-    if optimum.status == "censored":
-        return "v" if optimum.interval[0] is None else "^"
-    return "s"
+        labelled.add(kind)
+    others = [(batch, o) for batch, each in zip(picture.batches, picture.optima, strict=True) for o in each.others]
+    if others:
+        xs, ys = zip(*others, strict=True)
+        axis.plot(xs, ys, ls="none", marker="D", ms=6, color=COLOURS[0], mfc="white", label=OTHER)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interplay.errors import SpecError
+from interplay.errors import InputError, SpecError
 from interplay.notes import note
 from interplay.spec import RunSpec
 from interplay.store.manifest import claims as manifest_claims
@@ -32,17 +32,26 @@ def analyze(
         claims: identifiers of the programme's claims and claims of one's own; they come first, with those that the
             studies which wrote the folders state.
 
+    Where accuracy and loss decide otherwise, the verdicts say so.
+
     Raises:
         InputError: an input cannot be understood; names file and line.
         SpecError: two claims of the same id.
     """
     from interplay import inputs as reading
+    from interplay.analysis.analyze import OTHER_METRIC, beside_other_metric
     from interplay.analysis.analyze import analyze as engine
 
     asked = known_claims(tuple(claims))
     names = {claim.id for claim in resolved(asked)}
     own = (*asked, *(claim for claim in stated(inputs) if not names & {each.id for each in resolved([claim])}))
-    return engine(reading.read(inputs, metric), own=own)
+    found = engine(reading.read(inputs, metric), own=own)
+    if metric not in OTHER_METRIC:
+        return found
+    try:
+        return beside_other_metric(found, reading.read(inputs, OTHER_METRIC[metric]), own)
+    except InputError:  # these inputs do not have it
+        return found
 
 
 def stated(inputs: Sequence[str | Path]) -> tuple[str | Claim, ...]:
@@ -108,7 +117,7 @@ def predict(
     RunSpec(batch_size=batch_size, epochs=epochs, momentum=momentum)
     table, _ = tabulate(reading.read(inputs, metric))
     found = engine(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
-    return dataclasses.replace(found, notes=table.notes)
+    return dataclasses.replace(found, notes=(*found.notes, *table.notes))
 
 
 def plot(

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interplay.errors import SpecError
+from interplay.errors import InputError, SpecError
 from interplay.lab.gathering import gather, stamp
 from interplay.lab.reading import stated
 from interplay.progress import notice
@@ -17,9 +17,11 @@ from interplay.store.files import write_whole
 from interplay.store.store import Store
 
 if TYPE_CHECKING:
+    from interplay.analysis.analyze import Analysis
     from interplay.analysis.predict import Prediction
     from interplay.analysis.table import Table
     from interplay.report.page import Page
+    from interplay.study.claims import Claim
 
 TITLE = "What the runs say about learning rate, weight decay and batch size"
 
@@ -100,9 +102,10 @@ class _Source:
 
             table, duplicates = tabulate(observations)
             self._table = table
+            own = stated(self.inputs)
             self._last = dataclasses.replace(
                 self._last,
-                analysis=conclude(table, duplicates, stated(self.inputs)),
+                analysis=self._judged_twice(conclude(table, duplicates, own), own),
                 ordering=ordering_picture(table),
                 heatmap=heatmap_picture(table),
                 scaling=scaling_picture(table),
@@ -111,6 +114,17 @@ class _Source:
             )
         self._results = results
         return self._last
+
+    def _judged_twice(self, analysis: Analysis, own: Sequence[str | Claim]) -> Analysis:
+        """By the other metric, too, where the inputs have it."""
+        from interplay.analysis.analyze import OTHER_METRIC, beside_other_metric
+
+        if self.metric not in OTHER_METRIC:
+            return analysis
+        try:
+            return beside_other_metric(analysis, gather(self.inputs, OTHER_METRIC[self.metric])[0], own)
+        except InputError:
+            return analysis
 
     def draw(self, folder: Path) -> tuple[Path, ...]:
         """The documented figures and the further ones; none as long as nothing has finished."""

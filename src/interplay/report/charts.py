@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interplay.analysis.collapse import Collapse
+from interplay.analysis.phrases import place
 from interplay.analysis.pictures import Heatmap, Ordering, Scaling
 from interplay.analysis.predict import Prediction
 from interplay.analysis.theories import SYMBOLS
@@ -39,7 +40,7 @@ def ordering(picture: Ordering, cells: CellFinder) -> list[Chart]:
     for number, curve in enumerate(picture.curves):
         colour, symbol = COLOURS[number % len(COLOURS)], traces.SYMBOLS[number % len(traces.SYMBOLS)]
         best = curve.optimum
-        words = f"η* = {best.estimate:.2g}" if best.estimate is not None else f"η* {best.status}"
+        words = f"η* {'= ' if best.estimate is not None else ''}{place(best)}"
         trace = traces.curve(curve.points, colour, symbol, f"{curve.method} ({words})", picture.metric, cells, "η")
         data.append({**trace, "legendgroup": curve.method})
         if lost := [p for p in curve.points if p.mean is None]:
@@ -158,7 +159,8 @@ def scaling(picture: Scaling, cells: CellFinder) -> list[Chart]:
             "scaling",
             "Is λ* ∝ B under the linear rule?",
             "Look which of the grey lines the measured optima follow. Bars are 90 % intervals; a triangle points to "
-            "where an optimum lies that is beyond the edge of its grid, an open square is a plateau.",
+            "where an optimum may lie that the grid does not bound, an open square is a plateau: an interval wider "
+            "than a factor of 4.",
             data,
             layout,
         ),

@@ -110,7 +110,7 @@ def render(page: Page) -> str:
         css=_file("page.css"),
         header=sections.header(page),
         claims=sections.claims(page),
-        notes=sections.joint(page) + sections.notes(page),
+        notes=sections.exponents(page) + sections.joint(page) + sections.notes(page),
         figures=sections.figures(figures),
         optima=sections.optima(page),
         runs=sections.runs(page),

@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from interplay.analysis.words import joint_lines
+from interplay.analysis import phrases
+from interplay.analysis.phrases import cell, count
+from interplay.analysis.words import duplicates, exponent_words, grouped, joint_lines, noise_words
 from interplay.figures.style import metric_label
 from interplay.record import cleaned
 from interplay.report.charts import Chart
-from interplay.report.words import QUESTIONS, cell, count, interval, number
+from interplay.report.words import DASH
 
 if TYPE_CHECKING:
     from interplay.analysis.verdict import Verdict
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 STATUSES = ("finished", "diverged", "failed", "running", "interrupted")
 SIGNS = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}
 ENVIRONMENT = ("device_name", "device", "torch", "cuda", "commit", "threads", "path", "python", "interplay", "platform")
+OPTIMA = 40
+"""Settings up to which a table of optima is open from the start."""
 SHOWN = 200
 """Failed runs and cells that are listed one by one; of more, the rest is counted."""
 
@@ -43,44 +47,72 @@ def header(page: Page) -> str:
 
 
 def claims(page: Page) -> str:
-    """The verdicts, each with its estimate, its interval and its reason."""
+    """The verdicts, each with its estimate, its interval and its reason; those not asked folded beneath."""
     if page.analysis is None:
         return '<p class="empty">No run has finished yet, so there is nothing to judge.</p>'
     heads = ("Claim", "Verdict", "Estimate", "90 % interval", "Reason")
-    rows = []
-    for claim in page.analysis.claims:
-        question = QUESTIONS.get(claim.id, "")
-        first = f'<span class="question">{text(question)}</span> ' if question else ""
-        rows.append(
-            (
-                f"{first}<code>{text(claim.id)}</code>",
-                f'<span class="badge {claim.verdict}"><span aria-hidden="true">{SIGNS[claim.verdict]}</span> '
-                f"{claim.verdict}</span>",
-                number(claim.estimate, "z.2f"),
-                interval(claim.interval, "z.2f"),
-                f"{text(claim.reason)}{_needed(claim)}",
-            )
+    asked = [claim for claim in page.analysis.claims if claim.verdict != "not asked"]
+    left = [claim for claim in page.analysis.claims if claim.verdict == "not asked"]
+    rows = [
+        (
+            _question(claim),
+            f'<span class="badge {claim.verdict}"><span aria-hidden="true">{SIGNS[claim.verdict]}</span> '
+            f"{claim.verdict}</span>{_other_metric(claim)}",
+            text(phrases.estimate(claim)) or DASH,
+            text(phrases.estimate_interval(claim)) or DASH,
+            f"{text(claim.reason)}{_plan(claim)}",
         )
-    return _table("claims", heads, rows)
+        for claim in asked
+    ]
+    table = _table("claims", heads, rows) if rows else '<p class="empty">These runs speak to no claim.</p>'
+    return table + _not_asked(left)
 
 
-def _needed(claim: Verdict) -> str:
-    if not claim.needed:
+def _question(claim: Verdict) -> str:
+    own = '<span class="own">the study\'s own claim</span> ' if claim.own else ""
+    question = f'<span class="question">{text(claim.question)}</span> ' if claim.question else ""
+    return f"{question}<code>{text(claim.id)}</code> {own}".strip()
+
+
+def _other_metric(claim: Verdict) -> str:
+    return f'<span class="other">{text(claim.other_metric)}</span>' if claim.other_metric else ""
+
+
+def _plan(claim: Verdict) -> str:
+    words = phrases.plan(claim)
+    if not words:
         return ""
-    items = "".join(f"<li>{text(cell(values))}</li>" for values in claim.needed)
+    items = "".join(f"<li>{text(cell(values))}</li>" for values in claim.needed[:SHOWN])
+    more = f"<li>and {len(claim.needed) - SHOWN} more</li>" if len(claim.needed) > SHOWN else ""
     return (
-        f"<details><summary>{count(len(claim.needed), 'cell')} that would settle it</summary><ul>{items}</ul>"
+        f"<details><summary>{text(words)}</summary><ul>{items}{more}</ul>"
         "<p>Run them with <code>interplay study STUDY --extend</code>, STUDY being the name or file of the study that "
         "these runs belong to.</p></details>"
     )
 
 
+def _not_asked(left: Sequence[Verdict]) -> str:
+    if not left:
+        return ""
+    items = "".join(f"<li>{_question(claim)} needs {text(claim.reason)}</li>" for claim in left)
+    return f"<details><summary>{text(phrases.not_asked(left))}</summary><ul>{items}</ul></details>"
+
+
+def exponents(page: Page) -> str:
+    """Exponents of which no claim speaks."""
+    if page.analysis is None or not page.analysis.exponents:
+        return ""
+    heads = ("Best", "As a power of", "Exponent", "90 % interval", "Curves")
+    rows = [[text(word) for word in exponent_words(each)] for each in page.analysis.exponents]
+    return f"<h3>Exponents of which no claim speaks</h3>{_table('exponents', heads, rows)}"
+
+
 def joint(page: Page) -> str:
-    """The exponents over all axes together, and which theories they leave standing."""
+    """The axes that were varied together, and which theories their exponents leave standing."""
     if page.analysis is None or page.analysis.joint is None:
         return ""
-    first, *lines = joint_lines(page.analysis.joint)
-    items = "".join(f"<li>{text(line.strip())}</li>" for line in lines)
+    first, *lines = joint_lines(page.analysis.joint, page.analysis)
+    items = "".join(f"<li>{text(line)}</li>" for line in lines)
     return f'<div class="joint"><h3>{text(first)}</h3><ul class="notes">{items}</ul></div>'
 
 
@@ -89,22 +121,11 @@ def notes(page: Page) -> str:
     found = page.analysis
     if found is None:
         return ""
-    lines = [
-        f"{right} repeats {left} to the last digit in {count(runs, 'run')}: it is counted once."
-        for left, right, runs in found.duplicates
-    ]
+    lines = duplicates(found)
     ended = sum(run.status in ("finished", "diverged") for run in page.runs)
     if found.runs != ended:
-        lines.append(f"Of {ended} rows {found.runs} are analysed: copies, and runs without the metric, are not.")
-    lines += found.notes
-    if not found.named_noises():
-        lines.append("No setting was repeated: there are no intervals, and every verdict waits for a second seed.")
-    unit = "points" if "acc" in page.metric else "nats"
-    lines += [
-        f"Noise: the standard deviation of one run{of} is {noise.sds[-1]:.3g} {unit} at the best level and "
-        f"{noise.sds[0]:.3g} at the worst ({noise.dof} degrees of freedom)."
-        for of, noise in found.named_noises()
-    ]
+        lines.append(f"of {ended} rows {found.runs} are analysed: copies, and runs without the metric, are not")
+    lines += [*found.notes, *noise_words(found)]
     return "<ul class=notes>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ul>"
 
 
@@ -122,21 +143,28 @@ def figures(charts: Sequence[Chart]) -> str:
 
 
 def optima(page: Page) -> str:
-    """The optima that verdicts rest on."""
+    """The optima that verdicts rest on: a table for each knob, with the knobs that tell its settings apart."""
     if page.analysis is None or not page.analysis.optima:
         return '<p class="empty">No curve has been measured yet.</p>'
     names = {"lr": "learning rate η*", "weight_decay": "weight decay λ*"}
-    rows = [
-        (
-            text(names.get(o.of, o.of)),
-            text(cell(o.given)),
-            number(o.estimate),
-            interval(o.interval),
-            f'<span class="state {o.status}">{o.status}</span>',
-        )
-        for o in page.analysis.optima
-    ]
-    return _table("optima", ("Optimum of", "At", "Estimate", "90 % interval", "Status"), rows)
+    parts = []
+    for of, common, apart, group in grouped(page.analysis.optima):
+        rows = [
+            (
+                *(text(word) or DASH for word in phrases.knob_words(each.given, apart)),
+                phrases.number(each.estimate) or DASH,
+                phrases.interval(each.interval) or DASH,
+                f'<span class="state {"" if each.inside else "open"}">{text(phrases.status(each))}</span>',
+            )
+            for each in group
+        ]
+        at = f" at {cell(common)}" if common else ""
+        heads = (*(name.replace("_", " ") for name in apart), "Optimum", "90 % interval", "Status")
+        title = f"<h3>Best {text(names.get(of, of) + at)}</h3>"
+        table = _table("optima", heads, rows)
+        opened = " open" if len(rows) <= OPTIMA else ""
+        parts.append(f"{title}<details{opened}><summary>{count(len(rows), 'setting')}</summary>{table}</details>")
+    return "".join(parts)
 
 
 def runs(page: Page) -> str:
@@ -173,7 +201,7 @@ def environment(page: Page) -> str:
     names = {name for machine, _ in machines for name in machine}
     order = [name for name in ENVIRONMENT if name in names] + sorted(names - set(ENVIRONMENT))
     rows = [
-        (str(runs), *("–" if machine.get(name) is None else text(machine[name]) for name in order))
+        (str(runs), *(DASH if machine.get(name) is None else text(machine[name]) for name in order))
         for machine, runs in machines
     ]
     return _table("environment", ("runs", *(name.replace("_", " ") for name in order)), rows)
@@ -245,7 +273,7 @@ def _table(name: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> st
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td data-head="{text(h)}"{_NONE if c == "–" else ""}>{c}</td>' for h, c in zip(heads, row, strict=True)
+            f'<td data-head="{text(h)}"{_NONE if c == DASH else ""}>{c}</td>' for h, c in zip(heads, row, strict=True)
         )
         + "</tr>"
         for row in rows

@@ -10,11 +10,13 @@ import numpy as np
 
 from interplay.analysis.cells import Cell
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.phrases import count, interval
+from interplay.analysis.phrases import place as place_words
 from interplay.analysis.pictures import Heatmap, MethodCurve, Point
-from interplay.figures.heatmap import constant_products, place
-from interplay.figures.scaling import theory_lines
+from interplay.figures.heatmap import OTHER, constant_products, other_points, place
+from interplay.figures.scaling import LABELS, Mark, mark, theory_lines
 from interplay.figures.style import COLOURS
-from interplay.report.words import count, interval, metric_value
+from interplay.report.words import metric_value
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
@@ -139,6 +141,10 @@ def optimum_lines(
         line = {"line": {"color": colour, "width": 1.2, "dash": "dash"}, "hovertext": words, "hoverinfo": "text"}
         # Several points, because the hover of a line is that of its points.
         traces.append({**common, **line, "x": [best.estimate] * 9, "y": list(np.linspace(low, high, 9))})
+    for other in best.others:
+        words = f"<b>{curve.method}</b><br>another maximum at {other:.3g}"
+        line = {"line": {"color": colour, "width": 1.2, "dash": "dot"}, "hovertext": words, "hoverinfo": "text"}
+        traces.append({**common, **line, "x": [other] * 9, "y": list(np.linspace(low, high, 9))})
     return traces
 
 
@@ -207,10 +213,23 @@ def constant_product(picture: Heatmap) -> list[dict[str, Any]]:
 
 
 def ridge(picture: Heatmap) -> list[dict[str, Any]]:
-    """The best decay at each rate where it is interior."""
+    """The best decay at each rate where it is inside, and further maxima."""
     pairs = [(lr, o) for lr, o in zip(picture.lrs, picture.ridge, strict=True) if o.estimate is not None]
+    others = [
+        {
+            **_OVER,
+            "mode": "markers",
+            "name": OTHER,
+            "x": [j for j, _ in points],
+            "y": [y - 0.5 for _, y in points],
+            "marker": {"color": RIDGE, "symbol": "diamond-open", "size": 9, "line": {"width": 1.5}},
+            "hoverinfo": "skip",
+        }
+        for points in [other_points(picture)]
+        if points
+    ]
     if not pairs:
-        return []
+        return others
     return [
         {
             **_OVER,
@@ -222,7 +241,8 @@ def ridge(picture: Heatmap) -> list[dict[str, Any]]:
             "marker": {"color": RIDGE, "size": 7, "line": {"color": "#ffffff", "width": 1}},
             # The cell below is what the eye asks for; the numbers of the ridge stand in the table of optima.
             "hoverinfo": "skip",
-        }
+        },
+        *others,
     ]
 
 
@@ -244,19 +264,22 @@ def theories(pairs: Sequence[tuple[int, Optimum]]) -> list[dict[str, Any]]:
     ]
 
 
+SHAPES: dict[Mark, str] = {
+    "inside": "circle",
+    "plateau": "square-open",
+    "open below": "triangle-down",
+    "open above": "triangle-up",
+}
+
+
 def optima(pairs: Sequence[tuple[int, Optimum]], decays: Sequence[float]) -> list[dict[str, Any]]:
-    """One trace for each status that is there, so that each has its entry in the legend."""
+    """One trace for each kind of mark that is there, so that each has its entry in the legend; then further maxima."""
     traces = []
-    for status, name in (
-        ("interior", "measured λ*, 90 % interval"),
-        ("plateau", "plateau"),
-        ("censored", "beyond the grid"),
-    ):
-        chosen = [(batch, o) for batch, o in pairs if o.status == status]
+    for kind, name in LABELS.items():
+        chosen = [(batch, o) for batch, o in pairs if mark(o) == kind]
         if not chosen:
             continue
-        places = [_place_of(o, decays) for _, o in chosen]
-        colour = COLOURS[0] if status == "interior" else GREY
+        places = [_place_of(o, kind, decays) for _, o in chosen]
         traces.append(
             {
                 "type": "scatter",
@@ -273,34 +296,38 @@ def optima(pairs: Sequence[tuple[int, Optimum]], decays: Sequence[float]) -> lis
                     "width": 4,
                 },
                 "marker": {
-                    "color": colour,
+                    "color": COLOURS[0] if kind == "inside" else GREY,
                     "size": 10,
-                    "symbol": [_symbol(o) for _, o in chosen],
+                    "symbol": SHAPES[kind],
                     "line": {"width": 1.5},
                 },
                 "hovertext": [
-                    f"<b>B = {batch}</b><br>{f'λ* = {o.estimate:.3g}' if o.estimate is not None else f'λ* {o.status}'}"
-                    f"<br>90 %: {interval(o.interval)}"
-                    for batch, o in chosen
+                    f"<b>B = {batch}</b><br>λ*: {place_words(o)}<br>90 %: {interval(o.interval)}" for batch, o in chosen
                 ],
+                "hoverinfo": "text",
+            }
+        )
+    others = [(batch, value) for batch, o in pairs for value in o.others]
+    if others:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": OTHER,
+                "x": [batch for batch, _ in others],
+                "y": [value for _, value in others],
+                "marker": {"color": COLOURS[0], "size": 9, "symbol": "diamond-open", "line": {"width": 1.5}},
+                "hovertext": [f"<b>B = {batch}</b><br>another maximum at {value:.3g}" for batch, value in others],
                 "hoverinfo": "text",
             }
         )
     return traces
 
 
-def _place_of(optimum: Optimum, decays: Sequence[float]) -> tuple[float, float, float]:
-    """Marker, lower and upper end of the bar. A censored optimum is marked on the edge that it lies beyond."""
+def _place_of(optimum: Optimum, kind: Mark, decays: Sequence[float]) -> tuple[float, float, float]:
+    """Marker, lower and upper end of the bar. A bound is marked on the edge beyond which the optimum may lie."""
     low, high = optimum.interval
     if optimum.estimate is not None:
         return optimum.estimate, low or optimum.estimate, high or optimum.estimate
     bottom, top = low or decays[0], high or decays[-1]
-    middle = {"triangle-up": top, "triangle-down": bottom}.get(_symbol(optimum), math.sqrt(bottom * top))
-    return middle, bottom, top
-
-
-def _symbol(optimum: Optimum) -> str:
-    low, high = optimum.interval
-    if optimum.status == "censored" and (low is None) != (high is None):
-        return "triangle-up" if high is None else "triangle-down"
-    return "circle" if optimum.estimate is not None else "square-open"
+    return (top if kind == "open above" else bottom), bottom, top

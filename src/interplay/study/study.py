@@ -12,7 +12,7 @@ from interplay.clusters import SlurmOptions
 from interplay.errors import SpecError
 from interplay.spec import RunSpec, knob_names
 from interplay.study.claims import Claim, known_claims, resolved
-from interplay.text import NAME_LIMIT, one_line, shown
+from interplay.text import NAME_LIMIT, TEXT_LIMIT, one_line, shown
 
 MAX_RUNS = 100_000
 """Runs of one study at most, seeds included: far above what is useful, far below what fills the memory."""
@@ -108,18 +108,20 @@ class Study:
         """
         if not knobs:
             return self
-        if self.remake is not None:
-            if "seed" in knobs:
-                raise SpecError("seed cannot be set: say which seeds")
-            made = dataclasses.replace(self.remake(**knobs), remake=partial(self.remake, **knobs))
-            return made if made.seeds == self.seeds else made.with_seeds(self.seeds)
+        if self.remake is not None and "seed" in knobs:
+            raise SpecError("seed cannot be set: say which seeds")
+        made = self.remake(**knobs) if self.remake is not None else None  # it names the grid of an axis or a formula
         for name in knobs:
             if name not in knob_names():
                 continue  # `RunSpec.replace` names the nearest one
+            # Grids that each have one value of their own make it an axis too.
             values = dict.fromkeys(getattr(spec, name) for spec in self.specs)
             if len(values) > 1:
                 raise SpecError(f"{name} cannot be set: it is an axis of study {self.name!r} ({shown(list(values))})")
-        return dataclasses.replace(self, specs=tuple(spec.replace(**knobs) for spec in self.specs))
+        if made is None or self.remake is None:
+            return dataclasses.replace(self, specs=tuple(spec.replace(**knobs) for spec in self.specs))
+        made = dataclasses.replace(made, remake=partial(self.remake, **knobs))
+        return made if made.seeds == self.seeds else made.with_seeds(self.seeds)
 
     def enlarged(
         self,
@@ -201,12 +203,13 @@ def combined(studies: Sequence[Study]) -> Study:
         raise SpecError("which study? give the name of a set, or the path of a .toml file")
     if len(studies) == 1:
         return studies[0]
+    names = " + ".join(study.name for study in studies)
     return Study(
-        name=" + ".join(study.name for study in studies),
-        question=" ".join(filter(None, (study.question for study in studies))),
+        name=names if len(names) <= NAME_LIMIT else f"{studies[0].name[:60]} and {len(studies) - 1} more",
+        question=" ".join(filter(None, (study.question for study in studies)))[:TEXT_LIMIT],
         claims=tuple(dict.fromkeys(claim for study in studies for claim in study.claims)),
         cost=f"{sum(len(study.specs) for study in studies)} runs asked for, those that studies share counted once",
-        command=f"interplay study {' '.join(study.name for study in studies)}",
+        command=f"interplay study {' '.join(study.name for study in studies)}"[:TEXT_LIMIT],
         specs=distinct(studies),
     )
 

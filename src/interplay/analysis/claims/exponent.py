@@ -11,6 +11,7 @@ from interplay.analysis.cells import Cell
 from interplay.analysis.joint import Exponent, exponent
 from interplay.analysis.next_runs import for_exponent, for_noise
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.phrases import count, listed
 from interplay.analysis.table import Table
 from interplay.analysis.theories import SYMBOLS
 from interplay.analysis.theories import along as theory_exponents
@@ -65,8 +66,12 @@ def curves(table: Table, claim: Claim) -> Curves | None:
         network = key.without(*free, "train_limit").network
         groups.setdefault(network, {}).setdefault((key.without(*free), tuple(tied)), {})[key] = members
     found = {network: _varied(table, claim, strata) for network, strata in groups.items()}
-    best = max(found.values(), key=lambda each: (len(each), sum(map(len, each.members))), default=None)
-    return best if best is not None and len(best) else None
+    with_curves = [each for each in found.values() if len(each)]
+    return max(with_curves, key=_size, default=None)
+
+
+def _size(found: Curves) -> tuple[int, int]:
+    return len(found), sum(len(cells) for cells in found.members)
 
 
 def linear_rule(table: Table) -> list[Cell]:
@@ -77,7 +82,7 @@ def linear_rule(table: Table) -> list[Cell]:
     strata: dict[int, list[Cell]] = {}
     for cells, stratum in zip(found.members, found.strata, strict=True):
         strata.setdefault(stratum, []).extend(cell for cell in cells if cell.weight_decay > 0)
-    return sorted(max(strata.values(), key=len))
+    return sorted(max(strata.values(), key=lambda cells: len(list(cells))))
 
 
 def _varied(table: Table, claim: Claim, strata: Mapping[Hashable, Mapping[Cell, list[Cell]]]) -> Curves:
@@ -136,17 +141,14 @@ def judged(claim: Claim, table: Table) -> Verdict:
     if result is None or inside == 0:
         without = sum(each.without >= 0.05 for each in optima)
         none = f"; with {symbol} = 0 as good as any at {without} of them" if without else ""
-        states = ", ".join(f"{each.status} at {value:g}" for each, value in zip(optima, found.along, strict=True))
-        verdict = undecided(claim.id, f"no curve has its optimum inside ({states}){none}")
+        verdict = undecided(claim.id, f"no curve has its optimum inside ({_states(optima, found, axis)}){none}")
         return replace(verdict, plan=for_exponent(table, claim, found.members, found.along, optima, None))
     band = (claim.exponent - claim.band, claim.exponent + claim.band)
     interval90, interval95 = result.interval(0.90), result.interval(0.95)
-    reason = (
-        f"exponent of {axis} {result.estimate:.2f} from {_count(len(used), 'curve')}, {inside} with the optimum inside"
-    )
+    reason = f"from {count(len(used), 'curve')} along {axis}, {inside} with the optimum inside"
     strata = len({found.strata[i] for i in used})
     if strata > 1:
-        reason += f", in {strata} strata"
+        reason += f", in {strata} groups that differ in nothing else"
     if len(used) < len(found):
         reason += f"; {len(found) - len(used)} more are as good without any"
     noise = table.noise_of(found.members[0][0])
@@ -159,7 +161,7 @@ def judged(claim: Claim, table: Table) -> Verdict:
         theories = theory_exponents(direction) if set(direction) <= {"lr", "batch_size", "epochs"} else {}
         held = [name for name, value in theories.items() if low <= value <= high]
         if theories:
-            reason += f"; theories within the 95 % interval: {', '.join(held) or 'none'}"
+            reason += f"; theories within it: {listed(held)}"
     verdict = judge(claim.id, result.estimate, interval90, interval95, band, reason, p=_p(result, band))
     if verdict.verdict == "supported":
         return verdict
@@ -176,6 +178,14 @@ def judged(claim: Claim, table: Table) -> Verdict:
     return replace(verdict, plan=plan)
 
 
+def _states(optima: Sequence[Optimum], found: Curves, axis: str) -> str:
+    """Where along the axis the optima are open, each value once."""
+    places: dict[str, set[float]] = {}
+    for each, value in zip(optima, found.along, strict=True):
+        places.setdefault(each.status, set()).add(value)
+    return "; ".join(f"{word} at {axis} {', '.join(f'{v:g}' for v in sorted(at))}" for word, at in places.items())
+
+
 def _p(result: Exponent, band: tuple[float, float]) -> float:
     """Twice the probability of the band and what lies beyond it, seen from the estimate; 1 within the band."""
     if band[0] <= result.estimate <= band[1]:
@@ -187,12 +197,13 @@ def _p(result: Exponent, band: tuple[float, float]) -> float:
 def _points(claim: Claim, interval: tuple[float, float]) -> str:
     assert claim.exponent is not None
     low, high = interval
-    words = []
-    for point in dict.fromkeys((claim.exponent, *POINTS)):
-        if point == claim.exponent or abs(point - claim.exponent) <= 1:
-            inside = low <= point <= high
-            words.append(f"{point:g} lies {'inside' if inside else 'outside'}")
-    return f"; {', '.join(words)} the 95 % interval"
+    points = [p for p in dict.fromkeys((claim.exponent, *POINTS)) if abs(p - claim.exponent) <= 1]
+    inside = [f"{point:g}" for point in points if low <= point <= high]
+    outside = [f"{point:g}" for point in points if not low <= point <= high]
+    if not outside:
+        return f"; the 95 % interval holds {' and '.join(inside)}"
+    holds = f" and holds {' and '.join(inside)}" if inside else ""
+    return f"; the 95 % interval leaves out {' and '.join(outside)}{holds}"
 
 
 def _wanted(claim: Claim) -> str:
@@ -212,7 +223,3 @@ def given(cells: Sequence[Cell], optimum: str) -> dict[str, Any]:
 
 def _symbol(name: str) -> str:
     return SYMBOLS.get(name, name)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

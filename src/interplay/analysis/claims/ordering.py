@@ -59,7 +59,7 @@ def judged(claim: Claim, table: Table) -> Verdict:
     margin = math.log1p(claim.margin)
     low, high = (float(x) for x in np.quantile(gaps, [0.05, 0.95], method="inverted_cdf"))
     lowest, highest = (float(x) for x in np.quantile(gaps, [0.025, 0.975], method="inverted_cdf"))
-    estimate = float(np.median(gaps))
+    estimate = float(np.quantile(gaps, 0.5, method="inverted_cdf"))  # a mean of ±inf would be no number
     reason = "; ".join(_words(claim, a, b) for a, b in optima[:3])
     noise = table.noise_of(members[0])
     if noise is not None and noise.residual:
@@ -180,7 +180,7 @@ def _words(claim: Claim, first: Optimum, second: Optimum) -> str:
     if claim.optimum != "lr" or m[0] == m[1]:
         return plain
     scaled = [_place(claim, each, 1 / factor) for each, factor in zip((first, second), m, strict=True)]
-    return f"{plain} (in η/(1-μ): {scaled[0]} against {scaled[1]})"
+    return f"{plain}; in η/(1-μ) {scaled[0]} against {scaled[1]}"
 
 
 def _name(optimum: Optimum) -> str:
@@ -190,10 +190,10 @@ def _name(optimum: Optimum) -> str:
 def _place(claim: Claim, optimum: Optimum, factor: float = 1.0) -> str:
     low, high = optimum.interval
     if optimum.estimate is not None and low is not None and high is not None:
-        return f"{optimum.estimate * factor:.3g} [{low * factor:.3g}, {high * factor:.3g}]"
+        return f"{optimum.estimate * factor:.3g} ({low * factor:.3g} to {high * factor:.3g})"
     if low is not None:
         return f"at least {low * factor:.3g}"
-    return f"at most {high * factor:.3g}" if high is not None else "anywhere"
+    return f"at most {high * factor:.3g}" if high is not None else "not bounded"
 
 
 def _log10(value: float) -> float | None:

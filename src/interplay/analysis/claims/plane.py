@@ -22,6 +22,9 @@ SUFFICIENT = 0.1
 PREDICTIVE = 0.5
 """R² that the surface must reach for the curve to be called sufficient beside it."""
 
+ROUNDING = 0.1
+"""How far an R² may lie beyond 1 because the noise that is taken off it is known as an average only."""
+
 MIN_CELLS = 8
 """Cells of the grid below which neither its direction nor sufficiency is spoken of."""
 
@@ -50,8 +53,8 @@ def direction(claim: Claim, table: Table) -> Verdict:
         return undecided(claim.id, f"only {len(near.mean)} cells near the best one")
     first, second = (_symbol(name) for name in claim.product)
     reason = (
-        f"k of f(log {first} + k log {second}) over {found.cells} cells near the best, "
-        f"scatter {found.scatter:.1f} times the noise"
+        f"settings are as good as each other where {first}·{second}^k is the same; from {found.cells} cells near the "
+        f"best one, which scatter about that by {found.scatter:.1f} times the noise"
     )
     if found.interval90[0] > 5:
         reason = f"does not depend on the product at all: k > {found.interval90[0]:.3g}; {reason}"
@@ -71,10 +74,11 @@ def sufficiency(claim: Claim, table: Table) -> Verdict:
     name = "".join(_symbol(each) for each in claim.product)
     if found.least <= 0:
         return undecided(claim.id, "the cells near the best one differ by no more than the noise")
-    if not (0 <= found.curve <= 1 and 0 <= found.surface <= 1):
+    if not 0 <= found.surface <= 1 + ROUNDING:
         return undecided(claim.id, "noise too large to tell: a cell left out is predicted no better than by the mean")
     both = (
-        f"cross-validated R² of a curve in {name} {found.curve:.2f}, of a surface {found.surface:.2f}, noise taken off"
+        f"cross-validated R² of a curve in {name} {min(max(found.curve, 0.0), 1.0):.2f}, "
+        f"of a surface {min(found.surface, 1.0):.2f}, noise taken off"
     )
     q = [float(x) for x in np.quantile(found.draws, [0.05, 0.95, 0.025, 0.975])]
     reason = f"{both}; sufficient if the curve leaves less than {SUFFICIENT:g}"

@@ -78,8 +78,15 @@ def engine(rows: Sequence[Row], metric: str = "final_test_acc") -> Judgement:
         )
         for c in analysis.claims
     }
-    optima = tuple(Located(o.of, o.given, _interval(o.interval, 0.0), str(o.status)) for o in analysis.optima)
+    optima = tuple(Located(o.of, _method(o.given), _interval(o.interval, 0.0), str(o.status)) for o in analysis.optima)
     return Judgement(claims, optima)
+
+
+def _method(given: Mapping[str, Any]) -> dict[str, Any]:
+    """With the name of the method, which is listed only where methods are compared."""
+    knobs = (given.get("momentum") or 0.0) > 0, (given.get("weight_decay") or 0.0) > 0
+    name = {(False, False): "SGD", (False, True): "SGD+WD", (True, False): "SGDM", (True, True): "SGDM+WD"}[knobs]
+    return {"method": name, **given}
 
 
 def _interval(ends: tuple[float | None, float | None], least: float) -> tuple[float, float] | None:

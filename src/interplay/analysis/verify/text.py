@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from interplay.analysis.layout import Layout
 from interplay.analysis.verify.measure import Result
-from interplay.analysis.words import table
 
 HEADER = (
     "condition",
@@ -25,6 +25,10 @@ HEADER = (
     "of the bound",
     "runs",
 )
+
+WIDE = 120
+LESS = ("at best", "if bounded", "runs")
+"""Columns that a terminal has which is at least `WIDE`."""
 
 LEGEND = (
     "right: of the studies whose truth is at least 0.15 from the edge of the band; "
@@ -56,8 +60,14 @@ def cells(result: Result) -> tuple[str, ...]:
 
 
 def terminal(results: Sequence[Result]) -> str:
-    """Columns as wide as their widest cell, and what they mean."""
-    return "\n".join([*table(HEADER, map(cells, results)), *LEGEND])
+    """A table that fits the terminal, and what its columns mean; a narrow one has not all of them."""
+    layout = Layout()
+    kept = [index for index, name in enumerate(HEADER) if layout.width >= WIDE or name not in LESS]
+    rows = [[row[index] for index in kept] for row in map(cells, results)]
+    lines = layout.table([HEADER[index] for index in kept], rows, prose=0)
+    if len(kept) < len(HEADER):
+        lines += layout.paragraph(f"not shown in {layout.width} columns, but with --json: {', '.join(LESS)}")
+    return "\n".join([*lines, *(line for words in LEGEND for line in layout.paragraph(words))])
 
 
 def markdown(results: Sequence[Result]) -> str:
