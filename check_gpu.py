@@ -3,7 +3,11 @@
 
 import sys
 
-from interplay.doctor import check_gpu
+try:
+    from interplay.doctor import check_gpu
+except ModuleNotFoundError as missing:
+    print(f"error: {sys.executable}: {missing}; install the lab into it: pip install -e .", file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
     lines, usable = check_gpu()

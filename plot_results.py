@@ -3,7 +3,11 @@
 
 import sys
 
-from interplay.documented import plot_results
+try:
+    from interplay.documented import plot_results
+except ModuleNotFoundError as missing:
+    print(f"error: {sys.executable}: {missing}; install the lab into it: pip install -e .", file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
     sys.exit(plot_results())

@@ -3,7 +3,11 @@
 
 import sys
 
-from interplay.documented import run_experiments
+try:
+    from interplay.documented import run_experiments
+except ModuleNotFoundError as missing:
+    print(f"error: {sys.executable}: {missing}; install the lab into it: pip install -e .", file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
     sys.exit(run_experiments())

@@ -54,8 +54,30 @@ def test_what_cannot_be_analysed_is_named(capsys: pytest.CaptureFixture[str]) ->
     assert main(["analyze", "nowhere"]) == 2
     assert "nowhere is neither an output folder nor a CSV file" in capsys.readouterr().err
     Path("bad.csv").write_text("lr,wd\n0.1,0\n")
-    assert main(["analyze", "bad.csv"]) == 2
+    # A file that can be read and holds nothing that can be analysed is a check that failed, no impossible request.
+    assert main(["analyze", "bad.csv"]) == 1
     assert "bad.csv, line 2: no column 'batch_size'" in capsys.readouterr().err
+    Path("cut.csv").write_text("batch_size,lr,wd\n128,0.1,0\n128,0.")
+    assert main(["analyze", "cut.csv"]) == 1
+    assert "cut.csv, line 3" in capsys.readouterr().err
+    assert main(["analyze", "bad.csv", "--metric", "accuracy"]) == 2
+    assert "unknown metric 'accuracy'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["analyze"], ["report"], ["predict", "--lr", "1", "--input"]])
+def test_an_input_that_is_missing_or_cannot_be_opened_is_impossible(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "gone.csv"]) == 2
+    assert "gone.csv is neither an output folder nor a CSV file" in capsys.readouterr().err
+    Path("closed.csv").write_text("lr\n")
+    monkeypatch.setattr(Path, "read_bytes", closed)  # the superuser may read every file
+    assert main([*words, "closed.csv"]) == 2
+    assert "closed.csv cannot be read: Permission denied" in capsys.readouterr().err
+
+
+def closed(path: Path) -> bytes:
+    raise PermissionError(13, "Permission denied")
 
 
 def test_verify_prints_expected_and_found(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,7 @@ def stop_after(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_says_and_saves_what_the_document_promises(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--lr", "0.004"]) == 0
-    out = capsys.readouterr().err
+    result, out = capsys.readouterr()
     assert len(re.findall(r"^epoch \d/4  batch 3/3  loss \d\.\d+  accuracy \d+\.\d\d %$", out, flags=re.M)) == 4
     line = r"^epoch 2/4  lr 0\.002  train \S+ \(\S+ %\)  test \S+ \(\S+ %\)  \S+ s  best \S+ % \(epoch \d\)$"
     assert re.search(line, out, flags=re.M)  # halved after 30 % of 4 epochs, and not one epoch ahead
@@ -78,7 +78,7 @@ def test_it_says_and_saves_what_the_document_promises(capsys: pytest.CaptureFixt
     with Path("outputs/results/results.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["method"] == "Adam+WD"
-    assert row["run_id"] in out
+    assert row["run_id"] in result
     state = load_checkpoint("hypernetworks_cifar_gpu.pth")
     assert {"model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "metrics"} <= set(state)
     best = load_checkpoint("hypernetworks_cifar_gpu_best.pth")

@@ -97,3 +97,16 @@ def test_a_folder_named_as_the_package_is_not_taken_for_it(script: Path, tmp_pat
     stand_in(script.parent / ".venv" / "bin" / "python", has_lab=True)
     done = start(script, active=None)
     assert done.stdout.splitlines()[:1] == [str(script.parent / ".venv/bin/python")], done.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["main", "run_experiments", "plot_results", "run_all_experiments", "check_gpu", "test_multi_gpu"],
+)
+def test_a_python_without_the_lab_says_so_in_one_line(name: str, root: Path, tmp_path: Path) -> None:
+    bare = [os.path.realpath(sys.executable), "-S", str(root / f"{name}.py"), "--help"]
+    done = subprocess.run(bare, cwd=tmp_path, env={}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {bare[0]}: No module named 'interplay'; ")
+    assert "pip install -e ." in line

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from interplay.dataset_facts import DATASETS
 from interplay.errors import SpecError
-from interplay.spec import DATASETS, RunSpec, choices, knob_names
+from interplay.spec import RunSpec, choices, knob_names
 
 # One valid value per knob that differs from the default: each must change the identity.
 OTHER = {

@@ -36,6 +36,12 @@ class InputError(InterplayError):
     exit_code = 2
 
 
+class UnreadableError(InputError):
+    """An input is not there, or the system does not let it be read."""
+
+    exit_code = 2
+
+
 class SchemaError(InterplayError):
     """A file on disk was written in a format that this version does not read."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from interplay.analysis.observations import Observations, from_records, from_table
-from interplay.errors import InputError
+from interplay.errors import InputError, UnreadableError
 from interplay.store.store import Store
 from interplay.tables.read import read as read_table
 from interplay.text import given
@@ -16,7 +16,8 @@ def read(inputs: Sequence[str | Path], metric: str) -> list[Observations]:
     """Observations of each input: an output folder, or a CSV file with at least the eight documented columns.
 
     Raises:
-        InputError: an input that is neither, is empty, or cannot be understood; names file and line.
+        UnreadableError: an input that is neither, or cannot be read.
+        InputError: an input that is empty or cannot be understood; names file and line.
     """
     found = []
     for name, each in named(inputs):
@@ -32,11 +33,11 @@ def read(inputs: Sequence[str | Path], metric: str) -> list[Observations]:
 
 
 def named(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
-    """Each input with the name of its repetitions; raises `InputError` for what is neither folder nor file."""
+    """Each input with the name of its repetitions; raises `UnreadableError` for what is neither folder nor file."""
     paths = [given("the name of an input", each) for each in inputs]
     for path in paths:
         if not path.is_dir() and not path.is_file():
-            raise InputError(f"{path} is neither an output folder nor a CSV file")
+            raise UnreadableError(f"{path} is neither an output folder nor a CSV file")
     names = [path.name for path in paths]
     # The same file name in two folders is two batches; the same file twice is found by its numbers.
     return [

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal, cast, get_args, get_type_hints
 
+from interplay.dataset_facts import DATASETS, AugmentName
 from interplay.errors import SpecError, nearest
 from interplay.text import one_line, shown
 
@@ -31,34 +32,6 @@ is refused, stored nowhere and part of no identity. Adding one leaves every earl
 ModelName = Literal["resnet18", "resnet8", "resnet8_s2", "resnet20", "wide_resnet", "hyper_resnet", "cnn", "mlp"]
 OptimizerName = Literal["sgd", "sgdw", "sgds", "adam", "adamw"]
 ScheduleName = Literal["cosine", "constant", "step", "linear"]
-AugmentName = Literal["crop_flip", "crop", "flip", "none"]
-
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """What is known of a built-in dataset before any file is opened (image shape is C, H, W)."""
-
-    n_train: int
-    n_test: int
-    classes: int
-    shape: tuple[int, int, int]
-    fingerprint: str
-    augment: AugmentName
-
-
-# The fingerprints are recomputed from the published checksums (CIFAR) and from the images (digits) in the tests.
-DATASETS: dict[str, DatasetFacts] = {
-    "cifar10": DatasetFacts(50_000, 10_000, 10, (3, 32, 32), "cifar10:9188a832b2668b09", "crop_flip"),
-    "cifar100": DatasetFacts(50_000, 10_000, 100, (3, 32, 32), "cifar100:4981da126fbd7c54", "crop_flip"),
-    "digits": DatasetFacts(1_000, 797, 10, (1, 8, 8), "digits:631cb83de3a2ab62", "none"),
-}
-
-
-def chance(classes: int, images: int) -> float:
-    """Accuracy, per cent, that guessing exceeds once in a thousand times: three SD above one in ``classes``."""
-    share = 1 / classes
-    return 100 * (share + 3 * math.sqrt(share * (1 - share) / images))
-
 
 _SMALLER = {"cnn": 4, "resnet8": 4, "resnet20": 4, "wide_resnet": 4, "hyper_resnet": 4, "resnet8_s2": 8, "resnet18": 8}
 """How many times smaller, rounded up, the last map of a network is than its images; without batch norm, no entry."""

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from interplay.analysis import ridge
-from interplay.analysis.analyze import Analysis, _sufficiency, analyze
+from interplay.analysis.analyze import Analysis, analyze
 from interplay.analysis.cells import Cell
 from interplay.analysis.observations import Observation, Observations, from_records, from_rows
 from interplay.analysis.verdict import Verdict, holm, judge
 from interplay.analysis.verify.problems import PROBLEMS, verify
-from interplay.errors import InputError
+from interplay.errors import InputError, SpecError
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 
@@ -140,7 +140,7 @@ def test_unreadable_rows_are_named_by_line(change: dict[str, str | None], messag
     broken = [*rows(), {**rows()[0], **change}]
     with pytest.raises(InputError, match=message):
         from_rows(broken, "a.csv")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="unknown metric 'final_test_ac'; did you mean 'final_test_acc'"):
+    with pytest.raises(SpecError, match="unknown metric 'final_test_ac'; did you mean 'final_test_acc'"):
         from_rows(rows(), "a.csv", "final_test_ac")
 
 
@@ -164,7 +164,7 @@ def test_records_bring_what_tables_lack_and_failed_ones_are_left_out() -> None:
     assert (first.value, first.sum_of_rates, first.repetition) == (88.0, 12.0, "42")
     assert second.value is None
     assert from_records(records, "final_test_loss").sign == -1
-    with pytest.raises(InputError, match="unknown metric 'accuracy'"):
+    with pytest.raises(SpecError, match="unknown metric 'accuracy'"):
         from_records(records, "accuracy")
 
 

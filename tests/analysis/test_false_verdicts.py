@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from interplay.analysis import ridge
-from interplay.analysis.analyze import Analysis, _sufficiency, analyze, conclude, tabulate
+from interplay.analysis.analyze import Analysis, analyze, conclude, tabulate
 from interplay.analysis.cells import Cell
-from interplay.analysis.claims import method_groups
+from interplay.analysis.claims.ordering import method_groups
 from interplay.analysis.compare import compare
 from interplay.analysis.exponents import fit
 from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observation, Observations
-from interplay.analysis.optimum import Optimum, curve_of, locate
+from interplay.analysis.optimum import Optimum, locate
 from interplay.analysis.pictures import heatmap_picture
 from interplay.analysis.theories import theories
 from interplay.analysis.verdict import Verdict

@@ -62,8 +62,8 @@ def test_the_theory_that_holds_is_inside_and_those_far_from_it_are_outside(theor
     joint = joint_fit(simulated(all_axes(), law(*truth)))
     assert joint is not None
     assert joint.axes == ("lr", "batch_size", "epochs", "1-momentum")
-    assert theory.name in joint.inside  # type: ignore[attr-defined]
-    assert "noisy quadratic" in joint.outside or exponents["lr"] == 1
+    assert theory.name in joint.held  # type: ignore[attr-defined]
+    assert "noisy quadratic" in joint.excluded or exponents["lr"] == 1
     for name, value in zip(joint.axes, truth, strict=True):
         estimate, (low, high) = joint.exponents[name]
         assert estimate == pytest.approx(value, abs=0.12)
@@ -73,7 +73,7 @@ def test_the_theory_that_holds_is_inside_and_those_far_from_it_are_outside(theor
 def test_every_theory_but_rotation_is_refused_by_a_law_of_no_theory() -> None:
     joint = joint_fit(simulated(all_axes(), law(-0.4, 0.4, 0.5, 0.5)))
     assert joint is not None
-    assert joint.inside == ()
+    assert joint.held == ()
 
 
 def test_axes_varied_together_are_told_apart_no_further_than_they_were_varied() -> None:
@@ -83,8 +83,8 @@ def test_axes_varied_together_are_told_apart_no_further_than_they_were_varied() 
     assert joint.axes == ("lr", "batch_size")
     assert joint.exponents == {}
     # η ∝ B: both theories say that λ* stays where it is, and this study cannot tell them apart.
-    assert {"EMA timescale in epochs", "horizon C/S", "converged ridge"} <= set(joint.inside)
-    assert {"constant rotation", "Loshchilov-Hutter"} <= set(joint.outside)
+    assert {"EMA timescale in epochs", "horizon C/S", "converged ridge"} <= set(joint.held)
+    assert {"constant rotation", "Loshchilov-Hutter"} <= set(joint.excluded)
 
 
 def test_the_exponents_of_theories_add_up_along_a_rule() -> None:
@@ -110,7 +110,7 @@ def test_the_noisy_quadratic_is_recognised_among_the_theories() -> None:
     )
     joint = joint_fit(tabulate([observations])[0])
     assert joint is not None
-    assert joint.inside == ("noisy quadratic",)
+    assert joint.held == ("noisy quadratic",)
 
 
 def test_without_repetitions_there_is_no_joint_fit() -> None:

@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 
 from interplay.analysis.analyze import Analysis, analyze
-from interplay.analysis.observations import Observation, Observations, Setting
+from interplay.analysis.cells import Cell
+from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.words import report
 
 
 def runs(optimizer: str, exponent: float, shift: float = 0.0, seeds: int = 2) -> list[Observation]:
     """Set 3 with λ* = 1e-3 (B/128)^exponent and noise of 0.05 points."""
     rng = np.random.default_rng(len(optimizer))
-    rest = "resnet18 cifar100" + (f" optimizer={optimizer}" if optimizer != "sgd" else "")
+    network = {"model": "resnet18", "dataset": "cifar100", "optimizer": optimizer}
     found = []
     for batch in (64, 128, 256, 512):
         best = 1e-3 * (batch / 128) ** exponent
         for decay in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2):
-            setting = Setting(0.1 * batch / 128, decay, 0.9, batch, rest=rest)
+            cell = Cell.of(0.1 * batch / 128, decay, 0.9, batch, **network)
             level = 75 + shift - 3 * math.log10(decay / best) ** 2
-            found += [Observation(setting, str(seed), level + 0.05 * rng.normal(), 0.1) for seed in range(seeds)]
+            found += [Observation(cell, str(seed), level + 0.05 * rng.normal(), 0.1) for seed in range(seeds)]
     return found
 
 
@@ -63,8 +64,8 @@ def test_a_shift_is_measured() -> None:
 
 
 def test_without_a_common_cell_nothing_is_compared() -> None:
-    elsewhere = [run for run in runs("sgds", 0.0) if run.setting.batch_size == 64]
-    (beside,) = analysed([run for run in runs("sgd", 0.0) if run.setting.batch_size > 64], elsewhere).beside
+    elsewhere = [run for run in runs("sgds", 0.0) if run.cell.batch_size == 64]
+    (beside,) = analysed([run for run in runs("sgd", 0.0) if run.cell.batch_size > 64], elsewhere).beside
     assert (beside.cells, beside.mean) == (0, None)
 
 

@@ -9,7 +9,7 @@ import pytest
 from interplay import inputs
 from interplay.analysis.cells import Cell
 from interplay.analysis.observations import from_records, from_rows
-from interplay.errors import InputError
+from interplay.errors import InputError, SpecError
 from interplay.lab.gathering import gather
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
@@ -52,7 +52,7 @@ def test_numbers_that_no_run_can_have_are_named_by_line(change: dict[str, str], 
 
 
 def test_only_metrics_of_generalisation_are_maximised() -> None:
-    with pytest.raises(InputError, match="unknown metric 'wall_seconds'"):
+    with pytest.raises(SpecError, match="unknown metric 'wall_seconds'"):
         from_rows([], "a.csv", "wall_seconds")
 
 

@@ -13,8 +13,9 @@ from interplay.data import cifar
 from interplay.data.identity import identify, resolve
 from interplay.data.splits import load
 from interplay.data.unpickle import read_plain_pickle
+from interplay.dataset_facts import DATASETS
 from interplay.errors import DataError
-from interplay.spec import DATASETS, RunSpec
+from interplay.spec import RunSpec
 
 
 def published() -> str:

@@ -16,7 +16,8 @@ from interplay.analysis.collapse import Collapse, Fall
 from interplay.analysis.histories import History, Training
 from interplay.analysis.optimum import Optimum, Status
 from interplay.analysis.pictures import Heatmap, MethodCurve, Ordering, Point, Scaling
-from interplay.analysis.predict import Check, Prediction, Score
+from interplay.analysis.predict import Prediction
+from interplay.analysis.scores import Check, Score
 from interplay.figures import agreement, collapse, curves, heatmap, scaling, training
 
 

@@ -290,6 +290,18 @@ def test_a_knob_that_a_study_varies_is_not_overridden(name: str, knob: str, word
             preset(name).overridden(batch_size=2)
 
 
+def test_a_knob_that_each_grid_sets_to_a_value_of_its_own_is_an_axis_too() -> None:
+    grids = [{"optimizer": name, "epochs": epochs} for name, epochs in (("sgd", 2), ("sgds", 4))]
+    study = parse({"base": BASE, "grid": grids}, Path("x.toml"))
+    assert "optimizer cannot be set: it is an axis" in refused(lambda: study.overridden(optimizer="sgds"))
+    assert "epochs cannot be set: it is an axis of study 'x' ([2, 4])" in refused(lambda: study.overridden(epochs=3))
+    longer = study.overridden(lr=0.3).with_seeds([1, 2])
+    assert "optimizer cannot be set" in refused(lambda: longer.overridden(optimizer="adam"))
+    assert {spec.optimizer for spec in longer.specs} == {"sgd", "sgds"}
+    beside = load(STUDIES / "batch-scaling-stable.toml")
+    assert "optimizer cannot be set: it is an axis" in refused(lambda: beside.overridden(optimizer="sgd"))
+
+
 def test_overrides_apply_before_formulas() -> None:
     content = {"base": BASE, "grid": [{"momentum": 0.5, "derived": {"lr": "0.1 * epochs"}, "zip": [{"seed": [1, 2]}]}]}
     study = parse(content, Path("x.toml"))

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from interplay.lab.reading import extended
+from interplay.lab.extending import extended
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.settings import Settings
 from interplay.spec import RunSpec
 from interplay.store.store import Store
-from interplay.study.study import Study
+from interplay.study.files import load
+from interplay.study.study import Study, combined
 
 
 def study(*specs: RunSpec) -> Study:
@@ -22,6 +24,15 @@ def test_cells_are_added_like_the_run_that_is_named_or_the_first() -> None:
     more = two.enlarged([{"lr": 0.4, "metric": 1}], like=two.specs[2])
     assert [(spec.model, spec.lr, spec.seed) for spec in more.specs[4:]] == [("cnn", 0.4, 1), ("cnn", 0.4, 2)]
     assert [spec.model for spec in two.enlarged([{"lr": 0.4}]).specs[4:]] == ["resnet18", "resnet18"]
+
+
+def test_any_number_of_studies_is_planned_together() -> None:
+    files = sorted((Path(__file__).resolve().parents[2] / "studies").glob("digits*.toml"))
+    long = [study(RunSpec(lr=0.1 + number)) for number in range(3)]
+    long = [dataclasses.replace(each, name="n" * 99, question="q" * 1500, command="c" * 1500) for each in long]
+    together = combined([*(load(file) for file in files), *long])
+    assert len(together.specs) == 3 + len({spec for file in files for spec in load(file).specs})
+    assert together.name == f"{load(files[0]).name} and {len(files) + 2} more"
 
 
 def test_a_study_of_two_networks_is_extended_where_a_network_needs_it(

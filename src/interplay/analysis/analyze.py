@@ -213,6 +213,7 @@ def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
         found.append(replace(verdict, own=claim.id in names, claim=claim))
     corrected = {v.id: v for v in holm([v for v in found if v.id in PRIMARY])}
     found = [corrected.get(v.id, v) for v in found]
+    found = [v if v.verdict == "inconclusive" else replace(v, plan=None) for v in found]
     if table.metric == "best_test_acc":
         found = [v if v.verdict == "not asked" else _kept(undecided(v.id, SELECTED), v) for v in found]
     return sorted(found, key=lambda v: (v.verdict == "not asked", not v.own))

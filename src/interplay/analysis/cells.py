@@ -52,7 +52,9 @@ class Cell:
 
     def __init__(self, knobs: Mapping[str, Value | None] | Iterable[tuple[str, Value | None]]) -> None:
         told = {name: _plain(name, value) for name, value in dict(knobs).items() if value is not None and value != ""}
-        values = {name: value for name, value in told.items() if DOCUMENTED.get(name) != value}
+        self._set({name: value for name, value in told.items() if DOCUMENTED.get(name) != value})
+
+    def _set(self, values: dict[str, Value]) -> None:
         self._values = values
         self.knobs = tuple(sorted(values.items()))
         self._hash = hash(self.knobs)
@@ -104,18 +106,18 @@ class Cell:
 
     @property
     def lr(self) -> float:
-        """Peak learning rate η; raises KeyError where it is not told, as the others do."""
+        """Peak learning rate η; raises KeyError where it is not told, as `batch_size` does."""
         return float(self["lr"])
 
     @property
     def weight_decay(self) -> float:
-        """λ."""
-        return float(self["weight_decay"])
+        """λ; 0 where it is not told, as in sweeps that never had any."""
+        return float(self.get("weight_decay", 0.0))
 
     @property
     def momentum(self) -> float:
-        """μ."""
-        return float(self["momentum"])
+        """μ; 0 where it is not told, as in tables of Adam."""
+        return float(self.get("momentum", 0.0))
 
     @property
     def batch_size(self) -> int:
@@ -139,7 +141,15 @@ class Cell:
 
     def without(self, *names: str) -> Cell:
         """The same without some knobs: equal for cells that differ in these only, so a key to group by."""
-        return Cell((name, value) for name, value in self.knobs if name not in names)
+        if names not in self._rests:
+            rest = Cell.__new__(Cell)  # its values are plain already
+            rest._set({name: value for name, value in self.knobs if name not in names})
+            self._rests[names] = rest
+        return self._rests[names]
+
+    @cached_property
+    def _rests(self) -> dict[tuple[str, ...], Cell]:
+        return {}
 
     def replace(self, **changes: Value | None) -> Cell:
         """The same with some knobs changed; ``None`` takes one away."""

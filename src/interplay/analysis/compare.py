@@ -76,7 +76,7 @@ def compare(ours: Sequence[Observations], theirs: Sequence[Observations], seed: 
 
     Cells are the same if everything that a table tells of them agrees: rates, decay, momentum, batch size, epochs,
     schedule, network, data. Each side's noise is pooled over its own repetitions; a side without any borrows that of
-    the other.
+    the other; where neither has any, residuals about smooth curves stand for it.
 
     Args:
         ours, theirs: one item a table or store, as `analyze` takes them; all of one metric.
@@ -126,9 +126,15 @@ _PROGRAMME = {"model": "resnet18", "dataset": "cifar100"}
 
 
 def _noises(cell: Cell, first: Table, second: Table, notes: list[str]) -> tuple[Noise | None, Noise | None]:
-    one, other = first.noise_of(cell), second.noise_of(cell)
+    """The noise of each side: from its repetitions, else from those of the other, else from residuals."""
+    both = first.noise_of(cell), second.noise_of(cell)
+    one, other = (None if noise is None or noise.residual else noise for noise in both)
     if one is None and other is None:
-        notes.append("neither side has repetitions, so differences cannot be held against noise")
+        one, other = both
+        if one is None and other is None:
+            notes.append("neither side has repetitions, so differences cannot be held against noise")
+        else:
+            notes.append("neither side has repetitions: the scatter about smooth curves is taken for noise")
     elif one is None or other is None:
         who = "our" if one is None else "their"
         notes.append(f"{who} cells were not repeated: the other side's noise is taken for both")

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from interplay.analysis.cells import Cell
 from interplay.analysis.observations import Observation
-from interplay.spec import DATASETS
+from interplay.dataset_facts import DATASETS
 from interplay.tables import values as rounding
 
 

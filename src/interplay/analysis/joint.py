@@ -1,10 +1,10 @@
 """How an optimum moves with a setting: one fit of all curves at once.
 
 The top of curve j lies at m_j = a_s + b z_j + scatter, with z the logarithm of the setting, an intercept a_s for each
-stratum s, and scatter normal with SD σ; σ has a half-normal prior, all intercepts and exponents flat ones. The curves
-share their shape and steepness nearly, or the shape only, or nothing; each of the three enters with its probability
-given the runs. Everything but b is integrated over, on grids. So a curve without a top inside counts by its slope, a
-shape that does not fit widens the interval, and optima that scatter about the law do, too.
+stratum s, and scatter normal with SD σ; σ has a prior with a point at 0, all intercepts and exponents flat ones. The
+curves share their shape and steepness nearly, or their shape only, or a similar shape, or nothing; each enters with its
+probability given the runs. Everything but b is integrated over, on grids. So a curve without a top inside counts by
+its slope, a shape that does not fit widens the interval, and optima that scatter about the law do, too.
 """
 
 from __future__ import annotations
@@ -12,25 +12,42 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
-from interplay.analysis.shape import CURVATURE, SHAPE_PRIOR, Likelihood, quantile
+from interplay.analysis.shape import ASYMMETRY, CURVATURE, SHAPE_PRIOR, Likelihood, quantile
 
 Array = NDArray[np.float64]
 
-SCATTER_PRIOR = 0.15
-"""Scale of the half-normal prior of σ, in nats."""
+SCATTER_PRIOR = 0.3
+"""Scale of the half-normal prior of σ, in nats, where there is scatter."""
 
-SCATTER = np.array([0.0, 0.05, 0.1, 0.16, 0.25, 0.4, 0.65])
+NO_SCATTER = 0.3
+"""Probability, before the runs, that optima lie on the law. With this point the intervals of four or five curves hold
+the truth as often as they say both without scatter and with 0.15 nats; a half-normal prior alone is too wide in the
+one case or too narrow in the other."""
 
-STEEPNESS = (0.12, 0.7)
-"""SD of the log of the steepness between curves, where they share it nearly and where they share only the shape."""
+SCATTER = np.array([0.0, 0.05, 0.1, 0.15, 0.21, 0.3, 0.42, 0.65])
 
-SHARING_PRIOR = (0.4, 0.4, 0.2)
-"""Of curves that share shape and steepness, that share the shape only, and that share nothing."""
+
+def scatter_prior() -> Array:
+    """Probability of each σ of `SCATTER`."""
+    weight = np.exp(-0.5 * (SCATTER / SCATTER_PRIOR) ** 2) * np.gradient(SCATTER)
+    weight *= (1 - NO_SCATTER) / weight.sum()
+    weight[0] += NO_SCATTER
+    return np.asarray(weight)
+
+
+SHARING = ((0.12, 0.0), (0.7, 0.0), (0.7, 0.5))
+"""What curves may share: SD of the log of their steepness, and SD of asinh(a / `SLANT`) of their asymmetry a. A curve
+that is stretched along the axis has another steepness and another asymmetry."""
+
+SLANT = 0.5
+
+SHARING_PRIOR = (0.3, 0.2, 0.3, 0.2)
+"""Of curves that share as `SHARING` says, and of curves that share nothing."""
 
 STEEPEST = 3.0
 """Exponents beyond ±STEEPEST are not considered."""
@@ -102,8 +119,7 @@ def exponent(tops: Sequence[Likelihood], z: Sequence[float], strata: Sequence[in
     first = _log_posterior(shapes, places, members, coarse, np.array([0.16]), 4)[0]
     b = _refined(coarse, np.logaddexp.reduce(first, axis=1))
     log = _log_posterior(shapes, places, members, b, SCATTER, KEPT)
-    prior = np.exp(-0.5 * (SCATTER / SCATTER_PRIOR) ** 2) * np.gradient(SCATTER)
-    weight = np.exp(log - log.max()) * (prior / prior.sum())[:, None, None]
+    weight = np.exp(log - log.max()) * scatter_prior()[:, None, None]
     probability = weight.sum(axis=(0, 2))
     total = weight.sum()
     exact = weight[0].sum(axis=1)
@@ -130,25 +146,18 @@ class _Shapes:
         self.step = tops[0].step
         self.first = [round(float(top.m[0]) / self.step) for top in tops]
         self.walls = [top.walls for top in tops]
-        logs = np.log(CURVATURE)
-        tables = []
-        for top in tops:
-            like = np.exp(top.log - top.log.max())
-            columns = []
-            for spread in STEEPNESS:
-                near = np.exp(-0.5 * ((logs[:, None] - logs[None, :]) / spread) ** 2)
-                columns.append((like @ (near / near.sum(axis=0))).reshape(len(top.m), -1))
-            own = like.sum(axis=2) @ SHAPE_PRIOR
-            tables.append(np.concatenate([*columns, own[:, None]], axis=1))
+        near = [(_near(np.log(CURVATURE), c), _near(np.arcsinh(ASYMMETRY / SLANT), a)) for c, a in SHARING]
+        relative = [_Relative(top) for top in tops]
         each = np.repeat(SHAPE_PRIOR, len(CURVATURE))
-        both, shape, nothing = SHARING_PRIOR
-        prior = np.log(np.concatenate([both * each, shape * each, [nothing]]))
-        evidence = prior + sum(np.log(table.sum(axis=0) * self.step + 1e-300) for table in tables)
+        *sharing, nothing = SHARING_PRIOR
+        prior = np.log(np.concatenate([*(share * each for share in sharing), [nothing]]))
+        evidence = prior + sum(np.log(top.total(near) * self.step + 1e-300) for top in relative)
         order = np.argsort(-evidence)[:KEPT]
         order = order[evidence[order] > evidence[order[0]] - 7]
         self.prior = prior[order]
         self.shared = order < len(prior) - 1
-        self.tables = [table[:, order] for table in tables]
+        self.tables = [top.columns(near, order) for top in relative]
+        self._kernels: dict[tuple[int, float], Array] = {}
 
     def smoothed(self, curve: int, scatter: float, shapes: int) -> tuple[int, Array]:
         """Log likelihood of the law's place for one curve, [places, shapes], and where its grid begins in steps.
@@ -163,12 +172,66 @@ class _Shapes:
             for end, wall in zip((0, len(rows) - 1), self.walls[curve], strict=True)
         ]
         table = np.concatenate([ends[0], rows, ends[1]])
-        offsets = self.step * np.arange(-pad, pad + 1)
-        kernel = np.exp(-0.5 * (offsets / spread) ** 2)
-        kernel /= kernel.sum()
-        place = np.arange(len(rows))[:, None] + pad - np.arange(len(table))[None, :]
-        weights = np.where(np.abs(place) <= pad, kernel[np.clip(place + pad, 0, 2 * pad)], 0.0)
+        weights = self._kernel(len(rows), pad, spread)
         return self.first[curve], np.log(weights @ table + 1e-12 * table.max(axis=0))
+
+    def _kernel(self, length: int, pad: int, spread: float) -> Array:
+        """Normal weights [places, places with ``pad`` on either side]; the same for grids of one length."""
+        if (length, spread) not in self._kernels:
+            offsets = self.step * np.arange(-pad, pad + 1)
+            kernel = np.exp(-0.5 * (offsets / spread) ** 2)
+            kernel /= kernel.sum()
+            place = np.arange(length)[:, None] + pad - np.arange(length + 2 * pad)[None, :]
+            weights = np.where(np.abs(place) <= pad, kernel[np.clip(place + pad, 0, 2 * pad)], 0.0)
+            self._kernels[length, spread] = weights
+        return self._kernels[length, spread]
+
+
+class _Relative:
+    """The likelihood of one top relative to its greatest, and what the shapes that curves share make of it.
+
+    A shape is one of (a, s) and c with a spread of c and a about it, in the order of `SHARING`; the last is none in
+    common. ``near`` are the weights of each spread: of c, and of a or ``None``.
+    """
+
+    def __init__(self, top: Likelihood) -> None:
+        self.like = np.exp(top.log - top.log.max())
+
+    def total(self, near: Sequence[tuple[Array, Array | None]]) -> Array:
+        """The sum over all places, for every shape."""
+        summed = self.like.sum(axis=0, dtype=float)
+        found = []
+        for steepness, asymmetry in near:
+            spread = (summed @ steepness).reshape(len(ASYMMETRY), -1)
+            found.append((spread if asymmetry is None else asymmetry.T @ spread).ravel())
+        return np.concatenate([*found, [summed.sum(axis=1) @ SHAPE_PRIOR]])
+
+    def columns(self, near: Sequence[tuple[Array, Array | None]], order: Array) -> Array:
+        """[places, shapes] for some of them only, by their numbers."""
+        size = len(SHAPE_PRIOR) * len(CURVATURE)
+        flats = len(SHAPE_PRIOR) // len(ASYMMETRY)
+        found = []
+        for number in map(int, order):
+            spread, place = divmod(number, size)
+            if spread == len(near):
+                found.append(self.like.sum(axis=2, dtype=float) @ SHAPE_PRIOR)
+                continue
+            shape, curvature = divmod(place, len(CURVATURE))
+            steepness, asymmetry = near[spread]
+            if asymmetry is None:
+                found.append(self.like[:, shape, :] @ steepness[:, curvature])
+            else:
+                slant, flat = divmod(shape, flats)
+                found.append(self.like[:, flat::flats, :] @ steepness[:, curvature] @ asymmetry[:, slant])
+        return np.column_stack(found)
+
+
+def _near(places: Array, spread: float) -> Any:
+    """Weights of the grid around each of its points, in columns; ``None`` for no spread."""
+    if spread == 0:
+        return None
+    weights = np.exp(-0.5 * ((places[:, None] - places[None, :]) / spread) ** 2)
+    return (weights / weights.sum(axis=0)).astype(np.float32)
 
 
 def _log_posterior(shapes: _Shapes, z: Array, groups: Sequence[Array], b: Array, scatter: Array, kept: int) -> Array:
@@ -182,15 +245,27 @@ def _log_posterior(shapes: _Shapes, z: Array, groups: Sequence[Array], b: Array,
             parts = [shapes.smoothed(int(j), float(sigma), count) for j in group]
             low = min(first for first, _ in parts)
             high = max(first + len(log) for first, log in parts)
-            intercept = np.arange(low, high + 1)
-            total = np.zeros((len(b), len(intercept), count))
+            total = np.zeros((len(b), high + 1 - low, count))
             for (first, log), place in zip(parts, centred, strict=True):
-                at = np.clip(intercept[None, :] + b[:, None] * place / step - first, 0, len(log) - 1.001)
-                below = at.astype(np.intp)
-                share = (at - below)[..., None]
-                total += log[below] * (1 - share) + log[below + 1] * share
-            found[index] += special.logsumexp(total, axis=1) + math.log(step)
+                _add(total, log, low - first + b * place / step)
+            top = total.max(axis=1)
+            total -= top[:, None, :]
+            found[index] += np.log(np.exp(total, out=total).sum(axis=1)) + top + math.log(step)
     return found
+
+
+def _add(total: Array, log: Array, start: Array) -> None:
+    """Add to each ``total[i]`` the rows of ``log`` from ``start[i]`` on: lines between rows, as at the ends beyond.
+
+    Slices of a padded copy, since picking single rows by their numbers takes three times as long.
+    """
+    length, last = total.shape[1], len(log) - 1
+    whole = np.floor(start).astype(np.intp)
+    below, above = max(-int(whole.min()), 0), max(int(whole.max()) + length + 1 - last, 0)
+    padded = np.concatenate([np.repeat(log[:1], below, axis=0), log, np.repeat(log[-1:], above, axis=0)])
+    for row, at, share in zip(total, whole + below, start - whole, strict=True):
+        row += (1 - share) * padded[at : at + length]
+        row += share * padded[at + 1 : at + 1 + length]
 
 
 def _refined(b: Array, log: Array) -> Array:

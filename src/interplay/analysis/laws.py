@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from tqdm import tqdm
 
 from interplay.analysis.cells import Cell
 from interplay.analysis.exponents import Exponents, fit
@@ -36,10 +37,12 @@ class Measured:
     steps: float | None = None
 
 
-def measured(table: Table, of: str = "weight_decay") -> dict[tuple[str, Cell], list[Measured]]:
+def measured(
+    table: Table, of: str = "weight_decay", *, progress: bool = False
+) -> dict[tuple[str, Cell], list[Measured]]:
     """Optima along ``of`` at every setting of the rest, by (schedule, network): what may be fitted together.
 
-    A setting counts with three values or more of ``of``.
+    A setting counts with three values or more of ``of``. With ``progress`` a bar is shown on a terminal after a second.
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for s in table.all_cells():
@@ -47,7 +50,8 @@ def measured(table: Table, of: str = "weight_decay") -> dict[tuple[str, Cell], l
         groups.setdefault((s.schedule, s.network, *fixed), []).append(s)
     steps = {run.cell: run.steps for run in table.runs}
     found: dict[tuple[str, Cell], list[Measured]] = {}
-    for (schedule, network, *_), members in groups.items():
+    bar = tqdm(groups.items(), desc="optima", delay=1, leave=False, disable=None if progress else True)
+    for (schedule, network, *_), members in bar:
         positive = [s for s in members if getattr(s, of) > 0]
         if len(positive) < 3 or (of == "lr" and members[0].weight_decay == 0):
             continue

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 
-from interplay.analysis.cells import VARIED, Cell
+from interplay.analysis.cells import Cell
 from interplay.analysis.joint import Exponent
+from interplay.analysis.next_cells import (
+    between_cells,
+    beyond_ends,
+    by_value,
+    cell_knobs,
+    counted,
+    further_curves,
+    tops_of,
+)
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.table import Table
 from interplay.analysis.verdict import Plan
-from interplay.study.claims import SUMS, Claim
+from interplay.study.claims import PRIMARY, Claim
 
 SEEDS = (1, 2, 4, 8)
 """Numbers of further seeds that are considered."""
@@ -22,17 +32,46 @@ SEEDS = (1, 2, 4, 8)
 OPEN_SHARE = 0.3
 """What a curve with an open end tells of an exponent, as a share of what one with its optimum inside tells."""
 
-HOPELESS = 1.6
-"""A plan is given up where the interval that it leaves is wider than so many times what would decide."""
+LIKELY = 0.5
+"""Probability of a decision from which on runs are expected to decide; the cheapest such runs are proposed."""
+
+HOPELESS = 0.25
+"""Where a narrow interval lies across an edge and no runs decide with this probability, nothing would help."""
+
+NARROW = 0.5
+"""An interval is narrow that reaches no further than this share of the band to either side of the estimate."""
+
+INTERPOLATION = 1 / 8
+"""Variance of an optimum that is from interpolation and stays, however many the seeds: that of 8 of them."""
+
+DENSER = 0.5
+"""What is left of the variance of an optimum after cells between those around it, as a share."""
+
+TIMID = 0.8
+"""Of several plans none of which is expected to decide, the cheapest with this share of the best one's probability."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Option:
     words: str
     cells: tuple[dict[str, Any], ...]
     seeds: int
     runs: int
     sd: float
+
+
+def for_noise(table: Table, claim: Claim, curves: Sequence[Sequence[Cell]]) -> Plan | None:
+    """A second seed of the best cell of each curve and its neighbours: enough to tell the noise of all."""
+    cells: dict[Cell, None] = {}
+    for members in curves:
+        known = [cell for cell in by_value(claim.optimum, members) if cell in table.cells]
+        best = max(range(len(known)), key=lambda index: table.level(known[index]), default=0)
+        first = min(max(best - 1, 0), max(len(known) - 3, 0))
+        cells |= dict.fromkeys(known[first : first + 3])
+    if not cells:
+        return None
+    found = tuple(cell_knobs(claim, cell, curves) for cell in cells)
+    return Plan(f"a second seed of {counted(len(found), 'cell')} around the best", found, 1, len(found))
 
 
 def for_exponent(
@@ -43,72 +82,137 @@ def for_exponent(
     optima: Sequence[Optimum],
     result: Exponent | None,
 ) -> Plan | None:
-    """Cells beyond open ends, further seeds at the tops, or a further curve; ``None`` where none of them would do.
+    """Cells beyond open ends or around the tops, further seeds there, or further curves; ``None`` where none would do.
 
     The variance of an exponent is (v + s) / Σ(z - z̄)², with v what measurement contributes to an optimum, falling with
-    the number of seeds, and s the scatter of optima about the law, which only further curves average out.
+    the number of seeds and of cells, and s the scatter of optima about the law, which only further curves average out.
     """
     seeds = _usual_seeds(table, curves)
-    beyond = _beyond(claim, curves, optima)
-    if result is None:
-        if not beyond:
+    beyond = beyond_ends(table, claim, curves, optima)
+    middles = [between_cells(table, claim, cells, each, curves) for cells, each in zip(curves, optima, strict=True)]
+    between = tuple(cell for found in middles for cell in found)
+    if result is None:  # first of all some optima are to be found
+        found, where = (beyond, "beyond open ends") if beyond else (between, "between those around the best")
+        if not found:
             return None
-        return Plan(f"{_count(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds)
+        return Plan(f"{counted(len(found), 'cell')} {where}", found, 0, len(found) * seeds)
     assert claim.exponent is not None
     places = np.log(np.asarray(along))
     weight = np.array([1.0 if each.inside else OPEN_SHARE for each in optima])
     spread = _spread(places, weight)
     measured, total = result.measured**2 * spread, max(result.sd**2, 1e-12) * spread
     scatter = max(total - measured, 0.0)
-    needed = _needed(claim, result)
     options = []
     if beyond:
         closed = np.array([1.0 if each.inside or each.needed else OPEN_SHARE for each in optima])
         sd = math.sqrt((measured + scatter) / _spread(places, closed))
-        options.append(_Option(f"{_count(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds, sd))
-    tops = tuple(_knobs(cell) for cells, each in zip(curves, optima, strict=True) for cell in _top(claim, cells, each))
-    for more in SEEDS if claim.along not in SUMS else ():
-        sd = math.sqrt((measured * seeds / (seeds + more) + scatter) / spread)
-        words = f"{_count(more, 'further seed')} of the {len(tops)} cells around the optima"
+        options.append(_Option(f"{counted(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds, sd))
+    if between:
+        share = sum(map(bool, middles)) / len(curves)
+        sd = math.sqrt((measured * (1 - share * (1 - DENSER)) + scatter) / spread)
+        words = f"{counted(len(between), 'cell')} between those around the optima"
+        options.append(_Option(words, between, 0, len(between) * seeds, sd))
+    tops = tuple(
+        cell_knobs(claim, cell, curves)
+        for cells, each in zip(curves, optima, strict=True)
+        for cell in tops_of(claim, cells, each)
+    )
+    had = _usual_seeds(
+        table, [[cell for cells, each in zip(curves, optima, strict=True) for cell in tops_of(claim, cells, each)]]
+    )
+    for more in SEEDS:
+        sd = math.sqrt((measured * _left(had, more) + scatter) / spread)
+        words = f"{counted(more, 'further seed')} of the {len(tops)} cells around the optima"
         options.append(_Option(words, tops, more, len(tops) * more, sd))
-    for further in _further(claim, curves, along, result, optima):
+    for further in further_curves(table, claim, curves, along, result, optima):
         z = np.log([value for value, _ in further])
         size = _spread(np.append(places, z), np.append(weight, np.ones(len(z))))
         count = len(places)
-        sd = math.sqrt((measured + scatter * (count + 1) / (count + len(z) + 1)) / size)
+        scattered = scatter * (count + 1) / (count + len(z) + 1)
         cells = tuple(cell for _, found in further for cell in found)
-        at = " and ".join(f"{value:.3g}" for value, _ in further)
-        for more in (0, *SEEDS[:3]):
-            extra = tops if more else ()
-            both = math.sqrt(max(sd**2 - measured / size + measured / size * seeds / (seeds + more), 0.0))
-            words = f"{_count(len(cells), 'cell')} at {claim.along} {at}"
-            if more:
-                words += f", and {_count(more, 'further seed')} of the {len(tops)} cells around the optima"
-                options.append(
-                    _Option(words, (*cells, *extra), more, len(cells) * (seeds + more) + len(tops) * more, both)
-                )
-            else:
-                options.append(_Option(words, cells, 0, len(cells) * seeds, both))
-    return _chosen(options, needed, result.estimate)
+        at = " and ".join(f"{value:g}" for value, _ in further)
+        words = f"{counted(len(cells), 'cell')} at {claim.along} {at}"
+        sd = math.sqrt((measured + scattered) / size)
+        options.append(_Option(words, cells, 0, len(cells) * seeds, sd))
+        for more in SEEDS[:3]:
+            sd = math.sqrt((measured * _left(had, more) + scattered) / size)
+            both = f"{words}, and {counted(more, 'further seed')} of the {len(tops)} cells around the optima"
+            runs = len(cells) * (seeds + more) + len(tops) * more
+            options.append(_Option(both, (*cells, *tops), more, runs, sd))
+    chance = _in_band(claim, result.estimate, result.sd, (claim.exponent - claim.band, claim.exponent + claim.band))
+    return _chosen(options, result.estimate, result.sd, chance, NARROW * claim.band)
 
 
-def _needed(claim: Claim, result: Exponent) -> float:
-    """The SD at which the estimate, if it stays, decides: inside the band with 90 %, outside it with 95 %."""
-    assert claim.exponent is not None
-    distance = abs(abs(result.estimate - claim.exponent) - claim.band)
-    inside = abs(result.estimate - claim.exponent) < claim.band
-    return distance / (1.645 if inside else 1.96)
-
-
-def _chosen(options: Sequence[_Option], needed: float, estimate: float) -> Plan | None:
-    if not options:
+def for_plane(
+    table: Table, claim: Claim, cells: Sequence[Cell], verdict: tuple[float, float], band: tuple[float, float]
+) -> Plan | None:
+    """Further seeds of the cells of a plane; ``verdict`` is the 90 % interval of what is asked of it."""
+    low, high = verdict
+    if not (math.isfinite(low) and math.isfinite(high)):
         return None
-    enough = [each for each in options if each.sd <= 0.9 * needed]
-    best = min(enough or options, key=lambda each: (0.0 if enough else each.sd, each.runs))
-    if best.sd > HOPELESS * needed:
+    seeds = _usual_seeds(table, [cells])
+    found = tuple(cell_knobs(claim, cell, [cells]) for cell in cells)
+    sd = (high - low) / 3.29
+    options = [
+        _Option(
+            f"{counted(more, 'further seed')} of the {len(found)} cells near the best",
+            found,
+            more,
+            len(found) * more,
+            sd * math.sqrt(seeds / (seeds + more)),
+        )
+        for more in SEEDS
+    ]
+    narrow = NARROW * (min(band[1] - band[0], 2 * claim.band) / 2)
+    return _chosen(options, (low + high) / 2, sd, _in_band(claim, (low + high) / 2, sd, band), narrow)
+
+
+Chance = Callable[[float], float]
+"""Probability that an estimate decides once its SD is so small.
+
+The estimate moves meanwhile: normally, with the variance that it loses.
+"""
+
+
+def _moved(estimate: float, sd: float, after: float, value: float) -> float:
+    """Probability that the estimate is then below ``value``."""
+    if not math.isfinite(value):
+        return float(value > 0)
+    return float(ndtr((value - estimate) / math.sqrt(max(sd**2 - after**2, 1e-12))))
+
+
+def _in_band(claim: Claim, estimate: float, sd: float, band: tuple[float, float]) -> Chance:
+    """That it is inside the band with 90 %, or outside it with 95 %."""
+    refuted = _refuted(claim)
+
+    def chance(after: float) -> float:
+        low, high = band
+        edges = (high - 1.645 * after, low + 1.645 * after, low - refuted * after, high + refuted * after)
+        below = [_moved(estimate, sd, after, edge) for edge in edges]
+        return max(below[0] - below[1], 0.0) + below[2] + 1 - below[3]
+
+    return chance
+
+
+def _refuted(claim: Claim) -> float:
+    """Standard errors that a refutation takes; some more where Holm's correction runs over several claims."""
+    return 2.4 if claim.id in PRIMARY else 1.96
+
+
+def _chosen(options: Sequence[_Option], estimate: float, sd: float, chance: Chance, narrow: float) -> Plan | None:
+    """The cheapest option that is expected to decide; of others the best, or one nearly as good that costs less.
+
+    ``None`` where the 90 % interval reaches no further than ``narrow`` and is not expected to be decided.
+    """
+    chances = {each: chance(each.sd) for each in options if each.sd < sd}
+    best = max(chances.values(), default=0.0)
+    if not chances or (best < HOPELESS and 1.645 * sd <= narrow):
         return None
-    half = 1.645 * best.sd
-    return Plan(best.words, best.cells, best.seeds, best.runs, (estimate - half, estimate + half))
+    chosen = min(
+        (each for each, found in chances.items() if found >= min(LIKELY, TIMID * best)), key=lambda each: each.runs
+    )
+    half = 1.645 * chosen.sd
+    return Plan(chosen.words, chosen.cells, chosen.seeds, chosen.runs, (estimate - half, estimate + half))
 
 
 def for_ordering(
@@ -119,29 +223,46 @@ def for_ordering(
     interval: tuple[float, float],
 ) -> Plan | None:
     """Cells beyond open ends; or cells between unequal neighbours of a top; or further seeds at the tops."""
-    flat = [
-        (cells, each) for pair, both in zip(pairs, optima, strict=True) for cells, each in zip(pair, both, strict=True)
-    ]
-    seeds = _usual_seeds(table, [cells for cells, _ in flat])
-    beyond = _beyond(claim, [cells for cells, _ in flat], [each for _, each in flat])
+    curves = [cells for pair in pairs for cells in pair]
+    flat = list(zip(curves, [each for both in optima for each in both], strict=True))
+    seeds = _usual_seeds(table, curves)
+    beyond = beyond_ends(table, claim, curves, [each for _, each in flat])
     if beyond:
-        return Plan(f"{_count(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds)
-    between = tuple(cell for cells, each in flat for cell in _between(table, claim, cells, each))
+        return Plan(f"{counted(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds)
+    between = tuple(cell for cells, each in flat for cell in between_cells(table, claim, cells, each, curves))
+    middle, sd = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 3.29
+    if not math.isfinite(sd):  # an end is open although the cell there is surely worse: it is the cells that are few
+        found = between or tuple(
+            cell_knobs(claim, cells[0], curves, **{claim.optimum: value})
+            for cells, each in flat
+            for value in each.needed
+        )
+        return Plan(f"{counted(len(found), 'cell')} around the optima", found, 0, len(found) * seeds) if found else None
+    tops = tuple(cell_knobs(claim, cell, curves) for cells, each in flat for cell in tops_of(claim, cells, each))
+    options = []
     if between:
-        return Plan(f"{_count(len(between), 'cell')} around the optima", between, 0, len(between) * seeds)
-    margin = math.log1p(claim.margin)
-    middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
-    if not math.isfinite(half):
-        return None
-    distance = max(middle - margin, -margin - middle)
-    tops = tuple(_knobs(cell) for cells, each in flat for cell in _top(claim, cells, each))
+        words = f"{counted(len(between), 'cell')} around the optima"
+        options.append(_Option(words, between, 0, len(between) * seeds, sd * math.sqrt(DENSER)))
+    had = _usual_seeds(table, [[cell for cells, each in flat for cell in tops_of(claim, cells, each)]])
     for more in SEEDS:
-        expected = half * math.sqrt(seeds / (seeds + more))
-        if expected < distance:
-            ends = ((middle - expected) / math.log(10), (middle + expected) / math.log(10))
-            words = f"{_count(more, 'further seed')} of the {len(tops)} cells around the optima"
-            return Plan(words, tops, more, len(tops) * more, ends)
-    return None
+        words = f"{counted(more, 'further seed')} of the {len(tops)} cells around the optima"
+        options.append(_Option(words, tops, more, len(tops) * more, sd * math.sqrt(_left(had, more))))
+    margin, refuted = math.log1p(claim.margin), _refuted(claim)
+
+    def chance(after: float) -> float:
+        above = 1 - _moved(middle, sd, after, margin + 1.645 * after)
+        return above + _moved(middle, sd, after, -margin - refuted * after)
+
+    plan = _chosen(options, middle, sd, chance, 2 * margin)
+    if plan is None or plan.interval is None:
+        return None
+    ends = (plan.interval[0] / math.log(10), plan.interval[1] / math.log(10))
+    return replace(plan, interval=ends)
+
+
+def _left(seeds: int, more: int) -> float:
+    """Share of the variance of an optimum that ``more`` seeds leave."""
+    return (INTERPOLATION + 1 / (seeds + more)) / (INTERPOLATION + 1 / seeds)
 
 
 def _usual_seeds(table: Table, curves: Sequence[Sequence[Cell]]) -> int:
@@ -153,94 +274,3 @@ def _spread(z: Any, weight: Any) -> float:
     """Σ w (z - z̄)², at least a little."""
     mean = float((weight * z).sum() / weight.sum())
     return max(float((weight * (z - mean) ** 2).sum()), 1e-6)
-
-
-def _knobs(cell: Cell, **changes: Any) -> dict[str, Any]:
-    """The knobs that claims vary, and the number of images: enough to name a run beside those of its network."""
-    names = [*VARIED, *(name for name in ("train_limit",) if cell.get(name) is not None)]
-    found = {name: cell.get(name) for name in names if cell.get(name) is not None}
-    return {**found, **changes}
-
-
-def _beyond(claim: Claim, curves: Sequence[Sequence[Cell]], optima: Sequence[Optimum]) -> tuple[dict[str, Any], ...]:
-    return tuple(
-        _knobs(cells[0], **{claim.optimum: value})
-        for cells, each in zip(curves, optima, strict=True)
-        for value in each.needed
-        if each.without < 0.5
-    )
-
-
-def _top(claim: Claim, cells: Sequence[Cell], optimum: Optimum, count: int = 3) -> list[Cell]:
-    """The cells nearest to the optimum, or to the best end that is known of it."""
-    low, high = optimum.bounds()
-    place = math.log(optimum.estimate) if optimum.estimate else low if math.isfinite(low) else high
-    positive = [cell for cell in cells if cell[claim.optimum] > 0]
-    if not math.isfinite(place):
-        place = float(np.mean([math.log(cell[claim.optimum]) for cell in positive]))
-    return sorted(positive, key=lambda cell: abs(math.log(cell[claim.optimum]) - place))[:count]
-
-
-def _between(table: Table, claim: Claim, cells: Sequence[Cell], optimum: Optimum) -> list[dict[str, Any]]:
-    """Middles between the best cell and its neighbours where they are wide apart, never between equal cells."""
-    known = sorted(
-        (cell for cell in cells if cell in table.cells and cell[claim.optimum] > 0), key=lambda c: c[claim.optimum]
-    )
-    best = max(range(len(known)), key=lambda index: table.level(known[index]))
-    found = []
-    for side in (best - 1, best + 1):
-        if not 0 <= side < len(known):
-            continue
-        gap = abs(math.log(known[side][claim.optimum] / known[best][claim.optimum]))
-        error = math.hypot(table.error(known[side]), table.error(known[best]))
-        equal = table.level(known[best]) - table.level(known[side]) < 1.645 * error
-        if gap > math.log(1.9) and not equal and gap > 0.5 * optimum.width:
-            middle = math.sqrt(known[side][claim.optimum] * known[best][claim.optimum])
-            found.append(_knobs(known[best], **{claim.optimum: float(f"{middle:.3g}")}))
-    return found
-
-
-def _further(
-    claim: Claim,
-    curves: Sequence[Sequence[Cell]],
-    along: Sequence[float],
-    result: Exponent,
-    optima: Sequence[Optimum],
-) -> list[list[tuple[float, list[dict[str, Any]]]]]:
-    """One curve more below, one above, and both: each as its value of the axis and five cells around the law."""
-    if claim.along in SUMS or claim.along in ("momentum", "train_limit"):
-        return []
-    inside = [(z, math.log(each.estimate)) for z, each in zip(np.log(along), optima, strict=True) if each.estimate]
-    known = sorted({value for value, each in zip(along, optima, strict=True) if each.estimate})
-    if len(known) < 2:
-        return []
-    centre = np.mean(inside, axis=0)
-    found = []
-    for edge, ratio in ((known[0], known[0] / known[1]), (known[-1], known[-1] / known[-2])):
-        value = edge * ratio
-        value = round(value) if claim.along in ("batch_size", "epochs") else float(f"{value:.3g}")
-        # Where a curve beyond was measured and has no optimum inside, another one there would have none either.
-        if not value > 0 or any((other > edge) == (ratio > 1) and other != edge for other in along):
-            continue
-        like = curves[max(range(len(along)), key=lambda index: (along[index] == edge, len(curves[index])))]
-        step = _step(claim, like)
-        middle = centre[1] + result.estimate * (math.log(value) - centre[0])
-        changes: dict[str, Any] = {claim.along: value}
-        for name, power in claim.tied.items():
-            tied = like[0][name] * (value / edge) ** power
-            changes[name] = round(tied) if name in ("epochs", "batch_size") else float(f"{tied:.7g}")
-        cells = [
-            _knobs(like[0], **changes, **{claim.optimum: float(f"{math.exp(middle + k * step):.3g}")})
-            for k in (-2, -1, 0, 1, 2)
-        ]
-        found.append((value, cells))
-    return [[each] for each in found] + ([found] if len(found) == 2 else [])
-
-
-def _step(claim: Claim, cells: Sequence[Cell]) -> float:
-    values = sorted({math.log(cell[claim.optimum]) for cell in cells if cell[claim.optimum] > 0})
-    return float(np.median(np.diff(values))) if len(values) > 1 else math.log(2)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

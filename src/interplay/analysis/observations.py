@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from interplay.analysis.cells import Cell, cell_of
-from interplay.errors import InputError, nearest
+from interplay.dataset_facts import DATASETS, chance
+from interplay.errors import InputError, SpecError, nearest
 from interplay.record import METRICS, RunRecord, Status
-from interplay.spec import DATASETS, chance
 from interplay.tables.measurements import measurements
 from interplay.tables.read import TextTable, from_mappings
 from interplay.tables.rows import Measurement, Measurements
@@ -101,7 +101,7 @@ def from_records(
         source: a name for the store where there are several: then equal seeds of two are two repetitions.
 
     Raises:
-        InputError: there is no such metric.
+        SpecError: there is no such metric.
     """
     _check_metric(metric)
     runs = []
@@ -128,7 +128,7 @@ def from_records(
 
 def _check_metric(metric: str) -> None:
     if metric not in METRICS:
-        raise InputError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
+        raise SpecError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
 
 
 def from_rows(rows: Sequence[Mapping[str, str | None]], source: str, metric: str = "final_test_acc") -> Observations:
@@ -144,7 +144,8 @@ def from_table(table: TextTable, metric: str = "final_test_acc") -> Observations
     diverged. What was left out or taken for something is in the notes.
 
     Raises:
-        InputError: no such metric, or the table cannot be understood; see `tables.measurements`.
+        SpecError: there is no such metric.
+        InputError: the table cannot be understood; see `tables.measurements`.
     """
     return observed(measured(table, metric), metric)
 
@@ -158,7 +159,10 @@ def measured(table: TextTable, metric: str) -> Measurements:
 def observed(found: Measurements, metric: str) -> Observations:
     """The observations among measurements; raises `InputError` for a value that no run can have."""
     runs = [run for row in found.rows if (run := observation(row, found.source, metric)) is not None]
-    return Observations(metric, tuple(runs), found.notes)
+    # Repetitions share one cell, which remembers what is derived from it.
+    cells: dict[Cell, Cell] = {}
+    shared = [replace(run, cell=cells.setdefault(run.cell, run.cell)) for run in runs]
+    return Observations(metric, tuple(shared), found.notes)
 
 
 def observation(row: Measurement, source: str, metric: str) -> Observation | None:
@@ -189,22 +193,22 @@ def observation(row: Measurement, source: str, metric: str) -> Observation | Non
 def _cell(row: Measurement) -> tuple[Cell, float | None]:
     """The cell of a row, and m of `Observation.gain`. Raises ValueError for what `RunSpec` would refuse."""
     cell = Cell(row.knobs)
-    for name in ("lr", "weight_decay", "momentum", "batch_size", "epochs", "dampening"):
+    told = [name for name in ("weight_decay", "momentum") if name in cell]
+    for name in ("lr", *told, "batch_size", "epochs", "dampening"):
         if isinstance(cell[name], bool) or not isinstance(cell[name], int | float):
             raise ValueError(f"{name} must be a number, not {cell[name]!r}")
     _check_ranges(cell)
-    coupled = (1 - cell.momentum) / (1 - cell["dampening"])
+    coupled = (1 - cell.momentum) / (1 - cell["dampening"]) if "momentum" in cell else None
     gains = {"sgd": coupled, "sgds": coupled, "sgdw": 1.0, "adamw": 1.0}
     return cell, gains.get(cell["optimizer"])
 
 
 def _check_ranges(cell: Cell) -> None:
     """Raises ValueError for what `RunSpec` would refuse, before it is divided by or its logarithm taken."""
-    lr, decay = cell["lr"], cell["weight_decay"]
     rules = {
-        "lr": 0 < lr < math.inf,
-        "weight_decay": 0 <= decay < math.inf,
-        "momentum": 0 <= cell["momentum"] < 1,
+        "lr": 0 < cell["lr"] < math.inf,
+        "weight_decay": 0 <= cell.get("weight_decay", 0.0) < math.inf,
+        "momentum": 0 <= cell.get("momentum", 0.0) < 1,
         "dampening": 0 <= cell["dampening"] < 1,
         "batch_size": 1 <= cell["batch_size"] < math.inf,
         "epochs": 1 <= cell["epochs"] < math.inf,

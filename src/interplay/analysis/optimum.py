@@ -95,14 +95,10 @@ def locate(
 
     *Inside*: the 90 % interval lies within the cells that were measured. *Open below* (*above*): its lower (upper) end
     does not, and is not given. A cell at 0 that is as good as the top makes it open below. Two maxima with a valley
-    between them are both named; where the lower one may be the higher, the interval holds both.
-
-    Raises:
-        ValueError: no cells.
+    between them are both named; where the lower one may be the higher, the interval holds both. *Unknown*: fewer than
+    three cells that did not diverge, or nothing tells their errors.
     """
-    if not len(curve.x):
-        raise ValueError("a curve without a cell that did not diverge")
-    grid = (math.exp(float(curve.x[0])), math.exp(float(curve.x[-1])))
+    grid = (math.exp(float(curve.x[0])), math.exp(float(curve.x[-1]))) if len(curve.x) else (0.0, math.inf)
     if len(curve.x) < 3 or curve.window <= 0:  # too few cells, or nothing tells their errors
         return Optimum(of, given or {}, None, (None, None), "unknown", grid=grid)
     basins = _basins(curve)
@@ -122,12 +118,14 @@ def locate(
         draws = np.where(draws > curve.x[-1], math.inf, draws)
     rng.shuffle(draws)
     low, high = np.quantile(draws, [0.05, 0.95], method="inverted_cdf")
-    others = tuple(math.exp(float(curve.x[peak])) for _, _, peak in basins[1:])
+    # Nearly all of it beyond one end: then the last cell there is the bound.
+    low, high = (float(curve.x[-1]) if low == math.inf else low), (float(curve.x[0]) if high == -math.inf else high)
+    others = tuple(float(f"{math.exp(curve.x[peak]):.7g}") for _, _, peak in basins[1:])
     found = Optimum(
         of=of,
         given=given or {},
         estimate=None,
-        interval=(_value(float(low)), _value(float(high))),
+        interval=(_value(low), _value(high)),
         status=_status(math.isfinite(low), math.isfinite(high)),
         others=others,
         competing=any(share > COMPETING for share in shares[1:]),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from interplay.analysis.cells import Cell
-from interplay.analysis.laws import Measured, is_coupled, measured, span
-from interplay.analysis.rules import Of, Rule, candidates, fitted, vector
+from interplay.analysis.exponents import least_squares
+from interplay.analysis.laws import Measured, contains, is_coupled, measured
+from interplay.analysis.mixture import CONTRADICTED, Bound, Drawn, drawn, mixed
+from interplay.analysis.rules import CURVED, FITTED, Law, Of, Optima, Place, Rule, candidates, design, fitted, solved
+from interplay.analysis.scores import Check, Score, alone, checks, choice, nested, score
 from interplay.analysis.table import Table
-from interplay.analysis.theories import SYMBOLS
+from interplay.analysis.theories import SYMBOLS, Theory
 from interplay.errors import InterplayError
 from interplay.record import cleaned
 
@@ -21,54 +24,8 @@ MIN_SETTINGS = 4
 """Settings with an optimum below which nothing is predicted: a constant, an exponent, and two to check them on."""
 
 
-RESOLUTION = 0.1
-"""Share of a grid step to which a vertex is believed at best: the curves are no parabolas, and all are biased alike."""
-
-
 class PredictionError(InterplayError):
     """The runs do not allow the prediction; the message says what is missing."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """Leave-one-setting-out error of a rule.
-
-    ``factor`` is the root mean square of the predicted over the measured optimum as a factor (1 is perfect; ``None``
-    for a rule that says zero); ``loss`` the mean of what the metric loses against the best cell of the setting left
-    out, in the metric's unit; ``worst`` the largest. ``at_least``: no decay was not measured everywhere, and its loss
-    is taken from the least decay that was.
-    """
-
-    rule: str
-    baseline: bool
-    factor: float | None
-    loss: float
-    worst: float
-    at_least: bool = False
-    says: float | None = None
-    """What the rule says of the setting asked for."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return {
-            "rule": self.rule,
-            "baseline": self.baseline,
-            "factor": self.factor,
-            "mean_loss": self.loss,
-            "worst_loss": self.worst,
-            "at_least": self.at_least,
-            "says": self.says,
-        }
-
-
-@dataclass(frozen=True)
-class Check:
-    """One setting that was left out: its measured optimum, and what each rule said without having seen it."""
-
-    at: Mapping[str, float]
-    estimate: float | None
-    interval: tuple[float | None, float | None]
-    said: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -76,7 +33,8 @@ class Prediction:
     """What to use at a setting, why, and how far to trust it.
 
     ``chosen`` is the error of the whole procedure, choice of the rule included, on settings it had not seen.
-    ``outside`` says in words what of the setting lies outside what was measured; empty means interpolation.
+    Where an axis was never varied, ``formula`` has it at its measured value. ``outside`` says in words what of the
+    setting lies outside what was measured; empty means interpolation.
     """
 
     of: Of
@@ -92,7 +50,9 @@ class Prediction:
     source: str
     metric: str
     notes: tuple[str, ...] = ()
-    """How the inputs were read, and what was left out."""
+    """What the prediction rests on, how the inputs were read, and what was left out."""
+    theories: tuple[str, ...] = ()
+    """Outside of what was measured: the theories that the optima do not exclude. The interval holds them all."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -111,6 +71,7 @@ class Prediction:
             "source": self.source,
             "metric": self.metric,
             "notes": list(self.notes),
+            "theories": list(self.theories),
         }
         return {name: cleaned(value) for name, value in values.items()}
 
@@ -118,8 +79,11 @@ class Prediction:
 def predict(table: Table, of: Of, at: Mapping[str, float]) -> Prediction:
     """The best ``of`` at a setting, with a 90 % interval.
 
-    Every rule (the exponents of each theory with a fitted constant, one constant, freely fitted exponents) predicts
-    each measured setting from the others; the one with the least root mean square log error is used.
+    Every rule (the exponents of each theory with a fitted constant, one constant, freely fitted exponents, with and
+    without squares) predicts each measured setting from the others; the one with the least root mean square log error
+    is used. The interval is that of all rules together, each by its probability given the optima. Outside the measured
+    range it holds what the theories say, too, that the measured exponents do not exclude; on an axis that was never
+    varied these give the exponent.
 
     Args:
         table: the runs.
@@ -127,11 +91,15 @@ def predict(table: Table, of: Of, at: Mapping[str, float]) -> Prediction:
         at: ``lr`` or ``weight_decay`` (the other one), ``batch_size``, ``epochs``, ``momentum``.
 
     Raises:
-        PredictionError: too few optima, or no repetitions.
+        PredictionError: too few optima; nothing tells their noise; or no theory says how ``of`` moves along an axis
+            that was never varied.
     """
-    every = measured(table, of)
+    every = measured(table, of, progress=True)
     if every and not table.repeated(s for m in max(every.values(), key=len) for s in m.members):
-        raise PredictionError("no setting was repeated, so there is no interval to give: run a second seed")
+        raise PredictionError(
+            "nothing tells the noise, so there is no interval to give: run a second seed, or five values of "
+            f"{SYMBOLS[of]} or more at one setting"
+        )
     groups = {key: [m for m in found if _informative(m)] for key, found in every.items()}
     (schedule, network), found = max(groups.items(), key=lambda item: len(item[1]), default=(("", Cell({})), []))
     interior = sum(m.optimum.inside for m in found)
@@ -142,36 +110,37 @@ def predict(table: Table, of: Of, at: Mapping[str, float]) -> Prediction:
         )
     steps = _steps(found)
     places = [{**m.at, "steps": steps(m.at)} for m in found]
+    optima = Optima.of(found, steps)
     rules = candidates(of, coupled=is_coupled(network))
-    alone = _alone(rules, found, places)
-    choice = _choice(alone, found)
-    law = fitted(choice, found, places)
-    if law is None:
-        raise PredictionError("the optima do not determine any rule")
+    said = alone(rules, optima, found, places)
     place = _place(of, at)
     place["steps"] = steps(place)
-    value, width = law.interval(place)
-    width = math.hypot(width, RESOLUTION * _grid_step(found))
-    scores = []
-    for rule, said in alone.items():
-        known = fitted(rule, found, places)
-        if None not in said and known is not None:
-            says = 0.0 if rule.zero else math.exp(known.interval(place)[0])
-            scores.append(replace(_score(rule.name, rule.baseline, found, said), says=says))
+    answer = _Answer(of, rules, optima, _bounds(found, places), place)
+    rule = choice(said, optima, found, straight=answer.far)
+    law = None if rule is None else fitted(rule, optima)
+    if rule is None or law is None:
+        raise PredictionError("the optima do not determine any rule")
+    estimate, (low, high), theories, notes = answer.given_by(law, solved(of, is_coupled(network)))
     return Prediction(
         of,
         dict(at),
-        math.exp(value),
-        (math.exp(value - width), math.exp(value + width)),
-        choice.name,
-        law.formula(of),
-        tuple(_outside(found, place)),
-        _score("the choice of a rule", False, found, _nested(rules, found, places)),
-        tuple(scores),
-        tuple(_checks(found, alone)),
+        math.exp(estimate),
+        (math.exp(low), math.exp(high)),
+        rule.name,
+        law.formula(of, answer.inner),
+        tuple(answer.outside),
+        score("the choice of a rule", found, nested(rules, optima, found, places)),
+        tuple(
+            score(each, found, values, _says(each, optima, place))
+            for each, values in said.items()
+            if None not in values
+        ),
+        tuple(checks(found, said)),
         f"{interior} interior optima of {len(found)} settings, schedule {schedule}"
         + (f", {network.words()}" if network else ""),
         table.metric,
+        (*notes, *_rests_on(table, found)),
+        theories,
     )
 
 
@@ -185,20 +154,156 @@ def checked(table: Table, of: Of = "weight_decay") -> Prediction:
     places = max(groups.values(), key=len, default=[])
     if not places:
         raise PredictionError(f"no setting has three values of {SYMBOLS[of]}")
-    at = dict(places[0].at)
+    inside = [m for m in places if m.optimum.inside]
+    at = dict((inside or places)[0].at)
     return predict(table, of, at | {"momentum": 1 - at["1-momentum"]})
 
 
-def _grid_step(found: Sequence[Measured]) -> float:
-    """Median distance of neighbouring cells on the log axis."""
-    return float(np.median(np.concatenate([np.diff(np.log([x for x, _ in m.curve])) for m in found])))
+class _Answer:
+    """What the laws say at one setting, and where it lies beside what was measured.
+
+    ``inner`` is the place nearest to the setting along directions that were varied; ``beside`` what is left, in nats by
+    axis. ``far`` says whether ``inner`` is farther out than any setting that was measured.
+    """
+
+    def __init__(self, of: Of, rules: Sequence[Rule], optima: Optima, bounds: Sequence[Bound], place: Place) -> None:
+        self.of, self.rules, self.optima, self.bounds, self.place = of, rules, optima, bounds, place
+        self.beside = optima.beside(place)
+        self.inner = {**place, **{name: place[name] / math.exp(gap) for name, gap in self.beside.items()}}
+        self.outside = _outside(optima, place)
+        self.far = bool(_outside(optima, self.inner)) or (fitted(FITTED, optima) is None and bool(optima.axes))
+
+    def given_by(
+        self, law: Law, theories: Sequence[Theory]
+    ) -> tuple[float, tuple[float, float], tuple[str, ...], list[str]]:
+        """Estimate and interval of log y, the theories that the interval holds, and notes.
+
+        Raises:
+            PredictionError: no theory speaks of what was never varied.
+        """
+        value, notes = law.value(self.inner), []
+        if law.rule is CURVED:
+            powers = _powers(law.exponents(self.inner))
+            notes.append(f"a straight law in the logarithms misfits, and exponents change: here {powers}")
+        rules = [rule for rule in self.rules if not (self.far and rule is CURVED)]
+        both = mixed(rules, self.optima, self.inner, self.bounds)
+        assert both is not None  # `law` is one of them
+        low, high = both.interval()
+        if not self.far and not self.beside:
+            return value, (min(low, value), max(high, value)), (), notes
+        straight = fitted(FITTED, self.optima)
+        ends = [(value, value), (low, high)]
+        if straight is not None:
+            ends.append(drawn(straight, self.inner, self.bounds).interval())
+        held = self._held(theories, both)
+        shifts = self._shifts(held) if self.beside else dict.fromkeys((t.name for t in held), 0.0)
+        if not shifts and not self.beside:
+            notes.append("outside what was measured, and no theory is left: the interval is that of the fitted law")
+            shifts = {"": 0.0}
+        spans = []
+        for name, shift in shifts.items():
+            own = [*ends, *self._own(theories, name)]
+            spans.append((min(a for a, _ in own) + shift, max(b for _, b in own) + shift))
+        middle = 0.5 * (min(shifts.values()) + max(shifts.values()))
+        notes += self._words(held, shifts)
+        names = tuple(name for name in shifts if name)
+        return value + middle, (min(a for a, _ in spans), max(b for _, b in spans)), names, notes
+
+    def _own(self, theories: Sequence[Theory], name: str) -> list[tuple[float, float]]:
+        """The interval of a theory's own law, its exponents along what was varied included."""
+        if not self.far:
+            return []
+        law = next((law for theory in theories if theory.name == name and (law := self._law(theory))), None)
+        return [] if law is None else [drawn(law, self.inner, self.bounds).interval()]
+
+    def _law(self, theory: Theory) -> Law | None:
+        known = {name: power for name, power in theory.exponents.items() if power is not None}
+        return fitted(Rule(theory.name, known), self.optima) if set(self.optima.axes) <= set(known) else None
+
+    def _held(self, theories: Sequence[Theory], both: Drawn) -> list[Theory]:
+        """The theories that neither the measured exponents nor the bounds exclude."""
+        held = list(theories)
+        law = fitted(FITTED, self.optima)
+        if law is not None:
+            result = least_squares(design(FITTED, self.optima.scores), self.optima.y, self.optima.error)
+            axes = self.optima.axes
+            held = [t for t in held if contains(result, self.optima.basis, [t.exponents[name] for name in axes])]
+        likely = {t.name: drawn(law, self.inner, self.bounds).bounds for t in held if (law := self._law(t)) is not None}
+        best = max([both.bounds, *likely.values()])
+        return [t for t in held if likely.get(t.name, best) >= CONTRADICTED * best]
+
+    def _shifts(self, held: Sequence[Theory]) -> dict[str, float]:
+        """By theory, what it adds to log y for what was never varied."""
+        shifts = {}
+        for theory in held:
+            parts = [(theory.exponents[name], gap) for name, gap in self.beside.items()]
+            if all(power is not None for power, _ in parts):
+                shifts[theory.name] = sum((power or 0.0) * gap for power, gap in parts)
+        if shifts:
+            return shifts
+        names = ", ".join(SYMBOLS[name] for name in self.beside)
+        why = "no theory is left that the measured exponents do not exclude" if not held else "the theories are silent"
+        wanted = ", ".join(
+            f"{SYMBOLS[name]} {self.place[name]:g} (measured so far: {_shown(m[name] for m in self.optima.at)})"
+            for name in self.beside
+        )
+        raise PredictionError(
+            f"{names} was never varied by itself, and of its exponent {why}: run at least three values of "
+            f"{SYMBOLS[self.of]} at {wanted}, with all else as in the runs that are there"
+        )
+
+    def _words(self, held: Sequence[Theory], shifts: Mapping[str, float]) -> list[str]:
+        if not self.beside:
+            names = ", ".join(name for name in shifts if name)
+            return [f"outside what was measured the interval holds the fitted law and {names}"] if names else []
+        words = []
+        for name in self.beside:
+            powers = ", ".join(f"{t.name} {t.exponents[name]:g}" for t in held if t.name in shifts)
+            words.append(
+                f"{SYMBOLS[name]} was never varied by itself; theories that are left give its exponent: {powers}"
+            )
+        return words
+
+
+def _says(rule: Rule, optima: Optima, place: Place) -> float | None:
+    """What a rule says of the setting asked for; nothing where it is silent on an axis that was never varied."""
+    if rule.zero:
+        return 0.0
+    law = fitted(rule, optima)
+    return None if law is None or (law.silent(place) and not rule.baseline) else math.exp(law.value(place))
+
+
+def _powers(exponents: Mapping[str, float]) -> str:
+    return ", ".join(f"{power:.2g} of {SYMBOLS[name]}" for name, power in exponents.items())
+
+
+def _shown(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in sorted(set(values)))
+
+
+def _bounds(found: Sequence[Measured], places: Sequence[Place]) -> list[Bound]:
+    return [bound for m, at in zip(found, places, strict=True) if (bound := Bound.of(m, at)) is not None]
+
+
+def _rests_on(table: Table, found: Sequence[Measured]) -> list[str]:
+    """What kinds of optima the prediction rests on, where they are not all sharp ones from repeated runs."""
+    notes = []
+    noise = table.noise_of(found[0].members[0])
+    if noise is not None and noise.residual:
+        notes.append("rests on single runs: noise from residuals")
+    inside = [m.optimum for m in found if m.optimum.inside]
+    if wide := sum(optimum.plateau for optimum in inside):
+        notes.append(f"{wide} of {len(inside)} optima are plateaus")
+    if bounds := len(found) - len(inside):
+        notes.append(f"{bounds} of {len(found)} settings give a bound only")
+    return notes
 
 
 def _informative(one: Measured) -> bool:
     return one.optimum.status != "unknown" and one.optimum.bounds() != (-math.inf, math.inf)
 
 
-def _steps(found: Sequence[Measured]) -> Callable[[Mapping[str, float]], float]:
+def _steps(found: Sequence[Measured]) -> Callable[[Place], float]:
     """T at a setting, from the number of images that the measured ones imply."""
     sizes = [m.steps * m.at["batch_size"] / m.at["epochs"] for m in found if m.steps]
     images = float(np.median(sizes)) if sizes else 50_000.0
@@ -211,110 +316,24 @@ def _place(of: Of, at: Mapping[str, float]) -> dict[str, float]:
     return {other: float(at[other]), **shared}
 
 
-Said = list[float | None]
-"""The logarithm that a rule gives for each setting, without having seen it; minus infinity for zero."""
-
-
-def _alone(rules: Sequence[Rule], found: Sequence[Measured], places: Sequence[Mapping[str, float]]) -> dict[Rule, Said]:
-    """What each rule says of each setting when that setting is left out."""
-    said: dict[Rule, Said] = {}
-    same: dict[object, Rule] = {}
-    for rule in rules:
-        # Theories that differ only in what was not varied say the same.
-        if (twin := same.setdefault(vector(rule, found), rule)) is not rule:
-            said[rule] = said[twin]
-            continue
-        said[rule] = []
-        for index, place in enumerate(places):
-            rest = [i for i in range(len(found)) if i != index]
-            law = fitted(rule, [found[i] for i in rest], [places[i] for i in rest])
-            said[rule].append(-math.inf if rule.zero else None if law is None else law.interval(place)[0])
-    return said
-
-
-def _choice(said: Mapping[Rule, Said], found: Sequence[Measured]) -> Rule:
-    """The rule that predicts best of those that are fitted: a rule with a constant of its own is a baseline only."""
-    eligible = {r: s for r, s in said.items() if r.constant is None and not r.zero and None not in s}
-    if not eligible:
-        raise PredictionError("the optima do not determine any rule")
-    return min(eligible, key=lambda rule: _error(found, eligible[rule]))
-
-
-def _nested(rules: Sequence[Rule], found: Sequence[Measured], places: Sequence[Mapping[str, float]]) -> Said:
-    """The same with the choice of the rule made without the setting, too: an error that choosing has not flattered."""
-    eligible = [rule for rule in rules if rule.constant is None and not rule.zero]
-    said: Said = []
-    for index, place in enumerate(places):
-        rest = [i for i in range(len(found)) if i != index]
-        fewer, there = [found[i] for i in rest], [places[i] for i in rest]
-        try:
-            law = fitted(_choice(_alone(eligible, fewer, there), fewer), fewer, there)
-        except PredictionError:
-            law = None
-        said.append(None if law is None else law.interval(place)[0])
-    return said
-
-
-def _miss(one: Measured, said: float) -> float:
-    """Distance on the log axis from the measured optimum, or from its interval where it is no point."""
-    if one.optimum.estimate is not None:
-        return said - math.log(one.optimum.estimate)
-    low, high = one.optimum.bounds()
-    return min(said - low, 0.0) if said < low else max(said - high, 0.0)
-
-
-def _error(found: Sequence[Measured], said: Sequence[float | None]) -> float:
-    misses = [_miss(m, s) for m, s in zip(found, said, strict=True) if s is not None]
-    return math.sqrt(sum(x * x for x in misses) / len(misses)) if misses else math.inf
-
-
-def _loss(one: Measured, said: float) -> float:
-    """What the metric loses against the best cell, between cells by a line in the logarithm; ends hold beyond them."""
-    best = max(level for _, level in one.curve)
-    if said == -math.inf and one.none is not None:
-        return max(best, one.none) - one.none
-    logs = np.log([x for x, _ in one.curve])
-    return best - float(np.interp(said, logs, [level for _, level in one.curve]))
-
-
-def _score(name: str, baseline: bool, found: Sequence[Measured], said: Said) -> Score:
-    losses = [_loss(m, s) for m, s in zip(found, said, strict=True) if s is not None]
-    error = _error(found, said)
-    factor = math.exp(error) if error < 50 else None
-    at_least = any(s == -math.inf and m.none is None for m, s in zip(found, said, strict=True))
-    mean = float(np.mean(losses)) if losses else math.nan
-    return Score(name, baseline, factor, mean, max(losses, default=math.nan), at_least)
-
-
-def _checks(found: Sequence[Measured], said: Mapping[Rule, Said]) -> list[Check]:
-    checks = []
-    for index, one in enumerate(found):
-        words = {rule.name: values[index] for rule, values in said.items()}
-        known = {name: math.exp(value) for name, value in words.items() if value is not None}
-        checks.append(Check(one.at, one.optimum.estimate, one.optimum.interval, known))
-    return checks
-
-
-def _outside(found: Sequence[Measured], place: Mapping[str, float]) -> list[str]:
+def _outside(optima: Optima, place: Place) -> list[str]:
     """What of a setting was not measured: an axis beyond its range, or a combination that was never varied."""
     words = []
-    for name in found[0].at:
-        values = [m.at[name] for m in found]
+    for name in optima.names:
+        values = [at[name] for at in optima.at]
         low, high = min(values), max(values)
-        if not low * (1 - 1e-9) <= place[name] <= high * (1 + 1e-9):
+        if not low * (1 - 1e-6) <= place[name] <= high * (1 + 1e-6):
             shown = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             words.append(f"{SYMBOLS[name]} {place[name]:g}, measured {shown}")
-    axes, basis, scores = span([m.at for m in found])
+    axes = ", ".join(SYMBOLS[name] for name in optima.axes)
     if words or not axes:
         return words
-    centre = np.log([[m.at[name] for name in axes] for m in found]).mean(axis=0)
-    gap = np.log([place[name] for name in axes]) - centre
-    if not np.allclose(basis.T @ (basis @ gap), gap, atol=1e-6):
-        return [f"{', '.join(SYMBOLS[name] for name in axes)} were only varied together"]
+    if optima.beside(place):
+        return [f"{axes} were only varied together"]
     # Leverage: a setting farther out than any measured one is a combination that none of them had.
-    design = np.column_stack([np.ones(len(found)), scores])
-    inverse = np.linalg.inv(design.T @ design)
-    row = np.array([1.0, *(basis @ gap)])
-    if float(row @ inverse @ row) > 1.01 * float(np.einsum("ij,jk,ik->i", design, inverse, design).max()):
-        words.append(f"this combination of {', '.join(SYMBOLS[name] for name in axes)} lies beyond those measured")
+    rows = design(FITTED, optima.scores)
+    inverse = np.linalg.inv(rows.T @ rows)
+    row = design(FITTED, optima.score(place)[None, :])[0]
+    if float(row @ inverse @ row) > 1.01 * float(np.einsum("ij,jk,ik->i", rows, inverse, rows).max()):
+        words.append(f"this combination of {axes} lies beyond those measured")
     return words

@@ -138,10 +138,16 @@ def sufficiency(plane: Plane, rng: np.random.Generator, draws: int = 400) -> Suf
         return None
     u, v = _scaled(plane.log_lr + plane.log_wd), _scaled(plane.log_lr - plane.log_wd)
     # The surface holds the curve and adds what depends on the other direction, so that both describe a cliff alike.
-    across = np.column_stack([v, v * v, u * v, u * u * v, u * v * v, v**3][: max(min(6, (size - 7) // 2), 1)])
-    degree = min(range(2, min(6, size - 6)), key=lambda degree: _press(_powers(u, degree), plane))
-    curve = _powers(u, degree)
-    surface = np.column_stack([curve, across])
+    across = (v, v * v, u * v, u * u * v, u * v * v, v**3)
+    degrees = range(2, min(6, size - 6))
+    curve = min((_powers(u, degree) for degree in degrees), key=lambda design: _press(design, plane))
+    surfaces = (
+        np.column_stack([_powers(u, degree), *across[:terms]])
+        for degree in degrees
+        for terms in range(1, len(across) + 1)
+        if degree + 1 + terms <= size - 4
+    )
+    surface = min(surfaces, key=lambda design: _press(design, plane), default=np.column_stack([curve, v]))
     # Sums of squares as |R y|²: about the mean, and of what either leaves unpredicted.
     forms = (np.eye(size) - 1 / size, *(_unpredicted(design) for design in (curve, surface)))
     noise = [float((form**2 @ plane.error**2).sum()) for form in forms]

@@ -37,7 +37,7 @@ FLATNESS_PRIOR = np.array([0.5, 0.25, 0.15, 0.1])
 CURVATURE = np.exp(np.linspace(math.log(0.01), math.log(300.0), 19))
 """c, in fifths of the window per nat²."""
 
-DISCREPANCY = 0.05
+DISCREPANCY = 0.08
 """Error of the family of shapes, as a share of the depth below the best cell."""
 
 ALIKE = 1.2
@@ -144,7 +144,7 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     step = step or lattice([curve])
     low, high = first, last = x[0] - REACH, x[-1] + REACH
     # Of one maximum no cell that is surely lower lies on the way to the top.
-    lower = [x[cell] for cell in beyond if y[best] - y[cell] > SURE * math.hypot(curve.error[best], curve.error[cell])]
+    lower = x[y[best] - y > SURE * np.hypot(curve.error[best], curve.error)]
     for place in (*curve.diverged, *lower):
         if place > x[best]:
             high = min(high, float(place))

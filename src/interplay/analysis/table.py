@@ -16,7 +16,7 @@ from interplay.analysis.noise import BINOMIAL, Noise, from_residuals, pool
 from interplay.analysis.observations import Observations
 from interplay.analysis.optimum import Optimum, locate
 from interplay.analysis.shape import REACH, STEPS, WINDOW_SDS, Curve
-from interplay.spec import DATASETS
+from interplay.dataset_facts import DATASETS
 
 TUNED = ("lr", "weight_decay")
 """Knobs whose optima are sought wherever they were varied, and along whose curves residuals are taken for noise."""
@@ -38,6 +38,8 @@ class Table:
         self.cells = {s: values for s, values in observations.cells().items() if s not in self.diverged}
         self._seed = seed
         self.optima: list[Optimum] = []
+        self._slices: dict[tuple[str, int], dict[Cell, list[Cell]]] = {}
+        self._listed: set[tuple[str, tuple[Cell, ...]]] = set()
         self._found: dict[tuple[str, tuple[Cell, ...]], Optimum] = {}
         values: dict[Cell, list[list[float]]] = {}
         for cell, repeated in self.cells.items():
@@ -94,8 +96,12 @@ class Table:
 
     def slices(self, of: str, cells: Iterable[Cell] | None = None, least: int = 3) -> dict[Cell, list[Cell]]:
         """Cells that differ in ``of`` only, by what they share; those with ``least`` positive values or more."""
+        if cells is None:
+            if (of, least) not in self._slices:
+                self._slices[of, least] = self.slices(of, self.all_cells(), least)
+            return self._slices[of, least]
         groups: dict[Cell, list[Cell]] = {}
-        for cell in self.all_cells() if cells is None else cells:
+        for cell in cells:
             value = cell.get(of)
             if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
                 groups.setdefault(cell.without(of), []).append(cell)
@@ -137,7 +143,8 @@ class Table:
             curve = self._curve(of, chosen, noise)
             self._found[key] = locate(curve, np.random.default_rng(words), of, given, self.step(of))
         found = self._found[key]
-        if listed and found not in self.optima:
+        if listed and key not in self._listed:
+            self._listed.add(key)
             self.optima.append(found)
         return found
 

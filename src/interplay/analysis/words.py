@@ -13,7 +13,8 @@ from interplay.analysis.layout import Layout
 from interplay.analysis.noise import Noise
 from interplay.analysis.optimizers import Beside
 from interplay.analysis.optimum import Optimum
-from interplay.analysis.predict import Prediction, Score
+from interplay.analysis.predict import Prediction
+from interplay.analysis.scores import Score
 from interplay.analysis.theories import SYMBOLS
 from interplay.analysis.verdict import Verdict
 from interplay.analysis.verify.problems import Line

@@ -64,18 +64,18 @@ class PlanFlags(OverrideFlags):
         return 0
 
 
-def seconds_of(duration: str) -> float:
+def seconds_of(duration: str, name: str = "deadline") -> float:
     """Seconds of a duration such as ``15d``, ``36h``, ``90m`` or ``1d12h``.
 
     Raises:
-        SpecError: it is none, or is not greater than 0.
+        SpecError: it is none, or is not greater than 0; begins with ``name``.
     """
     units = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
     text = duration.strip().lower()
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms])\s*", text)
     seconds = sum(float(number) * units[unit] for number, unit in parts)
     if not re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+", text) or not 0 < seconds < math.inf:
-        raise SpecError(f"deadline must be a duration such as 15d, 36h or 90m, not {duration!r}")
+        raise SpecError(f"{name} must be a duration such as 15d, 36h or 90m, not {duration!r}")
     return seconds
 
 
@@ -141,14 +141,20 @@ class AnalyzeFlags:
         tuple[Path, ...], tyro.conf.Positional, arg(help="output folders, or CSV files; several are repeated batches")
     ] = (Path("outputs"),)
     metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
+    claims: Annotated[
+        tuple[str, ...],
+        arg(help="study files or sets whose claims come first, with those of the studies in the folders"),
+    ] = ()
     json: JsonFlag = False
 
     def call(self) -> int:
         """Print the analysis."""
         from interplay import lab
         from interplay.analysis.words import report
+        from interplay.study.files import load
 
-        found = lab.analyze(self.inputs, self.metric)
+        claims = tuple(dict.fromkeys(claim for each in self.claims for claim in load(each).claims))
+        found = lab.analyze(self.inputs, self.metric, claims)
         if self.json:
             print_json(found.to_dict())
         else:

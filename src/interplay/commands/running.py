@@ -17,7 +17,7 @@ from interplay.spec import OptimizerName, RunSpec, knob_names
 from interplay.train.names import InstrumentName, PathName
 
 if TYPE_CHECKING:
-    from interplay.lab import Settings
+    from interplay.lab import Budget, Settings
     from interplay.study.study import Study
 
 JsonFlag = Annotated[bool, arg(help="print JSON instead of text")]
@@ -201,7 +201,11 @@ class StudyFlags(OverrideFlags, ClusterFlags):
     names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(help="names of sets, or paths of .toml files")]
     dry_run: Annotated[bool, arg(help="only say what there is to do and how long it may take")] = False
     json: Annotated[bool, arg(help="with --dry_run, print JSON instead of text")] = False
-    extend: Annotated[bool, arg(help="add the cells that the analysis of its runs asks for")] = False
+    extend: Annotated[bool, arg(help="add the runs that are expected to decide its claims")] = False
+    until_decided: Annotated[bool, arg(help="run, add what is expected to decide its claims, and again")] = False
+    budget: Annotated[
+        str | None, arg(help="with --until_decided: runs of the study in all (200), or a duration (2h, 90m)")
+    ] = None
 
     def call(self) -> int:
         """Plan it, and unless told otherwise, run it."""
@@ -214,8 +218,14 @@ class StudyFlags(OverrideFlags, ClusterFlags):
         studies = [self.applied(load(name)) for name in self.names]
         if not studies:
             raise SpecError(f"which study? allowed: {', '.join(PRESETS)}, or paths of .toml files")
-        if self.extend:
-            studies = [lab.extended(study, self.settings()) for study in studies]
+        budget = self._budget()
+        if self.until_decided and not self.dry_run:
+            if len(studies) > 1:
+                raise SpecError("--until_decided is for one study at a time")
+            print(lab.until_decided(studies[0], self.settings(), budget))
+            return 0
+        if self.extend or self.until_decided:
+            studies = [lab.extended(study, self.settings(), keep=not self.dry_run) for study in studies]
         if not self.dry_run:
             lab.run_studies(studies, self.settings())
             return 0
@@ -231,6 +241,26 @@ class StudyFlags(OverrideFlags, ClusterFlags):
         else:
             print("\n".join(map(str, found)))
         return 0
+
+    def _budget(self) -> Budget:
+        """What ``--budget`` says.
+
+        Raises:
+            SpecError: neither a number of runs nor a duration, or without ``--until_decided``.
+        """
+        from interplay.commands.reading import seconds_of
+        from interplay.lab import Budget
+
+        if self.budget is None:
+            return Budget()
+        if not self.until_decided:
+            raise SpecError("--budget is for --until_decided")
+        if not self.budget.strip().isdecimal():
+            return Budget(seconds=seconds_of(self.budget, "budget"))
+        runs = self.budget.strip()[:20]
+        if int(runs) < 1:
+            raise SpecError(f"budget must be 1 run or more, or a duration such as 2h, not {self.budget!r}")
+        return Budget(runs=int(runs))
 
     def _possible(self, study: Study) -> list[Study]:
         """A documented set under these flags, unless they make it impossible: it is only compared with."""

@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 
 from interplay.data.cifar import Images, Labels
+from interplay.dataset_facts import DATASETS
 from interplay.errors import DataError
-from interplay.spec import DATASETS
 
 _SPLIT_SEED = 0
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from interplay.data import cifar, npz
 from interplay.data.cifar import Labels
-from interplay.spec import DATASETS, RunSpec
+from interplay.dataset_facts import DATASETS
+from interplay.spec import RunSpec
 
 
 @dataclass(frozen=True)

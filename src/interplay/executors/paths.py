@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from interplay.dataset_facts import DATASETS
 from interplay.errors import SpecError
 from interplay.executors.gpus import gpu_model
 from interplay.executors.pace import CANDIDATES, Pace, cached, measure, named, remembered
 from interplay.executors.plan import training_images
 from interplay.executors.sharing import Sharing, Way, measure_gpu
-from interplay.spec import DATASETS, RunSpec
+from interplay.spec import RunSpec
 from interplay.train.names import PathName
 from interplay.train.partition import fitting, kind, stack_key, stackable
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from interplay.dataset_facts import DATASETS
 from interplay.record import RunRecord
-from interplay.spec import DATASETS, RunSpec
+from interplay.spec import RunSpec
 from interplay.store.store import THOROUGH, Store
 
 # Work of one training image relative to resnet8 (multiply-adds: 12.5 M for resnet8, 41 M for resnet20, 556 M for

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 
 from interplay.data.splits import Split, Splits
+from interplay.dataset_facts import DATASETS
 from interplay.executors.plan import Estimate, makespan, training_images
-from interplay.spec import DATASETS, RunSpec
+from interplay.spec import RunSpec
 from interplay.train.single import train
 
 _SECONDS = 2.0

@@ -4,10 +4,10 @@ Importing it is cheap; torch is imported by the call that needs it.
 """
 
 from interplay.lab.clusters import cancel
-from interplay.lab.reading import analyze, compare, extended, plot, predict
+from interplay.lab.extending import Budget, extended, until_decided
+from interplay.lab.reading import analyze, compare, plot, predict
 from interplay.lab.reporting import report
 from interplay.lab.running import (
-    overview,
     rebuild,
     retry,
     run,
@@ -16,10 +16,11 @@ from interplay.lab.running import (
     summary,
     with_data,
 )
-from interplay.lab.standing import dry_run, forecast, show_status
+from interplay.lab.standing import dry_run, forecast, overview, show_status
 from interplay.settings import InterruptedRunError, RunFailedError, Settings
 
 __all__ = [
+    "Budget",
     "InterruptedRunError",
     "RunFailedError",
     "Settings",
@@ -40,5 +41,6 @@ __all__ = [
     "run_study",
     "show_status",
     "summary",
+    "until_decided",
     "with_data",
 ]

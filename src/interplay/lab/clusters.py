@@ -9,6 +9,7 @@ from interplay.errors import InterplayError, SpecError
 from interplay.settings import Settings
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
+from interplay.study.claims import Claim
 from interplay.study.study import Study
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ def seats(study: Study, settings: Settings) -> list[Slot]:
     return [Slot(f"ray{index}", "cpu" if settings.gpus is None else "cuda:0") for index in range(settings.workers or 1)]
 
 
+def manifest_of(study: Study) -> Manifest:
+    """``study`` as the store remembers it: its runs and its claims."""
+    claims = tuple(claim.to_table() if isinstance(claim, Claim) else claim for claim in study.claims)
+    return Manifest(study.name, study.specs, study.experiment, claims)
+
+
 def executor_for(study: Study, settings: Settings, slots: Sequence[Slot]) -> Executor:
     """Whoever will run the study.
 
@@ -42,8 +49,7 @@ def executor_for(study: Study, settings: Settings, slots: Sequence[Slot]) -> Exe
     if settings.executor == "slurm":
         from interplay.executors.slurm import SlurmExecutor
 
-        manifest = Manifest(study.name, study.specs, study.experiment)
-        slurm = SlurmExecutor(settings.slurm.over(study.slurm), settings.workers, manifest)
+        slurm = SlurmExecutor(settings.slurm.over(study.slurm), settings.workers, manifest_of(study))
         slurm.check()
         return slurm
     if settings.executor == "ray":

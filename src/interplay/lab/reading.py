@@ -1,4 +1,4 @@
-"""What is read from runs: the analysis, its figures and its page, and the cells that it asks for."""
+"""What is read from runs: the analysis, comparisons, predictions, and the documented figures."""
 
 from __future__ import annotations
 
@@ -9,40 +9,68 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interplay.errors import InputError, SpecError
-from interplay.lab.running import in_store
-from interplay.progress import notice
-from interplay.settings import Settings
+from interplay.notes import note
 from interplay.spec import RunSpec
-from interplay.study.study import Study
+from interplay.store.manifest import claims as manifest_claims
+from interplay.study.claims import Claim, known_claims, resolved
 from interplay.text import shown
 
 if TYPE_CHECKING:
     from interplay.analysis.analyze import Analysis
-    from interplay.analysis.cells import Cell
     from interplay.analysis.compare import Comparison
     from interplay.analysis.predict import Prediction
-    from interplay.record import RunRecord
 
 
-def analyze(inputs: Sequence[str | Path], metric: str = "final_test_acc") -> Analysis:
+def analyze(
+    inputs: Sequence[str | Path], metric: str = "final_test_acc", claims: Sequence[str | Claim] = ()
+) -> Analysis:
     """Analyse output folders and tables together, as repeated batches; see `interplay.analysis`.
+
+    Args:
+        inputs: output folders and CSV files.
+        metric: column to analyse.
+        claims: identifiers of the programme's claims and claims of one's own; they come first, with those that the
+            studies which wrote the folders state.
 
     Where accuracy and loss decide otherwise, the verdicts say so.
 
     Raises:
         InputError: an input cannot be understood; names file and line.
+        SpecError: two claims of the same id.
     """
     from interplay import inputs as reading
     from interplay.analysis.analyze import OTHER_METRIC, beside_other_metric
     from interplay.analysis.analyze import analyze as engine
 
-    found = engine(reading.read(inputs, metric))
+    asked = known_claims(tuple(claims))
+    names = {claim.id for claim in resolved(asked)}
+    own = (*asked, *(claim for claim in stated(inputs) if not names & {each.id for each in resolved([claim])}))
+    found = engine(reading.read(inputs, metric), own=own)
     if metric not in OTHER_METRIC:
         return found
     try:
-        return beside_other_metric(found, reading.read(inputs, OTHER_METRIC[metric]))
+        return beside_other_metric(found, reading.read(inputs, OTHER_METRIC[metric]), own)
     except InputError:  # these inputs do not have it
         return found
+
+
+def stated(inputs: Sequence[str | Path]) -> tuple[str | Claim, ...]:
+    """The claims of the studies that wrote the folders among ``inputs``, each once.
+
+    A claim that this version does not understand, or whose id another one has, is named in a note and passed over.
+    """
+    found: dict[str, str | Claim] = {}
+    for folder in (Path(each) for each in inputs if Path(each).is_dir()):
+        for each in manifest_claims(folder):
+            try:
+                (claim,) = known_claims((each if isinstance(each, str) else Claim.from_table(each, "its claim"),))
+            except SpecError as error:
+                note(f"{folder}: a study in it states a claim that is not known: {error}", "claims")
+                continue
+            name = claim.id if isinstance(claim, Claim) else claim
+            if found.setdefault(name, claim) != claim:
+                note(f"{folder}: two of its studies state different claims called {name}; the first is read", "claims")
+    return tuple(found.values())
 
 
 def compare(ours: Sequence[str | Path], theirs: Sequence[str | Path], metric: str = "final_test_acc") -> Comparison:
@@ -89,35 +117,7 @@ def predict(
     RunSpec(batch_size=batch_size, epochs=epochs, momentum=momentum)
     table, _ = tabulate(reading.read(inputs, metric))
     found = engine(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
-    return dataclasses.replace(found, notes=table.notes)
-
-
-def extended(study: Study, settings: Settings) -> Study:
-    """``study`` with the cells that would settle what its runs so far leave inconclusive.
-
-    Each of them is named on standard error.
-    """
-    from interplay import analyze as engine
-    from interplay.analysis.cells import cell_of
-
-    store = settings.store()
-    records = [
-        record for spec in in_store(study, settings) if (record := store.readable_record(spec.run_id)) is not None
-    ]
-    if not records:
-        notice(f"{study.name}: nothing has run yet, so nothing is known to extend it by")
-        return study
-    networks: dict[Cell, list[RunRecord]] = {}
-    for record in records:
-        networks.setdefault(cell_of(record.spec).network, []).append(record)
-    larger = study
-    for network, mine in networks.items():  # a claim speaks of one network, and its cells are runs of that one
-        claims = [claim for claim in engine(mine).claims if claim.needed and claim.id in study.claims]
-        for claim in claims:
-            of = f" of {network.words()}" if len(networks) > 1 else ""
-            notice(f"{claim.id}{of}: {claim.reason}; adding {len(claim.needed)} cells")
-        larger = larger.enlarged((cell for claim in claims for cell in claim.needed), like=mine[0].spec)
-    return larger
+    return dataclasses.replace(found, notes=(*found.notes, *table.notes))
 
 
 def plot(
@@ -135,6 +135,6 @@ def plot(
     from interplay.figures.documented import draw
 
     table, _ = tabulate(reading.read(inputs, metric))
-    for note in table.notes:
-        print(f"note: {note}", file=sys.stderr)
+    for words in table.notes:
+        print(f"note: {words}", file=sys.stderr)
     return draw(table, output_dir, experiments)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from interplay.errors import InputError, SpecError
 from interplay.lab.gathering import gather, stamp
+from interplay.lab.reading import stated
 from interplay.progress import notice
 from interplay.store.files import write_whole
 from interplay.store.store import Store
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from interplay.analysis.predict import Prediction
     from interplay.analysis.table import Table
     from interplay.report.page import Page
+    from interplay.study.claims import Claim
 
 TITLE = "What the runs say about learning rate, weight decay and batch size"
 
@@ -100,9 +102,10 @@ class _Source:
 
             table, duplicates = tabulate(observations)
             self._table = table
+            own = stated(self.inputs)
             self._last = dataclasses.replace(
                 self._last,
-                analysis=self._judged_twice(conclude(table, duplicates)),
+                analysis=self._judged_twice(conclude(table, duplicates, own), own),
                 ordering=ordering_picture(table),
                 heatmap=heatmap_picture(table),
                 scaling=scaling_picture(table),
@@ -112,14 +115,14 @@ class _Source:
         self._results = results
         return self._last
 
-    def _judged_twice(self, analysis: Analysis) -> Analysis:
+    def _judged_twice(self, analysis: Analysis, own: Sequence[str | Claim]) -> Analysis:
         """By the other metric, too, where the inputs have it."""
         from interplay.analysis.analyze import OTHER_METRIC, beside_other_metric
 
         if self.metric not in OTHER_METRIC:
             return analysis
         try:
-            return beside_other_metric(analysis, gather(self.inputs, OTHER_METRIC[self.metric])[0])
+            return beside_other_metric(analysis, gather(self.inputs, OTHER_METRIC[self.metric])[0], own)
         except InputError:
             return analysis
 

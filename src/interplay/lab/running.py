@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from interplay.data.identity import Identity, identify
 from interplay.errors import SchemaError, SpecError
-from interplay.lab.clusters import executor_for, seats, submit
+from interplay.lab.clusters import executor_for, manifest_of, seats, submit
 from interplay.notes import note
 from interplay.progress import RunProgress, notice
 from interplay.record import EpochMetrics, RunRecord
@@ -174,14 +174,25 @@ def in_store(study: Study, settings: Settings) -> list[RunSpec]:
     there = set(store.run_ids())
     found = []
     for spec in with_data(study, settings).specs:
-        ways = [spec.replace(precision=precision) for precision in ("bf16", "fp32")]
-        known = [way for way in ways if way.run_id in there]
-        found += known or [spec]
+        found += [way for way in ways(spec) if way.run_id in there] or [spec]
     return found
 
 
-def run_study(study: Study, settings: Settings | None = None) -> Report:
+def ways(spec: RunSpec) -> list[RunSpec]:
+    """``spec`` in mixed precision and without: the store may have either."""
+    return [spec.replace(precision=precision) for precision in ("bf16", "fp32")]
+
+
+def run_study(
+    study: Study, settings: Settings | None = None, *, asked: Study | None = None, first: bool = True
+) -> Report:
     """Run what is missing of ``study`` and print how it goes.
+
+    Args:
+        study: the runs.
+        settings: where and how.
+        asked: the study as its file states it, where runs were added to it; the store remembers that one.
+        first: whether to say what the study is; not where it goes on after further runs were added.
 
     Raises:
         InterruptedRunError: stopped by a signal; what is finished is in the store, the rest goes on another time.
@@ -202,14 +213,14 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
     _reconcile(store)
     planned = plan(study.specs, store)
     if planned.missing:
-        further = [
-            name for name, asked in (("checkpoints", settings.save_checkpoints), ("logs", settings.log)) if asked
-        ]
-        check_writable(store, [spec.run_id for spec in planned.missing], further)
-    notice(study.header())
-    for name, data in _identities(study, settings).items():
-        if data.note:
-            notice(f"note: {name}: {data.note}")
+        wanted = (("studies", True), ("checkpoints", settings.save_checkpoints), ("logs", settings.log))
+        check_writable(store, [spec.run_id for spec in planned.missing], [name for name, wants in wanted if wants])
+    _remember(study if asked is None else prepared(asked, settings)[0], store, must=bool(planned.missing))
+    if first:
+        notice(study.header())
+        for name, data in _identities(study, settings).items():
+            if data.note:
+                notice(f"note: {name}: {data.note}")
     notice(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
     for spec in planned.failed:
         notice(f"  failed before: {setting(spec)} (interplay retry runs it again)")
@@ -236,6 +247,16 @@ def run_study(study: Study, settings: Settings | None = None) -> Report:
     if planned.failed:
         raise RunFailedError(f"{len(planned.failed)} runs failed before; interplay retry runs them again")
     return report
+
+
+def _remember(study: Study, store: Store, *, must: bool) -> None:
+    """Leave the manifest of ``study`` in the store: those who read it know what was claimed. A study that is done can
+    be looked at in a store that cannot be written."""
+    try:
+        manifest_of(study).write(store.root)
+    except OSError:
+        if must:
+            raise
 
 
 def _stacking(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Slot], store: Store) -> Stacking:
@@ -320,18 +341,6 @@ def _conclude(study: Study, report: Report, store: Store, say: Callable[[str], N
         raise InterruptedRunError(f"stopped with {len(report.left)} runs left; the same command goes on with them")
     if report.failed:
         raise RunFailedError(f"{len(report.failed)} of {len(study.specs)} runs failed; interplay retry runs them again")
-
-
-def overview(studies: Sequence[Study], settings: Settings) -> str:
-    """The best settings of each of ``studies``, and where the results lie: the end of ``run_all_experiments``."""
-    store = settings.store()
-    lines = ["", "== summary =="]
-    for study in studies:
-        records = [
-            record for spec in in_store(study, settings) if (record := store.readable_record(spec.run_id)) is not None
-        ]
-        lines += [f"{study.name}: {len(records)} of {len(study.specs)} runs", *best_settings(records, study.experiment)]
-    return "\n".join([*lines, f"results {store.results}"])
 
 
 def retry(settings: Settings | None = None, study: Study | None = None) -> Report | None:

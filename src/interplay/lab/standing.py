@@ -25,7 +25,7 @@ from interplay.lab.running import counts, in_store, prepared, with_data
 from interplay.record import RunRecord
 from interplay.settings import MAX_WORKERS, Settings
 from interplay.study.study import Study, distinct
-from interplay.summary import setting
+from interplay.summary import best_settings, setting
 from interplay.text import printable, shown
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Outlook:
 
 def _named(study: Study) -> dict[str, Any]:
     words = {name: getattr(study, name) for name in ("name", "question", "cost", "command")}
-    return {**words, "claims": list(study.claims)}
+    return {**words, "claims": [claim.id for claim in study.own_claims()]}
 
 
 def _counted(done: int, failed: int, missing: int) -> dict[str, int]:
@@ -296,6 +296,18 @@ def show_status(settings: Settings | None = None, study: Study | None = None) ->
     store = settings.store()
     found = status(store, in_store(study, settings) if study is not None else None)
     return Standing(found, study is not None, tuple(job_lines(store)))
+
+
+def overview(studies: Sequence[Study], settings: Settings) -> str:
+    """The best settings of each of ``studies``, and where the results lie: the end of ``run_all_experiments``."""
+    store = settings.store()
+    lines = ["", "== summary =="]
+    for study in studies:
+        records = [
+            record for spec in in_store(study, settings) if (record := store.readable_record(spec.run_id)) is not None
+        ]
+        lines += [f"{study.name}: {len(records)} of {len(study.specs)} runs", *best_settings(records, study.experiment)]
+    return "\n".join([*lines, f"results {store.results}"])
 
 
 def _met(times: Sequence[float], deadline: float) -> str:

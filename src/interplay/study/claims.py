@@ -13,12 +13,13 @@ Those of the programme have names; a study file states others as ``[[claim]]`` w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Literal
 
 from interplay.errors import SpecError, nearest
 from interplay.spec import knob_names
+from interplay.study.names import ALIASES
 from interplay.text import one_line, shown
 
 Kind = Literal["exponent", "ordering", "direction", "sufficiency"]
@@ -83,19 +84,42 @@ class Claim:
         """What must have been varied for it to be asked."""
         return self.product or tuple(filter(None, (self.optimum, self.along)))
 
+    @property
+    def named(self) -> frozenset[str]:
+        """All knobs that it speaks of: runs that differ in others speak to it apart from each other."""
+        return frozenset((*self.knobs, *self.tied, *self.first, *self.second)) - frozenset(SUMS)
+
+    def to_table(self) -> dict[str, Any]:
+        """As a study file states it: the inverse of `from_table`."""
+        stated = {f.name: getattr(self, f.name) for f in fields(self)}
+        table = {f.name: stated[f.name] for f in fields(self) if stated[f.name] != _default(f)}
+        plain = {name: dict(value) for name, value in table.items() if isinstance(value, Mapping)}
+        return {**table, **plain, **({"product": list(self.product)} if self.product else {})}
+
     def __hash__(self) -> int:
         return hash(self.id)
 
     def _check(self) -> None:
         stated = [bool(self.product), bool(self.along), bool(self.first or self.second)]
-        if sum(stated) != 1:
+        if sum(stated) != 1 or (self.product and self.optimum):
             raise SpecError(
                 "a claim states one thing: optimum, along and exponent; optimum, first and second; or product"
             )
+        for name, value in (("band", self.band), ("margin", self.margin), *self.tied.items()):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise SpecError(f"{name} of a claim must be a number, not {shown(value)}")
+        if not self.band > 0:
+            raise SpecError(f"band of a claim must be greater than 0, not {self.band:g}")
+        if not 0 <= self.margin < 10:
+            raise SpecError(f"margin of a claim must be 0 or a small positive number, not {shown(self.margin)}")
+        if not isinstance(self.direction, bool):
+            raise SpecError(f"direction of a claim must be true or false, not {shown(self.direction)}")
         if self.product:
-            if len(set(self.product)) != 2:
+            if not all(isinstance(name, str) for name in self.product) or len(set(self.product)) != 2:
                 raise SpecError(f"the product of a claim names two knobs, not {shown(self.product)}")
             return
+        if self.direction:
+            raise SpecError("direction is asked of a product of two knobs")
         if not self.optimum:
             raise SpecError('a claim needs optimum, the knob whose best value it speaks of, such as "lr"')
         if self.along:
@@ -103,15 +127,11 @@ class Claim:
                 raise SpecError(f"a claim about {self.optimum} along {self.along} needs an exponent")
             if self.along == self.optimum:
                 raise SpecError(f"a claim cannot be about {self.optimum} along itself")
-            for name, value in (("exponent", self.exponent), ("band", self.band), *self.tied.items()):
-                if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                    raise SpecError(f"{name} of a claim must be a number, not {shown(value)}")
-            if not self.band > 0:
-                raise SpecError(f"band of a claim must be greater than 0, not {self.band:g}")
+            value = self.exponent
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise SpecError(f"exponent of a claim must be a number, not {shown(value)}")
         elif not (self.first and self.second):
             raise SpecError("a claim about two methods needs first and second, each a table of knobs")
-        elif not 0 <= self.margin < 10:
-            raise SpecError(f"margin of a claim must be 0 or a small positive number, not {shown(self.margin)}")
 
     def _id(self) -> str:
         if self.product:
@@ -151,7 +171,7 @@ class Claim:
                     raise SpecError(f"{name} must be a word, not {shown(table[name])}")
             if not isinstance(table.get("product", []), list | tuple):
                 raise SpecError(f"product must be a list of two knobs, not {shown(table['product'])}")
-            claim = Claim(**table)
+            claim = Claim(**_spelt_out(table))
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from error
         names = (*knob_names(), *SUMS)
@@ -159,6 +179,24 @@ class Claim:
             if name not in names:
                 raise SpecError(f"{where}: unknown knob {shown(name)}; {nearest(str(name), names)}")
         return claim
+
+
+def _spelt_out(table: Mapping[str, Any]) -> dict[str, Any]:
+    """``table`` with the knobs under their full names: a study file may say wd for weight_decay."""
+    full = dict(table)
+    for name in ("optimum", "along"):
+        if name in full:
+            full[name] = ALIASES.get(full[name], full[name])
+    for name in ("tied", "first", "second"):
+        if name in full:
+            full[name] = {ALIASES.get(knob, knob): value for knob, value in full[name].items()}
+    if "product" in full:
+        full["product"] = tuple(ALIASES.get(knob, knob) if isinstance(knob, str) else knob for knob in full["product"])
+    return full
+
+
+def _default(of: Field[Any]) -> Any:
+    return of.default if of.default is not MISSING else {}
 
 
 def _method(knobs: Mapping[str, Any]) -> str:
@@ -220,11 +258,26 @@ PRIMARY = ("ordering.sgd>sgd_wd", "ordering.sgd_wd>sgdm_wd", "inverse.profile", 
 CLAIMS = tuple(claim.id for claim in PROGRAMME)
 
 
-def known_claims(claims: Any) -> tuple[str, ...]:
-    """``claims`` as a tuple; raises `SpecError` for one that the analysis does not know, with the nearest one."""
+def known_claims(claims: Any) -> tuple[str | Claim, ...]:
+    """``claims`` as a tuple: identifiers of the programme, and claims of one's own.
+
+    Raises:
+        SpecError: one that the analysis does not know, with the nearest one, or two of the same id.
+    """
     if not isinstance(claims, list | tuple):
         raise SpecError(f"claims must be a list such as ['inverse.profile'], not {shown(claims)}")
+    found: dict[str, str | Claim] = {}
     for claim in claims:
-        if claim not in CLAIMS:
-            raise SpecError(f"unknown claim {shown(claim)}; {nearest(claim if isinstance(claim, str) else '', CLAIMS)}")
-    return tuple(claims)
+        if not isinstance(claim, Claim) and claim not in CLAIMS:
+            hint = nearest(claim if isinstance(claim, str) else "", CLAIMS)
+            raise SpecError(f"unknown claim {shown(claim)}; {hint}, or [[claim]] for one of your own")
+        name = claim.id if isinstance(claim, Claim) else claim
+        if found.setdefault(name, claim) != claim or (isinstance(claim, Claim) and name in CLAIMS):
+            raise SpecError(f"two claims have the id {shown(name)}: give one of them another id")
+    return tuple(found.values())
+
+
+def resolved(claims: Iterable[str | Claim]) -> tuple[Claim, ...]:
+    """Each claim as `Claim`, those of the programme by their identifier; raises `KeyError` for an unknown one."""
+    programme = {claim.id: claim for claim in PROGRAMME}
+    return tuple(claim if isinstance(claim, Claim) else programme[claim] for claim in claims)

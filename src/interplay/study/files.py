@@ -2,7 +2,7 @@
 
 name = "eta-lambda"
 question = "Do good settings lie along ηλ = const?"
-claims = ["inverse.profile"]
+claims = ["inverse.profile"]  # of the programme
 seeds = [42, 43]
 
 [base]                      # knobs that all runs share
@@ -16,6 +16,11 @@ weight_decay = [1e-4, 1e-3]
 weight_decay = [1e-4, 1e-3]
 zip = [{ batch_size = [64, 128], epochs = [50, 100] }]    # lists that move together
 derived = { lr = "0.1 * batch_size / 128" }               # computed from the others
+
+[[claim]]                   # one of your own, see `study.claims`
+optimum = "lr"
+along = "batch_size"
+exponent = 0.5
 
 [slurm]                     # how to ask Slurm for machines; part of no run's identity
 partition = "gpu"
@@ -33,6 +38,7 @@ from typing import Any
 from interplay.clusters import SlurmOptions
 from interplay.errors import SpecError, nearest
 from interplay.spec import RunSpec
+from interplay.study.claims import Claim
 from interplay.study.grid import expand
 from interplay.study.presets import PRESETS, preset
 from interplay.study.study import Study, refuse_too_many
@@ -42,7 +48,7 @@ FILE_LIMIT = 2**20
 """Bytes of a study file."""
 
 _LONG_KEY = re.compile(r"""(?:\.[ \t]*(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*){50}""")
-_KEYS = {"name", "question", "claims", "cost", "command", "experiment", "seeds", "base", "grid", "slurm"}
+_KEYS = {"name", "question", "claims", "claim", "cost", "command", "experiment", "seeds", "base", "grid", "slurm"}
 
 
 def load(source: str | Path) -> Study:
@@ -113,12 +119,13 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
             raise SpecError(f"{where}: seed is set twice, here and by seeds")
         specs += expand(base, axes, zips, derived, where, knobs)
         refuse_too_many(len(specs), str(path))
+    claims = _claims(content, path)
     slurm = SlurmOptions.from_table(_table(content.get("slurm", {}), f"{path}: slurm"), f"{path}: slurm")
     try:
         study = Study(
             name=content.get("name", path.stem[:NAME_LIMIT]),
             question=content.get("question", ""),
-            claims=content.get("claims", ()),
+            claims=claims,
             cost=content.get("cost", ""),
             command=content.get("command", f"interplay study {printable(str(path))}"),
             specs=tuple(specs),
@@ -129,6 +136,16 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
         return study.with_seeds(content["seeds"]) if "seeds" in content else study
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
+
+
+def _claims(content: Mapping[str, Any], path: Path) -> Any:
+    """Identifiers of the programme's claims, as they stand, and those that the file states itself."""
+    named, stated = content.get("claims", ()), content.get("claim", [])
+    if not isinstance(stated, list):
+        raise SpecError(f"{path}: claims are written [[claim]], with two brackets")
+    if not isinstance(named, list | tuple):
+        return named  # `Study` says what is wrong
+    return (*named, *(Claim.from_table(each, f"{path}: claim {n}") for n, each in enumerate(stated, start=1)))
 
 
 def _table(value: Any, where: str) -> Mapping[str, Any]:

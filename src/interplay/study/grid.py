@@ -12,11 +12,9 @@ from typing import Any
 
 from interplay.errors import SpecError, nearest
 from interplay.spec import RunSpec, knob_names
+from interplay.study.names import ALIASES
 from interplay.study.study import refuse_too_many
 from interplay.text import shown
-
-ALIASES = {"wd": "weight_decay"}
-"""Documented short names of knobs."""
 
 _LISTS = frozenset({"milestones"})
 """Knobs whose single value is itself a list; an axis of such a knob is a list of lists."""

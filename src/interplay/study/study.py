@@ -11,8 +11,8 @@ from typing import Any
 from interplay.clusters import SlurmOptions
 from interplay.errors import SpecError
 from interplay.spec import RunSpec, knob_names
-from interplay.study.claims import known_claims
-from interplay.text import NAME_LIMIT, one_line, shown
+from interplay.study.claims import Claim, known_claims, resolved
+from interplay.text import NAME_LIMIT, TEXT_LIMIT, one_line, shown
 
 MAX_RUNS = 100_000
 """Runs of one study at most, seeds included: far above what is useful, far below what fills the memory."""
@@ -31,7 +31,7 @@ class Study:
     Attributes:
         name: a line of at most `NAME_LIMIT` characters. Names of files and jobs are made from it by `text.file_name`.
         question: what is asked, in one sentence.
-        claims: identifiers of the claims that the measurements speak to, see `study.claims`.
+        claims: what the measurements speak to: identifiers of the programme's claims, and `Claim` of one's own.
         cost: how much work it is, in words.
         command: how to run it.
         specs: every run, each once, in the order of definition.
@@ -45,7 +45,7 @@ class Study:
 
     name: str
     question: str
-    claims: tuple[str, ...]
+    claims: tuple[str | Claim, ...]
     cost: str
     command: str
     specs: tuple[RunSpec, ...]
@@ -69,6 +69,10 @@ class Study:
             raise SpecError(f"study {self.name!r} holds no run")
         object.__setattr__(self, "specs", tuple(dict.fromkeys(self.specs)))
         refuse_too_many(len(self.specs), f"study {self.name!r}")
+
+    def own_claims(self) -> tuple[Claim, ...]:
+        """The claims that it states, each in full."""
+        return resolved(self.claims)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -104,43 +108,80 @@ class Study:
         """
         if not knobs:
             return self
-        if self.remake is not None:
-            if "seed" in knobs:
-                raise SpecError("seed cannot be set: say which seeds")
-            made = dataclasses.replace(self.remake(**knobs), remake=partial(self.remake, **knobs))
-            return made if made.seeds == self.seeds else made.with_seeds(self.seeds)
+        if self.remake is not None and "seed" in knobs:
+            raise SpecError("seed cannot be set: say which seeds")
+        made = self.remake(**knobs) if self.remake is not None else None  # it names the grid of an axis or a formula
         for name in knobs:
             if name not in knob_names():
                 continue  # `RunSpec.replace` names the nearest one
+            # Grids that each have one value of their own make it an axis too.
             values = dict.fromkeys(getattr(spec, name) for spec in self.specs)
             if len(values) > 1:
                 raise SpecError(f"{name} cannot be set: it is an axis of study {self.name!r} ({shown(list(values))})")
-        return dataclasses.replace(self, specs=tuple(spec.replace(**knobs) for spec in self.specs))
+        if made is None or self.remake is None:
+            return dataclasses.replace(self, specs=tuple(spec.replace(**knobs) for spec in self.specs))
+        made = dataclasses.replace(made, remake=partial(self.remake, **knobs))
+        return made if made.seeds == self.seeds else made.with_seeds(self.seeds)
 
-    def enlarged(self, cells: Iterable[Mapping[str, Any]], like: RunSpec | None = None) -> Study:
-        """The same study with more cells: knobs that differ from the run ``like``, under each of the study's seeds.
-
-        Without ``like`` it is the first run.
-
-        Entries that are no knobs (a cell may name what an exponent is of) are passed over.
-        """
-        known = set(knob_names())
-        more = [
-            (like or self.specs[0]).replace(**{name: value for name, value in cell.items() if name in known}, seed=seed)
-            for cell in cells
-            for seed in self.seeds
-        ]
+    def enlarged(
+        self,
+        cells: Iterable[Mapping[str, Any]],
+        like: RunSpec | None = None,
+        *,
+        seeds: int = 0,
+        usual: Sequence[int] = (),
+    ) -> Study:
+        """The same study with the runs of `further`."""
+        more = self.further(cells, like, seeds=seeds, usual=usual)
         return dataclasses.replace(self, specs=(*self.specs, *more), remake=None)
+
+    def further(
+        self,
+        cells: Iterable[Mapping[str, Any]],
+        like: RunSpec | None = None,
+        *,
+        seeds: int = 0,
+        usual: Sequence[int] = (),
+    ) -> tuple[RunSpec, ...]:
+        """New runs of ``cells``, each of them knobs that differ from the run ``like`` (without it, the first).
+
+        A cell that is not there yet gets the ``usual`` seeds (those of the study, unless others are given) and
+        ``seeds`` further ones; one that is there gets ``seeds`` further ones, at least one. Further seeds are usual
+        ones that it lacks, then whole numbers beyond the greatest that it has. Knobs are the same where they agree to
+        7 significant digits, as in the analysis; entries that are no knobs are passed over.
+
+        Raises:
+            SpecError: a cell that cannot be run.
+        """
+        known, usual = set(knob_names()), tuple(usual) or self.seeds
+        there: dict[tuple[Any, ...], tuple[RunSpec, set[int]]] = {}
+        for spec in self.specs:
+            there.setdefault(_rounded(spec), (spec, set()))[1].add(spec.seed)
+        more: dict[RunSpec, None] = {}
+        for cell in cells:
+            asked = (like or self.specs[0]).replace(**{name: value for name, value in cell.items() if name in known})
+            spec, used = there.get(_rounded(asked), (asked, set()))
+            last = max((*used, *usual))
+            wanted = [*(seed for seed in usual if seed not in used), *range(last + 1, last + 1 + max(seeds, 1))]
+            count = max(seeds, 1) if used else len(usual) + seeds
+            more |= dict.fromkeys(spec.replace(seed=seed) for seed in wanted[:count])
+        return tuple(more)
 
     def header(self) -> str:
         """Question, claims, cost and command, for people."""
         runs = f"{len(self.specs)} run{'' if len(self.specs) == 1 else 's'}"
         return (
             f"{self.name}: {self.question}\n"
-            f"  claims   {', '.join(self.claims) or 'none stated'}\n"
+            f"  claims   {', '.join(claim.id for claim in self.own_claims()) or 'none stated'}\n"
             f"  cost     {self.cost or 'not stated'} ({runs})\n"
             f"  command  {self.command}"
         )
+
+
+def _rounded(spec: RunSpec) -> tuple[Any, ...]:
+    """All knobs but the seed, numbers as the analysis rounds them."""
+    values = [getattr(spec, name) for name in knob_names() if name != "seed"]
+    return tuple(float(f"{value:.7g}") if isinstance(value, float) else value for value in values)
 
 
 def _length(seeds: Any) -> int:
@@ -162,12 +203,13 @@ def combined(studies: Sequence[Study]) -> Study:
         raise SpecError("which study? give the name of a set, or the path of a .toml file")
     if len(studies) == 1:
         return studies[0]
+    names = " + ".join(study.name for study in studies)
     return Study(
-        name=" + ".join(study.name for study in studies),
-        question=" ".join(filter(None, (study.question for study in studies))),
+        name=names if len(names) <= NAME_LIMIT else f"{studies[0].name[:60]} and {len(studies) - 1} more",
+        question=" ".join(filter(None, (study.question for study in studies)))[:TEXT_LIMIT],
         claims=tuple(dict.fromkeys(claim for study in studies for claim in study.claims)),
         cost=f"{sum(len(study.specs) for study in studies)} runs asked for, those that studies share counted once",
-        command=f"interplay study {' '.join(study.name for study in studies)}",
+        command=f"interplay study {' '.join(study.name for study in studies)}"[:TEXT_LIMIT],
         specs=distinct(studies),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
 from interplay.errors import InputError, nearest
 from interplay.tables import values
@@ -14,8 +15,11 @@ from interplay.tables.rows import Measurement, Measurements
 from interplay.tables.states import State, state_of
 from interplay.tables.values import Value
 
-NEEDED = ("batch_size", "lr", "weight_decay", "momentum")
-"""Knobs that a table must tell; of others the documented values are taken."""
+NEEDED = ("batch_size", "lr")
+"""Knobs that a table must tell."""
+
+USUAL = ("weight_decay", "momentum")
+"""Knobs that the runs of a table need not have; a column that is there is filled for every run of the SGD family."""
 
 DOCUMENTED_NAMES = {"weight_decay": "wd"}
 
@@ -35,7 +39,9 @@ def measurements(table: TextTable, metric: str) -> Measurements:
     columns = _without_logged_rate(table, recognise(table.header))
     if not table.rows:
         return Measurements(table.source, (), (), table.notes)
-    for name in (*NEEDED, metric):
+    names = [table.header[index] for index in columns.others]
+    misspelt = [name for name in USUAL if name not in columns.found and get_close_matches(name, names, 1, 0.75)]
+    for name in (*NEEDED, *misspelt, metric):
         if name not in columns.found:
             shown = DOCUMENTED_NAMES.get(name, name)
             line = table.rows[0].line
@@ -50,6 +56,11 @@ def measurements(table: TextTable, metric: str) -> Measurements:
     notes = [
         *table.notes,
         *_mapping(table, columns),
+        *(
+            f"{table.source}: no column tells the {name.replace('_', ' ')}; claims about it are not asked"
+            for name in USUAL
+            if name not in columns.found
+        ),
         *([f"{table.source}: numbers have decimal commas"] if commas else []),
         *states,
         *([FRACTIONS.format(source=table.source)] if fraction else []),
@@ -178,7 +189,7 @@ def _measurement(row: Row, table: TextTable, columns: Columns, others: Iterable[
             cell = text.get(name, "")
             if name == "schedule" and cell.lower() == "none":
                 knobs[name] = "constant"
-            elif name in NEEDED:
+            elif name in NEEDED or (name in USUAL and name in columns.found and (cell or _of_sgd(text))):
                 knobs[name] = _needed(name, cell)
             elif not values.missing(cell):
                 knobs[name] = values.knob(name, cell)
@@ -196,6 +207,12 @@ def _measurement(row: Row, table: TextTable, columns: Columns, others: Iterable[
     state = None if values.missing(text.get("status", "")) else state_of(text["status"])
     seed = text.get("seed", "")
     return Measurement(row.line, knobs, None if values.missing(seed) else _seed(seed), 1, state, metrics, numbers, text)
+
+
+def _of_sgd(text: Mapping[str, str]) -> bool:
+    """Whether a run is of the SGD family, as all are that do not say otherwise."""
+    words = [text.get(name, "").lower() for name in ("optimizer", "method")]
+    return not any(word and not word.startswith("sgd") for word in words)
 
 
 def _text(row: Row, table: TextTable, columns: Columns) -> dict[str, str]:

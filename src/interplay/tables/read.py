@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from interplay.errors import InputError
+from interplay.errors import InputError, UnreadableError
 from interplay.tables.columns import known
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -41,13 +41,14 @@ def read(path: Path, source: str | None = None) -> TextTable:
     """The table in a file; ``source`` is the name that messages call it by, if not its own.
 
     Raises:
-        InputError: the file cannot be read, is not text in UTF-8 or UTF-16, or is no table; see `parse`.
+        UnreadableError: the file is not there, or the system does not let it be read.
+        InputError: it is not text in UTF-8 or UTF-16, or is no table; see `parse`.
     """
     name = source or path.name
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from error
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if wide else "utf-8-sig")

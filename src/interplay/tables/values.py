@@ -6,7 +6,7 @@ import math
 import re
 from typing import TypeAlias
 
-from interplay.spec import DATASETS
+from interplay.dataset_facts import DATASETS
 
 Value: TypeAlias = float | int | bool | str | tuple[float, ...]
 """Of a knob. Whole numbers are equal to floats of the same value."""

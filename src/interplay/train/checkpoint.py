@@ -20,9 +20,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from interplay.dataset_facts import DATASETS
 from interplay.errors import InterplayError
 from interplay.optim.schedulers import scheduler_after, with_next_rate
-from interplay.spec import DATASETS, RunSpec
+from interplay.spec import RunSpec
 from interplay.train.archive import CheckpointError, DamagedCheckpointError, ForeignCheckpointError, check, seal
 from interplay.train.fitting import MisfitError, bare, check_optimizer, position_for, take_position, weights_for
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+from interplay.dataset_facts import chance
 from interplay.record import EpochMetrics
-from interplay.spec import RunSpec, chance
+from interplay.spec import RunSpec
 
 CHANCE_EPOCHS = 3
 """Epochs in a row at chance, without progress, before a run is given up."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from interplay.analysis.cells import Cell
 from interplay.analysis.joint import Exponent, exponent
-from interplay.analysis.next_runs import for_exponent
+from interplay.analysis.next_runs import for_exponent, for_noise
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.phrases import count, listed
 from interplay.analysis.table import Table
@@ -62,8 +62,8 @@ def curves(table: Table, claim: Claim) -> Curves | None:
             tied.append(round((math.log(other) - power * math.log(value)) * (10**digits if digits > 2 else 20)))
         if len(tied) < len(claim.tied):
             continue
-        # What the claim varies names no network: the number of training images, for instance.
-        network = key.without(*free).network
+        # What the claim varies names no network, nor does the number of training images: it is a stratum.
+        network = key.without(*free, "train_limit").network
         groups.setdefault(network, {}).setdefault((key.without(*free), tuple(tied)), {})[key] = members
     found = {network: _varied(table, claim, strata) for network, strata in groups.items()}
     with_curves = [each for each in found.values() if len(each)]
@@ -133,7 +133,8 @@ def judged(claim: Claim, table: Table) -> Verdict:
     if found is None:
         return not_asked(claim.id, _wanted(claim))
     if not table.repeated(cell for cells in found.members for cell in cells):
-        return undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+        verdict = undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+        return replace(verdict, plan=for_noise(table, claim, found.members))
     optima, result, used = fitted(table, claim.optimum, found)
     inside = sum(optima[i].inside for i in used)
     symbol, axis = _symbol(claim.optimum), _symbol(claim.along)
@@ -162,11 +163,12 @@ def judged(claim: Claim, table: Table) -> Verdict:
         if theories:
             reason += f"; theories within it: {listed(held)}"
     verdict = judge(claim.id, result.estimate, interval90, interval95, band, reason, p=_p(result, band))
-    if verdict.verdict != "inconclusive":
+    if verdict.verdict == "supported":
         return verdict
+    # Also of what is refuted: it may not survive the correction for several claims.
     plan = for_exponent(table, claim, found.members, found.along, optima, result)
     edge = next((edge for edge in band if interval95[0] <= edge <= interval95[1]), None)
-    if plan is None and edge is not None:
+    if plan is None and edge is not None and verdict.verdict == "inconclusive":
         half = (interval90[1] - interval90[0]) / 2
         verdict = replace(
             verdict,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interplay.analysis.cells import Cell
-from interplay.analysis.next_runs import for_ordering
+from interplay.analysis.next_runs import for_noise, for_ordering
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.table import Table
 from interplay.analysis.verdict import Verdict, not_asked, undecided
@@ -43,7 +43,9 @@ def judged(claim: Claim, table: Table) -> Verdict:
         return not_asked(claim.id, f"{claim.optimum} varied (three values) with both methods, all else equal")
     members = [cell for pair in pairs for cell in (*pair.first, *pair.second)]
     if not table.repeated(members):
-        return undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+        verdict = undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+        curves = [cells for pair in pairs for cells in (pair.first, pair.second)]
+        return replace(verdict, plan=for_noise(table, claim, curves))
     optima = [
         (
             table.optimum(claim.optimum, pair.first, _given(claim.optimum, pair.first)),
@@ -57,7 +59,7 @@ def judged(claim: Claim, table: Table) -> Verdict:
     margin = math.log1p(claim.margin)
     low, high = (float(x) for x in np.quantile(gaps, [0.05, 0.95], method="inverted_cdf"))
     lowest, highest = (float(x) for x in np.quantile(gaps, [0.025, 0.975], method="inverted_cdf"))
-    estimate = float(np.median(gaps))
+    estimate = float(np.quantile(gaps, 0.5, method="inverted_cdf"))  # a mean of ±inf would be no number
     reason = "; ".join(_words(claim, a, b) for a, b in optima[:3])
     noise = table.noise_of(members[0])
     if noise is not None and noise.residual:
@@ -71,7 +73,8 @@ def judged(claim: Claim, table: Table) -> Verdict:
     elif -margin <= lowest and highest <= margin:
         reason = f"the same within {100 * claim.margin:.0f} %: more runs will not tell them apart; {reason}"
     plan = None
-    if word == "inconclusive" and not (-margin <= lowest and highest <= margin):
+    # Also of what is refuted: it may not survive the correction for several claims.
+    if word != "supported" and not (-margin <= lowest and highest <= margin):
         plan = for_ordering(table, claim, [(p.first, p.second) for p in pairs], optima, (low, high))
     return Verdict(
         claim.id, word, _log10(estimate), (_log10(low), _log10(high)), reason, plan, p if estimate < 0 else 1.0
@@ -138,7 +141,7 @@ def _best_pair(claim: Claim, first: list[list[Cell]], second: list[list[Cell]]) 
 
 
 def _matches(cell: Cell, method: Mapping[str, Any]) -> bool:
-    if "optimizer" not in method and str(cell.get("optimizer") or "sgd").startswith("adam"):
+    if "optimizer" not in method and str(cell.get("optimizer")).startswith("adam"):
         return not ({"momentum"} & set(method))  # the methods of set 1 are all of the SGD family
     for name, wanted in method.items():
         value = cell.get(name)
@@ -156,7 +159,7 @@ def _matches(cell: Cell, method: Mapping[str, Any]) -> bool:
 def _given(optimum: str, cells: Sequence[Cell]) -> dict[str, Any]:
     one = cells[0]
     given: dict[str, Any] = {}
-    if optimum == "lr":
+    if optimum == "lr" and str(one.get("optimizer")).startswith("sgd"):
         given["method"] = method_name(one)
     names = ("optimizer", "lr", "momentum", "weight_decay", "batch_size")
     known = {name: one.get(name) for name in names if name != optimum and one.get(name) is not None}
@@ -167,7 +170,7 @@ def _given(optimum: str, cells: Sequence[Cell]) -> dict[str, Any]:
 
 def method_name(cell: Cell) -> str:
     """The documented name of the method of a cell."""
-    has = (cell.get("momentum", 0.0) > 0, cell.get("weight_decay", 0.0) > 0)
+    has = (cell.momentum > 0, cell.weight_decay > 0)
     return next(name for name, knobs in METHODS.items() if knobs == has)
 
 

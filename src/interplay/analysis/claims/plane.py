@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from interplay.analysis import ridge
 from interplay.analysis.cells import Cell
+from interplay.analysis.next_runs import for_noise, for_plane
 from interplay.analysis.table import Table
 from interplay.analysis.verdict import Verdict, judge, not_asked, undecided
 from interplay.study.claims import Claim
@@ -20,6 +21,9 @@ SUFFICIENT = 0.1
 
 PREDICTIVE = 0.5
 """R² that the surface must reach for the curve to be called sufficient beside it."""
+
+ROUNDING = 0.1
+"""How far an R² may lie beyond 1 because the noise that is taken off it is known as an average only."""
 
 MIN_CELLS = 8
 """Cells of the grid below which neither its direction nor sufficiency is spoken of."""
@@ -55,7 +59,8 @@ def direction(claim: Claim, table: Table) -> Verdict:
     if found.interval90[0] > 5:
         reason = f"does not depend on the product at all: k > {found.interval90[0]:.3g}; {reason}"
     band = (1 - claim.band, 1 + claim.band)
-    return judge(claim.id, found.estimate, found.interval90, found.interval95, band, reason)
+    verdict = judge(claim.id, found.estimate, found.interval90, found.interval95, band, reason)
+    return _planned(claim, table, verdict, found.interval90, band)
 
 
 def sufficiency(claim: Claim, table: Table) -> Verdict:
@@ -69,10 +74,11 @@ def sufficiency(claim: Claim, table: Table) -> Verdict:
     name = "".join(_symbol(each) for each in claim.product)
     if found.least <= 0:
         return undecided(claim.id, "the cells near the best one differ by no more than the noise")
-    if not (0 <= found.curve <= 1 and 0 <= found.surface <= 1):
+    if not 0 <= found.surface <= 1 + ROUNDING:
         return undecided(claim.id, "noise too large to tell: a cell left out is predicted no better than by the mean")
     both = (
-        f"cross-validated R² of a curve in {name} {found.curve:.2f}, of a surface {found.surface:.2f}, noise taken off"
+        f"cross-validated R² of a curve in {name} {min(max(found.curve, 0.0), 1.0):.2f}, "
+        f"of a surface {min(found.surface, 1.0):.2f}, noise taken off"
     )
     q = [float(x) for x in np.quantile(found.draws, [0.05, 0.95, 0.025, 0.975])]
     reason = f"{both}; sufficient if the curve leaves less than {SUFFICIENT:g}"
@@ -80,7 +86,7 @@ def sufficiency(claim: Claim, table: Table) -> Verdict:
     if verdict.verdict == "supported" and found.surface < PREDICTIVE:
         reason = f"{reason}; a surface that predicts less than {PREDICTIVE:g} is no measure of it"
         return replace(verdict, verdict="inconclusive", reason=reason)
-    return verdict
+    return _planned(claim, table, verdict, (q[0], q[1]), (-math.inf, SUFFICIENT))
 
 
 def _near(claim: Claim, table: Table) -> ridge.Plane | Verdict:
@@ -90,7 +96,8 @@ def _near(claim: Claim, table: Table) -> ridge.Plane | Verdict:
     if not cells:
         return not_asked(claim.id, f"a grid of {first} and {second}, three values of the latter at two of the former")
     if not table.repeated(cells):
-        return undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+        verdict = undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
+        return replace(verdict, plan=for_noise(table, Claim(second, first, 0.0), _rows(cells, first)))
     if len(cells) < MIN_CELLS:
         return undecided(claim.id, f"a grid of {len(cells)} cells; {MIN_CELLS} are needed")
     surface = ridge.Plane(
@@ -100,6 +107,25 @@ def _near(claim: Claim, table: Table) -> ridge.Plane | Verdict:
         np.maximum(np.array([table.error(cell) for cell in cells]), 1e-9),
     )
     return ridge.chosen(surface, ridge.within(table.metric)[0])
+
+
+def _planned(
+    claim: Claim, table: Table, verdict: Verdict, interval: tuple[float, float], band: tuple[float, float]
+) -> Verdict:
+    """``verdict`` with further seeds of the cells near the best, where these are expected to decide it."""
+    if verdict.verdict != "inconclusive":
+        return verdict
+    cells = [cell for cell in plane(table, claim.product) if cell in table.cells]
+    least = max(table.level(cell) for cell in cells) - ridge.within(table.metric)[0]
+    near = [cell for cell in cells if table.level(cell) >= least]
+    return replace(verdict, plan=for_plane(table, claim, near, interval, band))
+
+
+def _rows(cells: Sequence[Cell], name: str) -> list[list[Cell]]:
+    found: dict[float, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(cell[name], []).append(cell)
+    return list(found.values())
 
 
 def _symbol(name: str) -> str:

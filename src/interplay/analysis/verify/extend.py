@@ -35,7 +35,7 @@ def extend(study: SimulatedStudy, claim: str, judge: Judge, budget: int = BUDGET
             return Outcome(said, len(rows), done, "decided")
         if not said.needed:
             return Outcome(said, len(rows), done, "nothing needed")
-        runs = new_runs(rows, said.needed, study.seeds)
+        runs = new_runs(rows, said.needed, study.seeds, said.seeds)
         if not runs:
             return Outcome(said, len(rows), done, "nothing new")
         if len(rows) + len(runs) > budget:
@@ -46,23 +46,23 @@ def extend(study: SimulatedStudy, claim: str, judge: Judge, budget: int = BUDGET
     return Outcome(said, len(rows), rounds, "decided" if said.decided else "rounds")
 
 
-def new_runs(rows: Sequence[Row], needed: Iterable[Mapping[str, Any]], seeds: Sequence[int]) -> list[tuple[Cell, int]]:
-    """Cells and seeds that are not there yet.
+def new_runs(
+    rows: Sequence[Row], needed: Iterable[Mapping[str, Any]], seeds: Sequence[int], further: int = 0
+) -> list[tuple[Cell, int]]:
+    """Cells and seeds that are not there yet, as `study --extend` adds them.
 
-    A cell that names its ``seeds`` (or ``seed``) gets those. Any other gets the seeds of the study, or where it has
-    been run with all of them, the next one.
+    A new cell gets the ``seeds`` of the study and ``further`` ones; one that is there ``further`` ones, at least one.
     """
-    there = {(cell_of(row), int(row["seed"])) for row in rows}
+    used: dict[Cell, set[int]] = {}
+    for row in rows:
+        used.setdefault(cell_of(row), set()).add(int(row["seed"]))
     found: dict[tuple[Cell, int], None] = {}
     for item in needed:
         cell = cell_of(item)
         cell = cell._replace(lr=float(f"{cell.lr:.6g}"), weight_decay=float(f"{cell.weight_decay:.6g}"))
-        asked = item.get("seeds", item.get("seed"))
-        if asked is not None:
-            wanted = [int(seed) for seed in (asked if isinstance(asked, Iterable) else (asked,))]
-        else:
-            wanted = [seed for seed in seeds if (cell, seed) not in there]
-            if not wanted:
-                wanted = [max(seed for known, seed in there if known == cell) + 1]
-        found |= dict.fromkeys((cell, seed) for seed in wanted if (cell, seed) not in there)
+        there = used.get(cell, set())
+        last = max((*there, *seeds))
+        wanted = [*(seed for seed in seeds if seed not in there), *range(last + 1, last + 1 + max(further, 1))]
+        count = max(further, 1) if there else len(seeds) + further
+        found |= dict.fromkeys((cell, seed) for seed in wanted[:count])
     return list(found)

@@ -18,7 +18,9 @@ class Claimed:
     estimate: float | None = None
     interval: tuple[float, float] | None = None
     needed: tuple[Mapping[str, Any], ...] = ()
-    """Runs that would help: knobs, and ``seeds`` where it matters which."""
+    """Cells that would help, as knobs."""
+    seeds: int = 0
+    """Further seeds of cells that are there; new ones get them besides those of the study."""
 
     @property
     def decided(self) -> bool:
@@ -67,11 +69,24 @@ def engine(rows: Sequence[Row], metric: str = "final_test_acc") -> Judgement:
 
     analysis = analyze([from_rows(rows, "simulated", metric)])
     claims = {
-        c.id: Claimed(str(c.verdict), c.estimate, _interval(c.interval, -math.inf), tuple(c.needed))
+        c.id: Claimed(
+            str(c.verdict),
+            c.estimate,
+            _interval(c.interval, -math.inf),
+            c.needed,
+            c.plan.seeds if c.plan is not None else 0,
+        )
         for c in analysis.claims
     }
-    optima = tuple(Located(o.of, o.given, _interval(o.interval, 0.0), str(o.status)) for o in analysis.optima)
+    optima = tuple(Located(o.of, _method(o.given), _interval(o.interval, 0.0), str(o.status)) for o in analysis.optima)
     return Judgement(claims, optima)
+
+
+def _method(given: Mapping[str, Any]) -> dict[str, Any]:
+    """With the name of the method, which is listed only where methods are compared."""
+    knobs = (given.get("momentum") or 0.0) > 0, (given.get("weight_decay") or 0.0) > 0
+    name = {(False, False): "SGD", (False, True): "SGD+WD", (True, False): "SGDM", (True, True): "SGDM+WD"}[knobs]
+    return {"method": name, **given}
 
 
 def _interval(ends: tuple[float | None, float | None], least: float) -> tuple[float, float] | None:
