@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import math
 import os
@@ -132,6 +133,27 @@ def gone(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
+def stop(pid: int, root: Path) -> None:
+    """Stop a process where it holds no lock: the system keeps that of a stopped one, and all others wait for it."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if gone(pid) or not any(map(taken, root.rglob("*.lock"))):
+            return
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.001)
+
+
+def taken(lock: Path) -> bool:
+    """Whether a process holds the lock."""
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def signals(path: str, folder: Path, wanted: int) -> None:
     """Send ``wanted`` signals to owners of leases, on one store after the other."""
     rng, sent, seed = random.Random(path), 0, 0
@@ -154,11 +176,12 @@ def signals(path: str, folder: Path, wanted: int) -> None:
                 time.sleep(0.001)
             if not gone(pid):
                 kind = kinds[sent % len(kinds)]
-                os.kill(pid, kind)
                 sent += 1
                 if kind == signal.SIGSTOP:  # its lease lapses; it wakes up once another process has been at work
+                    stop(pid, root)
                     asleep.append(pid)
                     continue
+                os.kill(pid, kind)
             assert end_of(pid) in (0, -signal.SIGKILL, -signal.SIGTERM)
             for each in asleep:
                 os.kill(each, signal.SIGCONT)

@@ -217,6 +217,7 @@ def test_foreign_and_damaged_rows_are_named_by_line_and_kept_aside(tmp_path: Pat
     found = store.reconcile()
     assert [(row.line, row.text) for row in found] == [(2, typed), (3, edited), (4, "SGD,half")]
     assert "8 cells where" in str(found[0])
+    assert "the record of run" in str(found[1])
     assert store.results.read_text() == clean
     assert store.aside.read_text().splitlines() == [typed, edited, "SGD,half"]
     assert store.reconcile() == []
@@ -244,6 +245,7 @@ def test_a_run_whose_folder_was_removed_and_that_ran_again_has_one_row(tmp_path:
     shutil.rmtree(store.folder(record().run_id))
     (foreign,) = store.reconcile()
     assert foreign.line == 2
+    assert f"there is no sound record of run {record().run_id}" in str(foreign)
     store.commit(record(acc=44.0))
     assert [row["final_test_acc"] for row in rows(store)] == ["44.0"]
 

@@ -103,9 +103,10 @@ class OwnRow:
     run_id: str
     status: str
 
-    def foreign(self) -> ForeignRow:
-        """The same line, once it is known that no record says this."""
-        return ForeignRow(self.line, self.text.rstrip("\n"), f"the record of run {self.run_id} does not say this")
+    def foreign(self, *, recorded: bool) -> ForeignRow:
+        """The same line, once it is known that the run has no sound record, or (``recorded``) one that differs."""
+        why = "the record of run {} says something else" if recorded else "there is no sound record of run {}"
+        return ForeignRow(self.line, self.text.rstrip("\n"), why.format(self.run_id[:40]))
 
 
 @dataclass

@@ -333,11 +333,11 @@ class Store:
         foreign: list[ForeignRow] = []
         if self.results.exists():
             old = results.parse(self._table())
-            foreign = old.foreign + [row.foreign() for row in old.own if row.run_id not in rows]
+            foreign = old.foreign + [row.foreign(recorded=False) for row in old.own if row.run_id not in rows]
             # A row of a failure that was set aside or superseded is our own, left by a kill: it just goes.
             foreign = [row for row in foreign if not self._was_failure(old, row)]
             foreign += [
-                row.foreign()
+                row.foreign(recorded=True)
                 for row in old.own
                 if not old.outdated and row.run_id in rows and row.text != rows[row.run_id] and row.status != "failed"
             ]
