@@ -149,7 +149,7 @@ def test_runs_that_were_added_belong_to_a_study_only_while_its_own_are_like_them
 
 def test_two_optimisers_are_extended_each_like_its_own_runs(settings: Settings) -> None:
     """Adam has its best rate inside the grid, SGD beyond it; SGD has another momentum."""
-    claim = {"optimum": "lr", "first": {"optimizer": "sgd"}, "second": {"optimizer": "adam"}}
+    claim = {"optimum": "lr", "first": {"optimizer": "sgd"}, "second": {"optimizer": "adam"}, "margin": 1.5}
     content = {
         "name": "s",
         "seeds": [1, 2],
@@ -168,7 +168,7 @@ def test_two_optimisers_are_extended_each_like_its_own_runs(settings: Settings) 
     train(both.specs, settings, result)
     found = analyze([settings.output_dir], claims=both.claims).claims[0]
     assert (found.id, found.own) == ("lr: optimizer sgd > optimizer adam", True)
-    assert found.verdict in ("inconclusive", "supported")
+    assert found.verdict == "inconclusive"
     added = extended(both, settings).specs[len(both.specs) :]
     assert added
     assert all(spec.momentum == 0.5 for spec in added if spec.optimizer == "sgd")
