@@ -112,7 +112,7 @@ def test_residuals_of_single_runs_tell_the_noise_within_a_factor(sd: float, a: f
     """Of four curves; too little would be false confidence."""
     rng = np.random.default_rng(0)
     ratios = []
-    for _ in range(6):
+    for _ in range(4):
         noise = from_residuals([single(rng, sd, 4, a)])
         assert noise is not None
         assert noise.residual
