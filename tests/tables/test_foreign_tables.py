@@ -301,3 +301,23 @@ def test_repeats_without_a_seed_that_differ_in_a_number_are_refused() -> None:
     rows = ["128,0.1,1e-3,0.9,70,0.1,12.517", "128,0.1,1e-3,0.9,60,0.1,19.338", "128,0.2,1e-3,0.9,60,0.1,14.871"]
     with pytest.raises(InputError, match=r"lines 2 and 3 .* differ in 'temperature'.*add a column seed"):
         table(*rows, header=f"{HEADER.removesuffix(',seed')},temperature")
+
+
+@pytest.mark.parametrize("value", ["-57.5", "100.1", "7012.5", "1e300", "-0.01%"])
+def test_an_accuracy_that_no_run_can_have_is_an_error_with_its_line(value: str) -> None:
+    with pytest.raises(InputError, match=rf"a\.csv, line 3: final_test_acc is {value}, but an accuracy is between"):
+        table("128,0.1,0,0.9,70,0.1,1", f"128,0.2,0,0.9,{value},0.1,1")
+    assert table("128,0.1,0,0.9,100,0.1,1", "128,0.2,0,0.9,0,5,1").runs
+
+
+@pytest.mark.parametrize("names", ["B,eta,lambda,mu", "b,η,λ,μ", "batch,config.eta,params/lambda,Mu"])
+def test_the_letters_of_the_formulas_are_names_of_columns(names: str) -> None:
+    run = table("64,0.2,3e-4,0.8,70,0.1,1", header=f"{names},final_test_acc,final_train_loss,seed").runs[0]
+    assert (run.cell.batch_size, run.cell.lr, run.cell.weight_decay, run.cell.momentum) == (64, 0.2, 3e-4, 0.8)
+
+
+@pytest.mark.parametrize("name", ["repeat", "Replicate", "repetition", "config.rep"])
+def test_a_column_that_counts_repetitions_is_the_seed(name: str) -> None:
+    found = table(*grid(1), *grid(2), header=HEADER.replace("seed", name))
+    assert len({run.cell for run in found.runs}) == 20
+    assert len(analyze([found]).repetitions) == 2

@@ -143,7 +143,8 @@ def from_residuals(groups: Sequence[Sequence[Curve]], expected: float | None = N
     """Noise from the scatter of single runs about smooth curves; ``None`` where no curve has five cells.
 
     Each SD on a grid gives a likelihood of all curves, with places, heights and shapes of their tops integrated over;
-    those of a group may share their shape. The SD is its posterior mean on the log scale, worth as many degrees of freedom as the posterior is narrow.
+    those of a group may share their shape. The SD is its posterior mean on the log scale, worth as many degrees of
+    freedom as the posterior is narrow.
 
     Args:
         groups: curves along one knob, with errors of 0 (`shape.Curve`), by knob.
@@ -188,7 +189,9 @@ def from_residuals(groups: Sequence[Sequence[Curve]], expected: float | None = N
 def _evidence(curves: Sequence[Curve], step: float) -> float:
     """Log of the marginal likelihood of curves that share their shape and steepness, the shape only, or nothing."""
     tops = [likelihood(curve, step) for curve in curves]
-    each = np.array([special.logsumexp(top.log, axis=0) + top.normal + math.log(step) for top in tops])  # [.., shape, c]
+    each = np.array(
+        [special.logsumexp(top.log, axis=0) + top.normal + math.log(step) for top in tops]
+    )  # [.., shape, c]
     prior = np.log(SHAPE_PRIOR * each.shape[2])
     steepness = math.log(each.shape[2])
     both = special.logsumexp(each.sum(axis=0) + prior[:, None]) - steepness
