@@ -185,9 +185,7 @@ def test_one_method_only_is_not_asked() -> None:
 
 
 def test_a_pair_of_which_all_diverged_leaves_the_others_to_decide() -> None:
-    lost = tuple(
-        Observation(Cell.of(lr, wd, 0.0, 512), "0", None) for wd in (0.0, 5e-4) for lr in (0.1, 0.2, 0.4, 0.8)
-    )
+    lost = tuple(Observation(Cell.of(lr, wd, 0.0, 512), "0", None) for wd in (0.0, 5e-4) for lr in (0.1, 0.2, 0.4, 0.8))
     two = tuple(
         Observation(Cell.of(lr, wd, 0.0, 64), "0", 70.0 + lr) for wd in (0.0, 5e-4) for lr in (0.1, 0.2, 0.4, 0.8)
     )[:2]
