@@ -112,12 +112,12 @@ def test_residuals_of_single_runs_tell_the_noise_within_a_factor(sd: float, a: f
     """Of four curves; too little would be false confidence."""
     rng = np.random.default_rng(0)
     ratios = []
-    for _ in range(6):
+    for _ in range(4):
         noise = from_residuals([single(rng, sd, 4, a)])
         assert noise is not None
         assert noise.residual
         ratios.append(noise.sd_best / sd)
-    assert 0.7 <= math.exp(float(np.mean(np.log(ratios)))) <= 1.5
+    assert 0.6 <= math.exp(float(np.mean(np.log(ratios)))) <= 1.6
 
 
 def test_what_is_expected_of_the_noise_helps_where_it_is_right_and_where_it_is_half() -> None:

@@ -35,7 +35,7 @@ OPEN_SHARE = 0.3
 LIKELY = 0.5
 """Probability of a decision from which on runs are expected to decide; the cheapest such runs are proposed."""
 
-HOPELESS = 0.25
+HOPELESS = 0.5
 """Where a narrow interval lies across an edge and no runs decide with this probability, nothing would help."""
 
 NARROW = 0.5

@@ -150,12 +150,14 @@ def from_residuals(groups: Sequence[Sequence[Curve]], expected: float | None = N
         groups: curves along one knob, with errors of 0 (`shape.Curve`), by knob.
         expected: SD to expect, known as `BINOMIAL` says; without it all are as likely.
     """
-    long = [curve for group in groups for curve in group if len(curve.x) >= 5]
-    if not long:
+    groups = [long for group in groups if (long := [curve for curve in group if len(curve.x) >= 5])]
+    if not groups:
         return None
+    long = [curve for group in groups for curve in group]
     best = max(float(curve.mean.max()) for curve in long)
     worst = min(float(curve.mean.min()) for curve in long)
-    reach = float(np.median([np.ptp(curve.mean) for curve in long]))
+    # Along a knob that does nothing curves are as high as the noise.
+    reach = max(float(np.median([np.ptp(curve.mean) for curve in group])) for group in groups)
     if reach <= 0:
         return None
     low, high = math.log(0.002 * reach), math.log(0.25 * reach)
@@ -169,12 +171,7 @@ def from_residuals(groups: Sequence[Sequence[Curve]], expected: float | None = N
         growth = np.exp(0.5 * RISE_PRIOR[0] * np.log1p(((best - curve.mean) / scale) ** 2))
         return replace(curve, error=sd * growth, window=WINDOW * reach, dof=math.inf)
 
-    log = np.array(
-        [
-            sum(_evidence([scattered(c, float(sd)) for c in group if len(c.x) >= 5], step) for group in groups)
-            for sd in sds
-        ]
-    )
+    log = np.array([sum(_evidence([scattered(c, float(sd)) for c in group], step) for group in groups) for sd in sds])
     place = np.log(sds)
     if expected is not None:
         log -= 0.5 * ((place - math.log(expected)) / BINOMIAL[1]) ** 2
@@ -191,8 +188,6 @@ def from_residuals(groups: Sequence[Sequence[Curve]], expected: float | None = N
 
 def _evidence(curves: Sequence[Curve], step: float) -> float:
     """Log of the marginal likelihood of curves that share their shape and steepness, the shape only, or nothing."""
-    if not curves:
-        return 0.0
     tops = [likelihood(curve, step) for curve in curves]
     each = np.array(
         [special.logsumexp(top.log, axis=0) + top.normal + math.log(step) for top in tops]

@@ -53,7 +53,9 @@ def judged(claim: Claim, table: Table) -> Verdict:
         )
         for pair in pairs
     ]
-    if any("unknown" in (a.status, b.status) for a, b in optima):
+    known = [index for index, pair in enumerate(optima) if all(each.status != "unknown" for each in pair)]
+    pairs, optima = [pairs[index] for index in known], [optima[index] for index in known]
+    if not optima:
         return undecided(claim.id, f"too few values of {claim.optimum} that did not diverge")
     gaps = _pooled([_gap(a, b) for a, b in optima])
     margin = math.log1p(claim.margin)
