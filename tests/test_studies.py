@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 import subprocess
@@ -69,6 +70,116 @@ def test_plan_run_extend_and_run_again(capsys: pytest.CaptureFixture[str]) -> No
     assert "from 8 finished runs" in out or "from 4 finished runs" in out
     assert main(["study", "small.toml", *INLINE]) == 0
     assert len(rows()) == 6
+
+
+ADAM = """
+name = "adam"
+question = "How does the best rate of Adam move?"
+claims = ["inverse.profile"]
+[base]
+dataset = "digits"
+model = "mlp"
+epochs = 1
+[[grid]]
+optimizer = "adam"
+weight_decay = 0.0
+lr = [1e-3, 4e-3, 1.6e-2]
+batch_size = [16, 32]
+train_limit = [64, 128]
+[[grid]]
+optimizer = "sgd"
+weight_decay = 0.0
+lr = [1e-2, 4e-2, 1.6e-1]
+batch_size = 16
+train_limit = 64
+[[grid]]
+optimizer = "adamw"
+lr = 4e-3
+weight_decay = [1e-2, 1e-1, 1.0]
+batch_size = [16, 32]
+train_limit = 64
+"""
+CLAIMS = """
+[[claim]]
+optimum = "lr"
+along = "batch_size"
+exponent = 0.5
+band = 0.2
+[[claim]]
+optimum = "lr"
+along = "train_limit"
+exponent = 0
+[[claim]]
+optimum = "wd"
+along = "batch_size"
+exponent = 1
+[[claim]]
+product = ["batch_size", "lr"]
+id = "noise scale"
+[[claim]]
+optimum = "lr"
+first = { optimizer = "sgd" }
+second = { optimizer = "adam" }
+"""
+OWN = [
+    "inverse.profile",
+    "lr~batch_size^0.5",
+    "lr~train_limit^0",
+    "weight_decay~batch_size^1",
+    "noise scale",
+    "lr: optimizer sgd > optimizer adam",
+]
+
+
+def test_claims_of_ones_own_go_from_the_file_through_the_store_to_the_analysis(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("adam.toml").write_text(ADAM + CLAIMS)
+    words = ["study", "adam.toml", *INLINE, "--path", "single", "--no_log"]
+    assert main([*words, "--dry_run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["studies"][0]["claims"] == OWN
+    assert main(words) == 0
+    assert ", ".join(OWN) in capsys.readouterr().err
+    assert main(["analyze", "--json"]) == 0
+    found = {each["id"]: each for each in json.loads(capsys.readouterr().out)["claims"]}
+    assert [name for name, each in found.items() if each["own"]] == [*OWN[1:], OWN[0]]  # what is not asked comes last
+    assert [each["verdict"] == "not asked" for each in found.values() if each["own"]] == [False] * 5 + [True]
+    # A table from elsewhere has no studies: a file says what is claimed.
+    table = "outputs/results/results.csv"
+    assert main(["analyze", table, "--json"]) == 0
+    assert not any(each["own"] for each in json.loads(capsys.readouterr().out)["claims"])
+    assert main(["analyze", table, "--claims", "adam.toml", "--json"]) == 0
+    again = {each["id"]: each for each in json.loads(capsys.readouterr().out)["claims"]}
+    assert {name: each["verdict"] for name, each in again.items()} == {n: e["verdict"] for n, e in found.items()}
+    assert [name for name, each in again.items() if each["own"]] == [*OWN[1:], OWN[0]]
+    assert main([*words, "--extend", "--dry_run"]) == 0
+    out, err = capsys.readouterr()
+    assert "21 runs: 21 done" not in out
+    for name in OWN[1:]:
+        assert found[name]["verdict"] == "inconclusive"
+        assert re.search(rf"^{re.escape(name)}( of \w+)?: inconclusive; adding ", err, flags=re.MULTILINE)
+        assert "a second seed of " in err
+    assert main([*words, "--until_decided", "--budget", "22"]) == 0
+    out = capsys.readouterr().out
+    assert "adam: stopped after 1 round and 21 runs: the budget is spent" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--budget", "10"], "--budget is for --until_decided"),
+        (["--until_decided", "--budget", "lots"], "budget must be a duration such as 15d, 36h or 90m, not 'lots'"),
+        (["--until_decided", "--budget", "0"], "budget must be 1 run or more"),
+        (["--until_decided", "--budget", "3"], "a budget of 3 runs in all is too small: study 'small' has 4 itself"),
+        (["other.toml", "--until_decided"], "for one study at a time"),
+        (["--until_decided", "--executor", "slurm"], "--wait"),
+    ],
+)
+def test_impossible_budgets_exit_with_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("other.toml").write_text(STUDY.replace("small", "other"))
+    assert main(["study", "small.toml", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("outputs").exists()
 
 
 def test_two_studies_that_share_a_configuration_share_its_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,8 +33,6 @@ class DownloadError(DataError):
 class InputError(InterplayError):
     """A table of results cannot be understood; the message names the file, the line and the column."""
 
-    exit_code = 2
-
 
 class UnreadableError(InputError):
     """An input is not there, or the system does not let it be read."""

@@ -74,6 +74,11 @@ def as_folder(path: Path) -> None:
     path.mkdir()
 
 
+def as_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "cut short": lambda path: path.write_text(path.read_text()[:-30]),
     "empty": lambda path: path.write_text(""),
@@ -85,6 +90,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
         path.read_text().replace('"environment": {}', '"environment": {"x": ' + "[" * 300 + "]" * 300 + "}")
     ),
     "a list": lambda path: path.write_text("[1, 2]"),
+    "a pipe": as_pipe,
+    "a device": linked_to("/dev/zero"),
     "a number": lambda path: path.write_text("7"),
     "a number as text": epoch(test_acc="55.5"),
     "true as a number": epoch(test_loss=True),
@@ -354,3 +361,16 @@ def test_notes_beside_the_runs_stop_nothing_either(store: Store, text: str) -> N
 def test_a_run_with_a_damaged_record_counts_as_missing_in_a_plan(store: Store) -> None:
     (store.folder(BAD) / "record.json").write_text("{")
     assert [spec.run_id for spec in plan(SPECS, store).missing] == [BAD]
+
+
+@pytest.mark.parametrize("name", ["results.csv", ".last_commit"])
+@pytest.mark.parametrize("make", [as_pipe, linked_to("/dev/zero")], ids=["pipe", "device"])
+def test_a_pipe_or_a_device_beside_the_table_is_never_waited_for(
+    store: Store, name: str, make: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(store.results.with_name(name))
+    assert main(["status", "--output_dir", str(store.root)]) == 0
+    code = main(["rebuild", "--output_dir", str(store.root)])
+    assert code == (1 if name == "results.csv" else 0)
+    if code:
+        assert "results.csv: no plain file" in capsys.readouterr().err

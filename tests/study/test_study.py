@@ -55,4 +55,4 @@ def test_a_study_of_two_networks_is_extended_where_a_network_needs_it(
     assert added
     assert {spec.model for spec in added} == {"mlp"}
     assert all(spec.weight_decay < 1e-4 for spec in added)
-    assert "inverse.profile of mlp digits" in capsys.readouterr().err
+    assert "inverse.profile of mlp:" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from interplay import inputs
-from interplay.analysis.analyze import analyze
+from interplay.analysis.analyze import analyze, tabulate
 from interplay.analysis.cells import Cell
 from interplay.analysis.observations import Observations, from_table
 from interplay.errors import InputError
@@ -67,19 +67,18 @@ def test_tables_of_this_lab_are_read_without_remark(path: Path) -> None:
 def test_a_copy_with_fewer_digits_is_no_second_seed(change: Callable[[int], str], tmp_path: Path) -> None:
     first = write(tmp_path / "a.csv", grid(1))
     second = write(tmp_path / "b.csv", [change(row).removesuffix(",1") + ",2" for row in range(20)])
-    analysis = analyze(inputs.read([first, second], "final_test_acc"))
-    assert analysis.runs == 20
-    assert analysis.noise is None
-    assert {claim.verdict for claim in analysis.claims} == {"inconclusive"}
-    (((_, _, count),)) = (analysis.duplicates[0],)
-    assert count == 20
+    both, ((_, _, count),) = tabulate(inputs.read([first, second], "final_test_acc"))
+    assert (len(both.runs), count) == (20, 20)
+    assert {len(values) for values in both.cells.values()} == {1}
+    noise = both.noise_of(both.all_cells()[0])
+    assert noise is None or noise.residual  # nothing was repeated
 
 
 def test_runs_of_two_seeds_are_kept_however_they_are_rounded(tmp_path: Path) -> None:
     first = write(tmp_path / "a.csv", grid(1, digits=3))
     second = write(tmp_path / "b.csv", grid(2))
-    analysis = analyze(inputs.read([first, second], "final_test_acc"))
-    assert (analysis.runs, analysis.duplicates) == (40, ())
+    both, copies = tabulate(inputs.read([first, second], "final_test_acc"))
+    assert (len(both.runs), copies) == (40, [])
 
 
 def test_repetitions_without_any_scatter_are_an_error_that_names_rows() -> None:
@@ -293,7 +292,8 @@ def test_repeats_without_a_column_for_the_seed_are_repetitions() -> None:
     analysis = analyze([table(*rows, header=HEADER.removesuffix(",seed"))])
     assert len(analysis.repetitions) == 3
     assert analysis.noise is not None
-    assert not any("no repetitions" in claim.reason for claim in analysis.claims)
+    assert not analysis.noise.residual
+    assert not any("from residuals" in claim.reason for claim in analysis.claims)
     assert any("there is no seed" in note for note in analysis.notes)
 
 
@@ -301,3 +301,23 @@ def test_repeats_without_a_seed_that_differ_in_a_number_are_refused() -> None:
     rows = ["128,0.1,1e-3,0.9,70,0.1,12.517", "128,0.1,1e-3,0.9,60,0.1,19.338", "128,0.2,1e-3,0.9,60,0.1,14.871"]
     with pytest.raises(InputError, match=r"lines 2 and 3 .* differ in 'temperature'.*add a column seed"):
         table(*rows, header=f"{HEADER.removesuffix(',seed')},temperature")
+
+
+@pytest.mark.parametrize("value", ["-57.5", "100.1", "7012.5", "1e300", "-0.01%"])
+def test_an_accuracy_that_no_run_can_have_is_an_error_with_its_line(value: str) -> None:
+    with pytest.raises(InputError, match=rf"a\.csv, line 3: final_test_acc is {value}, but an accuracy is between"):
+        table("128,0.1,0,0.9,70,0.1,1", f"128,0.2,0,0.9,{value},0.1,1")
+    assert table("128,0.1,0,0.9,100,0.1,1", "128,0.2,0,0.9,0,5,1").runs
+
+
+@pytest.mark.parametrize("names", ["B,eta,lambda,mu", "b,η,λ,μ", "batch,config.eta,params/lambda,Mu"])
+def test_the_letters_of_the_formulas_are_names_of_columns(names: str) -> None:
+    run = table("64,0.2,3e-4,0.8,70,0.1,1", header=f"{names},final_test_acc,final_train_loss,seed").runs[0]
+    assert (run.cell.batch_size, run.cell.lr, run.cell.weight_decay, run.cell.momentum) == (64, 0.2, 3e-4, 0.8)
+
+
+@pytest.mark.parametrize("name", ["repeat", "Replicate", "repetition", "config.rep"])
+def test_a_column_that_counts_repetitions_is_the_seed(name: str) -> None:
+    found = table(*grid(1), *grid(2), header=HEADER.replace("seed", name))
+    assert len({run.cell for run in found.runs}) == 20
+    assert len(analyze([found]).repetitions) == 2

@@ -42,7 +42,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Measured:
-    """An exponent that no claim speaks of: the optimum of one knob as a power of another, from so many curves."""
+    """An exponent that no claim speaks of: the optimum of one knob as a power of another, from so many curves.
+
+    ``measured`` is the number of curves that there are; of very many some are taken (`FEW`).
+    """
 
     optimum: str
     along: str
@@ -50,6 +53,7 @@ class Measured:
     interval: tuple[float, float]
     curves: int
     network: str
+    measured: int = 0
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
         optima=tuple(table.optima),
         claims=tuple(found),
         joint=joint_fit(table),
-        notes=(*table.notes, *_networks(table)),
+        notes=(*table.notes, *_networks(table), *map(_some, (e for e in exponents if e.measured > FEW))),
         runs=len(table.runs),
         repetitions=tuple(dict.fromkeys(run.repetition for run in table.runs)),
         noises=tuple((network, table.noise_in(network)) for network in table.networks()),
@@ -266,13 +270,43 @@ def _exponents(table: Table, verdicts: Sequence[Verdict]) -> tuple[Measured, ...
             members = powers.curves(table, claim)
             if members is None or not table.repeated(cell for cells in members.members for cell in cells):
                 continue
+            measured, members = len(members), _few(members)
             optima, result, used = powers.fitted(table, of, members)
             if isinstance(result, Exponent) and any(optima[i].inside for i in used):
                 network = members.members[0][0].without(name).network
                 found.append(
-                    Measured(of, name, result.estimate, result.interval(0.9), len(used), network_words(network))
+                    Measured(
+                        of, name, result.estimate, result.interval(0.9), len(used), network_words(network), measured
+                    )
                 )
     return tuple(found)
+
+
+def _some(each: Measured) -> str:
+    return (
+        f"exponent of {each.optimum} over {each.along}: {each.curves} of {each.measured} curves, those with most cells"
+    )
+
+
+FEW = 40
+"""Curves that an exponent without a claim rests on, at most: its interval hardly gains by more, and time does."""
+
+
+def _few(members: powers.Curves) -> powers.Curves:
+    """The strata with the most cells, until they have `FEW` curves: chosen by what was run and not by what came out."""
+    strata: dict[int, list[int]] = {}
+    for curve, stratum in enumerate(members.strata):
+        strata.setdefault(stratum, []).append(curve)
+    kept: list[int] = []
+    for curves in sorted(strata.values(), key=lambda each: -sum(len(members.members[curve]) for curve in each)):
+        if len(kept) < FEW:
+            kept += curves
+    kept.sort()
+    return powers.Curves(
+        tuple(members.members[curve] for curve in kept),
+        tuple(members.along[curve] for curve in kept),
+        tuple(members.strata[curve] for curve in kept),
+    )
 
 
 def network_words(network: Cell) -> str:

@@ -106,8 +106,9 @@ def compare(ours: Sequence[Observations], theirs: Sequence[Observations], seed: 
     freedom = min((noise.dof for both in noises.values() for noise in both if noise is not None), default=0)
     mean, interval, spread, p = _overall(pairs, freedom)
     order = None
-    if len(pairs) > 2:
-        order = float(stats.spearmanr([x.ours for x in pairs], [x.theirs for x in pairs]).statistic)
+    sides = [x.ours for x in pairs], [x.theirs for x in pairs]
+    if len(pairs) > 2 and all(len(set(side)) > 1 for side in sides):
+        order = float(stats.spearmanr(*sides).statistic)
     mine = {claim.id: claim.verdict for claim in conclude(first, copies).claims}
     claims = tuple((c.id, str(mine[c.id]), str(c.verdict)) for c in conclude(second, other_copies).claims)
     return Comparison(ours[0].metric, pairs, only, mean, interval, spread, p, order, claims, tuple(notes))

@@ -176,7 +176,7 @@ class _Shapes:
         return self.first[curve], np.log(weights @ table + 1e-12 * table.max(axis=0))
 
     def _kernel(self, length: int, pad: int, spread: float) -> Array:
-        """Normal weights [places, places with ``pad`` on either side]; the same for grids of one length."""
+        """Normal weights [places, places with ``pad`` on either side]; the same for all grids of one length."""
         if (length, spread) not in self._kernels:
             offsets = self.step * np.arange(-pad, pad + 1)
             kernel = np.exp(-0.5 * (offsets / spread) ** 2)
@@ -255,7 +255,7 @@ def _log_posterior(shapes: _Shapes, z: Array, groups: Sequence[Array], b: Array,
 
 
 def _add(total: Array, log: Array, start: Array) -> None:
-    """Add to each ``total[i]`` the rows of ``log`` from ``start[i]`` on: lines between rows, as at the ends beyond.
+    """Add to each ``total[i]`` the rows of ``log`` from ``start[i]`` on, by lines between rows; beyond, as at the ends.
 
     Slices of a padded copy, since picking single rows by their numbers takes three times as long.
     """

@@ -23,8 +23,11 @@ SHARES = {FITTED: 0.35, CURVED: 0.15}
 EXPONENT_SD = 1.0
 """SD of the normal prior of a fitted exponent, against which laws that fix it are weighed."""
 
-CONTRADICTED = 0.05
-"""A law under which the optima with an open end are so much less likely than under the best one is contradicted."""
+CONTRADICTED = math.log(20)
+"""A law under which optima with an open end are so much less likely (log) than under the best one is contradicted."""
+
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Bound:
 class Drawn:
     """Draws of log y at one setting, scatter included, with weights that sum to 1.
 
-    ``log`` is the log evidence of the law; ``bounds`` the mean likelihood of the bounds under it.
+    ``log`` is the log evidence of the law; ``bounds`` the log of the mean likelihood of the bounds.
     """
 
     value: Array
@@ -96,16 +99,19 @@ def drawn(law: Law, place: Place, bounds: Sequence[Bound], shift: float = 0.0) -
     scatter = SCATTER[sigma]
 
     def said(at: Place) -> Array:
-        row = law.row(at)
-        return np.asarray(coefficients @ row + law.rule.offset(at) + scatter * rng.standard_normal(DRAWS))
+        return np.asarray(coefficients @ law.row(at) + law.rule.offset(at))
 
-    value = said(place) + shift
-    weight = np.ones(DRAWS)
+    value = said(place) + shift + scatter * rng.standard_normal(DRAWS)
+    likely = np.zeros(DRAWS)
     for bound in bounds:
         if not law.silent(bound.place):
-            weight = weight * np.maximum(bound.at(said(bound.place)), 1e-6)
-    mean = float(weight.mean())
-    log = law.fit.evidence + math.log(mean)
+            # Scatter about the law is integrated over for each bound: of many bounds few draws would be left else.
+            places = said(bound.place)[:, None] + scatter[:, None] * _NODES
+            likely += np.log(np.maximum(bound.at(places) @ _WEIGHTS, 1e-6))
+    best = float(likely.max())
+    weight = np.exp(likely - best)
+    mean = best + math.log(float(weight.mean()))
+    log = law.fit.evidence + mean
     if law.rule.exponents is None:
         slopes = law.fit.weight @ law.fit.mean[:, 1 : 1 + law.optima.scores.shape[1]]
         log -= 0.5 * float(slopes @ slopes) / EXPONENT_SD**2 + len(slopes) * math.log(EXPONENT_SD)

@@ -118,8 +118,9 @@ def locate(
         draws = np.where(draws > curve.x[-1], math.inf, draws)
     rng.shuffle(draws)
     low, high = np.quantile(draws, [0.05, 0.95], method="inverted_cdf")
-    # Nearly all of it beyond one end: then the last cell there is the bound.
-    low, high = (float(curve.x[-1]) if low == math.inf else low), (float(curve.x[0]) if high == -math.inf else high)
+    # An optimum that is surely beyond one end has that end for its bound.
+    low = float(curve.x[-1]) if low == math.inf else float(low)
+    high = float(curve.x[0]) if high == -math.inf else float(high)
     others = tuple(float(f"{math.exp(curve.x[peak]):.7g}") for _, _, peak in basins[1:])
     found = Optimum(
         of=of,

@@ -230,7 +230,7 @@ class _Answer:
             held = [t for t in held if contains(result, self.optima.basis, [t.exponents[name] for name in axes])]
         likely = {t.name: drawn(law, self.inner, self.bounds).bounds for t in held if (law := self._law(t)) is not None}
         best = max([both.bounds, *likely.values()])
-        return [t for t in held if likely.get(t.name, best) >= CONTRADICTED * best]
+        return [t for t in held if likely.get(t.name, best) >= best - CONTRADICTED]
 
     def _shifts(self, held: Sequence[Theory]) -> dict[str, float]:
         """By theory, what it adds to log y for what was never varied."""

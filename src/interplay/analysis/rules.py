@@ -94,6 +94,7 @@ class Optima:
 
     def __init__(self, names: Sequence[str], at: Sequence[Place], y: Array, error: Array) -> None:
         self.names, self.at, self.y, self.error = tuple(names), list(at), y, error
+        self._logs = np.log([[place[name] for name in (*names, "steps")] for place in at])
         self.axes, self.basis, self.scores = span([{name: place[name] for name in names} for place in at])
         self.centre = np.log([[place[name] for name in self.axes] for place in at]).mean(axis=0)
 
@@ -113,6 +114,12 @@ class Optima:
         rest = np.arange(len(self)) != index
         at = [place for place, kept in zip(self.at, rest, strict=True) if kept]
         return Optima(self.names, at, self.y[rest], self.error[rest])
+
+    def offsets(self, rule: Rule) -> Array:
+        """What a rule fixes of log y, for each of them."""
+        powers = rule.exponents or {}
+        fixed = self._logs @ [powers.get(name, 0.0) for name in (*self.names, "steps")]
+        return np.asarray(fixed + (math.log(rule.constant) if rule.constant else 0.0))
 
     def score(self, place: Place) -> Array:
         """Where a setting lies along the directions that were varied."""
@@ -151,8 +158,9 @@ class Law:
 
     def left_out(self) -> list[float]:
         """log y of each optimum, predicted from the others; NaN where they do not determine it."""
-        offsets = [self.rule.offset(place) for place in self.optima.at]
-        return offsets if self.fit is None else (self.fit.left_out() + offsets).tolist()
+        offsets = self.optima.offsets(self.rule)
+        found: list[float] = (offsets if self.fit is None else self.fit.left_out() + offsets).tolist()
+        return found
 
     def exponents(self, place: Place) -> dict[str, float]:
         """Of the axes that were varied, at a setting: a curved law has others elsewhere."""
@@ -202,7 +210,7 @@ def fitted(rule: Rule, optima: Optima) -> Law | None:
         return None
     flat = z.shape[1] if not rule.curved else straight
     precision = np.array([0.0] * flat + [BENDING**-2] * (z.shape[1] - flat))
-    y = optima.y - [rule.offset(place) for place in optima.at]
+    y = optima.y - optima.offsets(rule)
     return Law(rule, optima, regress(z, y, optima.error, precision))
 
 

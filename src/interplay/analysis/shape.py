@@ -47,6 +47,9 @@ finer grid does not average it out."""
 WINDOW_SDS = 15.0
 """Cells within so many SD of one run of the best cell shape the curve."""
 
+FLAT = 0.005
+"""Share of the standard error of the best cell below which a curve counts as level."""
+
 SURE = 4.0
 """Standard errors by which a cell lies below the best one for the top to lie on this side of it."""
 
@@ -103,6 +106,10 @@ class Likelihood:
     best: float
     normal: float = 0.0
     walls: tuple[bool, bool] = (False, False)
+    scale: float = 1.0
+    """The metric that curvature 1 falls by at one nat."""
+    flat: float = 0.0
+    """Depth below the top that no one can tell: `FLAT` of the standard error of the best cell."""
 
     @property
     def step(self) -> float:
@@ -110,9 +117,31 @@ class Likelihood:
         return float(self.m[1] - self.m[0])
 
     def posterior(self) -> Array:
-        """Probability of each m with all shapes and curvatures averaged by their priors."""
-        weights = np.exp(self.log - self.log.max()).sum(axis=2) @ SHAPE_PRIOR
-        return np.asarray(weights / weights.sum())
+        """Probability of each m with all shapes and curvatures averaged by their priors.
+
+        Where a curve lies within `flat` of its top, another of nearly the same shape has its top: on a plateau the
+        family of shapes knows the middle, and the top may be anywhere.
+        """
+        weights = np.exp(self.log - self.log.max()) * SHAPE_PRIOR[None, :, None]
+        place, shape, curvature = np.nonzero(weights > 1e-7)
+        below, above = (extent[shape, curvature] for extent in self._indifferent())
+        low, high = np.maximum(place - below, 0), np.minimum(place + above, len(self.m) - 1) + 1
+        density = weights[place, shape, curvature] / (high - low)
+        steps = np.bincount(low, density, len(self.m) + 1) - np.bincount(high, density, len(self.m) + 1)
+        found = np.maximum(np.cumsum(steps)[:-1], 0.0)
+        return np.asarray(found / found.sum())
+
+    def _indifferent(self) -> tuple[Array, Array]:
+        """For each shape and curvature how many steps below and above its top a curve has not fallen by `flat`."""
+        reach = math.ceil(3.0 / self.step)
+        v = self.step * np.arange(1, reach + 1)
+        c = CURVATURE * self.scale
+
+        def extent(sign: int) -> Array:
+            fallen = _falls(np.asarray(sign * v[:, None]))[..., 0][..., None] * c
+            return np.asarray((fallen < self.flat).sum(axis=0))
+
+        return extent(-1), extent(1)
 
     def evidence(self) -> float:
         """Log of the marginal likelihood, with a flat prior of m per nat."""
@@ -177,7 +206,16 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     # Where the exponential leaves the range of numbers it says nothing of the differences between cells.
     log[_overflows(x[used][None, :] - m[:, None])] = -1e9
     normal = 0.5 * float(np.log(weight).sum()) - 0.5 * math.log(float(weight.sum()))
-    return Likelihood(m, log, len(used), float(x[best]), normal, (low > first, high < last))
+    return Likelihood(
+        m,
+        log,
+        len(used),
+        float(x[best]),
+        normal,
+        (low > first, high < last),
+        window / 5,
+        FLAT * float(curve.error[best]),
+    )
 
 
 def _spacing(x: Array) -> Array:

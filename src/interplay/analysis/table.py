@@ -112,14 +112,14 @@ class Table:
         }
 
     def numeric_knobs(self) -> list[str]:
-        """Knobs that are numbers greater than 0 and take two values or more."""
+        """Knobs that are numbers greater than 0 and take two values or more, but momentum, whose axis is 1-μ."""
         values: dict[str, set[float]] = {}
         for cell in self.all_cells():
             for name in (*VARIED, *cell):
                 value = cell.get(name)
                 if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
                     values.setdefault(name, set()).add(value)
-        return [name for name, found in values.items() if len(found) > 1]
+        return [name for name, found in values.items() if len(found) > 1 and name != "momentum"]
 
     def optimum(self, of: str, cells: Iterable[Cell], given: dict[str, Any], *, listed: bool = True) -> Optimum:
         """The optimum along knob ``of`` over ``cells`` that differ in nothing else; ``listed`` among the results.

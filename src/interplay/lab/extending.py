@@ -16,7 +16,7 @@ from interplay.record import RunRecord
 from interplay.settings import InterruptedRunError, Settings
 from interplay.spec import RunSpec, knob_names
 from interplay.store.manifest import read_extension
-from interplay.study.claims import Claim
+from interplay.study.claims import OF_OPTIMISERS, Claim
 from interplay.study.study import Study
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from interplay.analysis.verdict import Verdict
 
 DECIDED = ("supported", "refuted")
+
+POOLED = ("train_limit", "precision")
+"""Knobs that name no network here: a claim's runs may differ in the number of images."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +122,31 @@ def proposals(study: Study, larger: Study, settings: Settings) -> list[Proposal]
     for claim in study.own_claims():
         groups: dict[Cell, list[tuple[RunSpec, RunRecord]]] = {}
         for spec, record in ended:
-            groups.setdefault(cell_of(record.spec).without(*claim.named).network, []).append((spec, record))
+            network = cell_of(record.spec).network.without(*claim.named, *POOLED)
+            groups.setdefault(network, []).append((spec, record))
         for network, members in groups.items():
             key = tuple(record.run_id for _, record in members)
             if key not in tables:
                 tables[key] = _table([record for _, record in members])
             verdict = next(each for each in verdicts(tables[key], study.claims) if each.id == claim.id)
             specs = _runs(study, larger, [spec for spec, _ in members], verdict)
-            found.append(Proposal(claim, network.words() if len(groups) > 1 else "", verdict, specs))
-    # A network in which a claim was not asked speaks of another claim of the study.
+            found.append(Proposal(claim, _differing(network, list(groups)), verdict, specs))
+    # A network in which a claim was not asked speaks of another claim of the study; one that was asked nowhere is
+    # said once.
     asked = {each.claim for each in found if each.verdict.verdict != "not asked"}
-    return [each for each in found if each.verdict.verdict != "not asked" or each.claim not in asked]
+    nowhere = {each.claim: dataclasses.replace(each, of="") for each in found if each.claim not in asked}
+    return [each for each in found if each.verdict.verdict != "not asked"] + list(nowhere.values())
+
+
+def _differing(network: Cell, all_of_them: Sequence[Cell]) -> str:
+    """What tells a network from the others, in words; empty where it is the only one."""
+    names = dict.fromkeys(name for each in (network, *all_of_them) for name in each)
+    differ = [name for name in names if len({each.get(name) for each in all_of_them}) > 1]
+    return " ".join(
+        str(network.get(name)) if name in ("model", "dataset", "optimizer") else f"{name}={network.get(name)}"
+        for name in differ
+        if network.get(name) is not None and name not in OF_OPTIMISERS
+    )
 
 
 def _table(records: Sequence[RunRecord]) -> Table:

@@ -28,7 +28,7 @@ from typing import Any, Self
 
 from interplay.errors import InterplayError
 from interplay.locks import locked
-from interplay.store.files import write_once, write_whole
+from interplay.store.files import readable, write_once, write_whole
 
 LOCKS = ".locks"
 """Folder of the store in which locks lie, out of sight."""
@@ -239,7 +239,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 def _read(path: Path) -> dict[str, Any] | None:
     """A claim or a beat; ``None`` if there is none, empty if it cannot be read. What has a wrong type is left out."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(readable(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError):

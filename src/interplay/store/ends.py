@@ -6,6 +6,7 @@ import io
 import os
 from pathlib import Path
 
+from interplay.store.files import readable
 from interplay.store.results import COLUMNS, cells_of
 
 _RUN_ID, _STATUS = list(COLUMNS).index("run_id"), list(COLUMNS).index("status")
@@ -29,7 +30,7 @@ class Ends:
     def look(self) -> list[str]:
         """Read what is new; returns the runs that have a row now and had none, or another one, at the last look."""
         try:
-            with self.table.open("rb") as file:
+            with readable(self.table).open("rb") as file:
                 return self._read(file)
         except FileNotFoundError:
             self.status, self._inode, self._offset, self._last = {}, 0, 0, b""

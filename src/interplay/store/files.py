@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 _PARTIAL = re.compile(r"\.(?P<of>.+?)\.\d+(\.[0-9a-f]+)?")
 """Names under which the files of this lab are written before they get their own: process, then a random number."""
+
+
+def readable(path: Path) -> Path:
+    """``path`` itself, where opening it for reading returns: a pipe or a device of that name might wait for ever.
+
+    Raises:
+        OSError: there is no such file, or it is neither a plain file nor a folder.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "no plain file", str(path))
+    return path
 
 
 def write_whole(path: Path, text: str, *, durable: bool = True) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from interplay.errors import DamagedError, SchemaError, SpecError
 from interplay.record import EpochMetrics, RunRecord, json_object
 from interplay.spec import SPEC_SCHEMA, RunSpec
+from interplay.store.files import readable
 
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
 _ASIDE = re.compile(r"damaged-\d+\..+")
@@ -170,7 +171,7 @@ def read_history(path: Path) -> tuple[EpochMetrics, ...]:
     """Epochs in a ``history.jsonl``; a line cut by a kill, or damaged otherwise, ends it."""
     found: list[EpochMetrics] = []
     try:
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in readable(path).read_text(encoding="utf-8", errors="replace").splitlines():
             found.append(EpochMetrics.from_dict(json_object(line)))
     except (OSError, SchemaError):
         pass
@@ -179,7 +180,7 @@ def read_history(path: Path) -> tuple[EpochMetrics, ...]:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return readable(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         if not os.path.lexists(path):
             return None
@@ -190,5 +191,5 @@ def _text(path: Path) -> str | None:
     except NotADirectoryError:
         return None
     except OSError as error:
-        kind = DamagedError if error.errno == errno.ELOOP else SchemaError
+        kind = DamagedError if error.errno in (errno.ELOOP, errno.EINVAL) else SchemaError
         raise kind(f"{path}: cannot be read: {error.strerror}") from error

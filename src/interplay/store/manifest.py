@@ -16,7 +16,7 @@ from typing import Any
 from interplay.errors import SchemaError
 from interplay.notes import note
 from interplay.spec import SPEC_SCHEMA, RunSpec
-from interplay.store.files import write_whole
+from interplay.store.files import readable, write_whole
 from interplay.text import file_name
 
 FOLDER = "studies"
@@ -70,7 +70,7 @@ class Manifest:
 def read_manifest(path: Path) -> Manifest:
     """The inverse of `Manifest.write`; raises `SchemaError` naming the file."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(readable(path).read_text(encoding="utf-8"))
         if found["schema"] != SPEC_SCHEMA:
             raise SchemaError(f"schema {found['schema']}, and this version reads {SPEC_SCHEMA}")
         specs = tuple(RunSpec.from_dict({**found["common"], **run}) for run in found["runs"])

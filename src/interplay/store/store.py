@@ -18,7 +18,7 @@ from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import SPEC_SCHEMA, RunSpec
 from interplay.store import results
 from interplay.store.claims import LOCKS, claim_of
-from interplay.store.files import partial_of, set_aside, write_once, write_under_lock, write_whole
+from interplay.store.files import partial_of, readable, set_aside, write_once, write_under_lock, write_whole
 from interplay.store.folders import entries, names_in, read_history, read_record, read_spec
 from interplay.store.leftovers import clean_results, clean_root, clean_run, is_leftover, unlinked
 from interplay.store.results import ForeignRow, Rows
@@ -221,7 +221,7 @@ class Store:
     def _table(self) -> str:
         """The text of results.csv; empty if there is none."""
         try:
-            return self.results.read_text(encoding="utf-8", errors="replace")
+            return readable(self.results).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return ""
 
@@ -370,7 +370,7 @@ class Store:
         """Now, but after every moment in the table: clocks of several machines may disagree."""
         now = datetime.now(UTC)
         try:
-            last = datetime.fromisoformat(self._last_commit.read_text())
+            last = datetime.fromisoformat(readable(self._last_commit).read_text())
         except (OSError, ValueError):
             last = None
         if last is not None and last.tzinfo and last >= now:
@@ -382,7 +382,7 @@ def _is_whole(path: Path) -> bool:
     """Whether the table has this version's header and ends with a whole line. Reads its two ends only."""
     header = results.header().encode()
     try:
-        with path.open("rb") as file:
+        with readable(path).open("rb") as file:
             if file.read(len(header)) != header:
                 return False
             file.seek(-1, os.SEEK_END)

@@ -34,6 +34,10 @@ SUMS = ("sum_of_rates", "steps")
 """What an optimum may be a power of, besides knobs: quantities that follow from them."""
 
 
+OF_OPTIMISERS = ("momentum", "dampening", "nesterov", "beta2", "eps")
+"""Knobs that not every optimiser has, or that are not the same in each."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """One statement. Knobs are named as in `RunSpec`; a script of one's own may have others.
@@ -86,8 +90,12 @@ class Claim:
 
     @property
     def named(self) -> frozenset[str]:
-        """All knobs that it speaks of: runs that differ in others speak to it apart from each other."""
-        return frozenset((*self.knobs, *self.tied, *self.first, *self.second)) - frozenset(SUMS)
+        """All knobs that it speaks of: runs that differ in others speak to it apart from each other.
+
+        Of two optimisers each has knobs that the other lacks, or that mean something else there.
+        """
+        names = {*self.knobs, *self.tied, *self.first, *self.second} - set(SUMS)
+        return frozenset(names | set(OF_OPTIMISERS) if "optimizer" in {*self.first, *self.second} else names)
 
     def to_table(self) -> dict[str, Any]:
         """As a study file states it: the inverse of `from_table`."""

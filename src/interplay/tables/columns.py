@@ -19,9 +19,10 @@ KNOBS = _words(
         "lr": "learning_rate learningrate learn_rate lrate eta lr0 base_lr max_lr peak_lr init_lr initial_lr lr_init "
         "lr_max start_lr optimizer_lr optim_lr sgd_lr base_learning_rate peak_learning_rate initial_learning_rate "
         "learning_rate_init max_learning_rate",
-        "weight_decay": "wd weightdecay wdecay w_decay l2 l2_reg l2_penalty weight_decay_rate optimizer_weight_decay",
+        "weight_decay": "wd lambda weightdecay wdecay w_decay l2 l2_reg l2_penalty weight_decay_rate "
+        "optimizer_weight_decay",
         "momentum": "mom mu beta1 beta_1 sgd_momentum optimizer_momentum",
-        "batch_size": "bs batchsize batch bsz train_batch_size batch_size_train training_batch_size train_bs "
+        "batch_size": "bs b batchsize batch bsz train_batch_size batch_size_train training_batch_size train_bs "
         "global_batch_size total_batch_size mini_batch_size minibatch_size minibatch",
         "epochs": "num_epochs n_epochs nb_epochs max_epochs nepochs total_epochs num_train_epochs train_epochs "
         "training_epochs number_of_epochs",
@@ -58,7 +59,7 @@ METRICS = _words(
 
 OTHERS = _words(
     {
-        "seed": "random_seed rng_seed manual_seed random_state torch_seed",
+        "seed": "random_seed rng_seed manual_seed random_state torch_seed repeat repetition replicate rep replica",
         "status": "state run_state run_status trial_state trial_status done",
         "method": "",
         "own_knobs": "",
@@ -104,6 +105,9 @@ _OUTCOMES = frozenset(
     "value value_0 values_0 values_1 objective epoch step steps global_step iterations training_iteration best_epoch "
     "last_epoch iter grad_norm weight_norm".split()
 )
+
+
+_GREEK = str.maketrans({"η": "eta", "λ": "lambda", "μ": "mu", "µ": "mu"})  # the last is the micro sign
 
 
 class Kind(StrEnum):
@@ -184,7 +188,7 @@ def _standard(text: str) -> tuple[str | None, int, Kind, str]:
 
 def _plain(text: str) -> str:
     """Lower case, words joined by underscores; ``learningRate`` has two words."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", text.strip())
+    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", text.strip()).translate(_GREEK)
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 

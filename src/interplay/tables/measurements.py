@@ -242,14 +242,19 @@ def _needed(name: str, text: str) -> Value:
 
 
 def _metric(name: str, text: str, scale: float) -> float | None:
-    """A metric; an accuracy in per cent. What is not finite is missing."""
+    """A metric; an accuracy in per cent. What is not finite is missing; ValueError for what no run can have."""
     percent = text.endswith("%")
     if values.missing(text.rstrip("%")):
         return None
     value = values.number(text.rstrip("% "))
     if value - value != 0:
         return None
-    return float(f"{value * scale:.15g}") if name.endswith("_acc") and not percent and scale != 1 else value
+    if not name.endswith("_acc"):
+        return value
+    value = float(f"{value * scale:.15g}") if not percent and scale != 1 else value
+    if not 0 <= value <= 100:
+        raise ValueError(f"{name} is {text}, but an accuracy is between 0 and 100 %, or between 0 and 1 in all rows")
+    return value
 
 
 def _seed(text: str) -> str:

@@ -190,5 +190,6 @@ def test_needed_cells_get_the_seeds_of_the_study_or_the_next_one() -> None:
     new = {**known, "weight_decay": 0.3}
     assert new_runs(rows, [new], study.seeds) == [(cell._replace(weight_decay=0.3), seed) for seed in study.seeds]
     assert new_runs(rows, [known], study.seeds) == [(cell, max(study.seeds) + 1)]
-    assert new_runs(rows, [{**known, "seeds": [*study.seeds, 77]}], study.seeds) == [(cell, 77)]
-    assert new_runs(rows, [{**known, "seed": study.seeds[0]}], study.seeds) == []
+    last = max(study.seeds)
+    assert new_runs(rows, [known], study.seeds, 2) == [(cell, last + 1), (cell, last + 2)]
+    assert [seed for _, seed in new_runs(rows, [new], study.seeds, 2)] == [*study.seeds, last + 1, last + 2]

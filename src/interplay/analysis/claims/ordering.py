@@ -110,7 +110,7 @@ def _pooled(gaps: Sequence[Array]) -> Array:
 
 def _pairs(claim: Claim, table: Table) -> list[Pair]:
     """Pairs of curves that share all that neither method names, of the network with the most of them."""
-    named = set(claim.first) | set(claim.second)
+    named = claim.named - {claim.optimum}
     groups: dict[Any, dict[Cell, tuple[list[list[Cell]], list[list[Cell]]]]] = {}
     for key, members in table.slices(claim.optimum).items():
         rest = key.without(*named)
