@@ -56,13 +56,16 @@ read_public() {
 
 read_one() {
   case $1 in
-    resnet18-cifar100-public) read_public "$1" "$(CDPATH='' cd -- "$2" && pwd)" ;;
+    resnet18-cifar100-public) read_public "$1" "$2" ;;
     hyper-*) read_pair "$1" "$2" ;;
     *)
-      page "$1" "$2/report.html" "$2"
+      local runs=$2
+      # Of runs that are not kept there is the table, the figures of which go to outputs/ of the current folder.
+      if [ ! -d "$2/runs" ]; then runs=$2/results/results.csv; fi
+      (cd "$2" && page "$1" "$2/report.html" "$runs")
       if [ -n "$pages" ]; then return; fi
-      verdicts "$1" "" "$2"
-      cp "$2"/plots/*.png "$here/$1"
+      verdicts "$1" "" "$runs"
+      if [ -d "$2/runs" ]; then cp "$2"/plots/*.png "$here/$1"; else cp "$2"/outputs/plots/*.png "$here/$1"; fi
       if [ "$1" = cifar100-memorised ]; then
         interplay predict --metric final_test_loss --lr 0.1 --batch_size 32 --epochs 40 --input "$2" > "$here/$1/predictions.txt"
       fi
@@ -82,7 +85,7 @@ unpack() {
 }
 
 if [ $# -eq 2 ] && [ "$1" != --pages ]; then
-  read_one "$1" "$2"
+  read_one "$1" "$(CDPATH='' cd -- "$2" && pwd)"
   exit
 fi
 if [ $# -eq 2 ]; then mkdir -p "$2" && pages=$(CDPATH='' cd -- "$2" && pwd); fi
@@ -96,7 +99,7 @@ for folder in "$here"/*/results*.csv; do
   read_one "$name" "$work/$name"
 done
 if [ -d "$tables" ]; then
-  read_one resnet18-cifar100-public "$tables"
+  read_one resnet18-cifar100-public "$(CDPATH='' cd -- "$tables" && pwd)"
 else
   echo "resnet18-cifar100-public is left out: fetch.sh there fetches its tables" >&2
 fi
