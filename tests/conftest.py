@@ -95,7 +95,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr(lab, "predict", lambda *args, **words: asked.append(words) or Nothing())
     monkeypatch.setattr(lab, "compare", lambda *args: asked.append(args) or Nothing())
     monkeypatch.setattr(lab, "analyze", lambda *args: asked.append(args) or Nothing())
-    monkeypatch.setattr(lab, "extended", lambda study, settings: study)
+    monkeypatch.setattr(lab, "extended", lambda study, settings, **words: study)
     monkeypatch.setattr(documented.PlotFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(hypernetworks.HyperFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(documented.AllExperimentsFlags, "call", lambda self: asked.append(self) or 0)
