@@ -202,13 +202,13 @@ def test_a_signal_stops_at_the_epoch_and_the_same_command_goes_on(
 @pytest.mark.slow
 def test_a_process_that_gets_a_signal_exits_with_130() -> None:
     process = interplay("run", *QUICK, "--epochs", "4000", "--label_noise", "0.2")
-    assert process.stdout is not None
-    for line in process.stdout:
+    assert process.stderr is not None
+    for line in process.stderr:
         if line.startswith("epoch "):
             break
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, out) == (130, ""), err
     assert "stopped after epoch" in err
 
 
@@ -220,13 +220,15 @@ def test_doctor_names_what_is_there_and_what_is_not(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
-def test_help_answers_in_under_half_a_second() -> None:
-    times = []
-    for _ in range(5):
+def test_help_answers_long_before_torch_is_there() -> None:
+    def seconds(*words: str) -> float:
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "interplay.cli", "--help"], check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.5
+        subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - began
+
+    # In turn, so that whatever else runs on the machine slows both.
+    pairs = [(seconds("-m", "interplay.cli", "--help"), seconds("-c", "import torch")) for _ in range(4)]
+    assert min(ours for ours, _ in pairs) < 0.5 * min(torch for _, torch in pairs)
 
 
 def test_check_gpu_tells_by_its_exit_code(root: Path) -> None:

@@ -212,7 +212,14 @@ def test_the_shell_script_runs_from_any_folder_and_passes_errors_on(root: Path, 
     assert done.returncode == 0
     assert "--wandb_project" in done.stdout
     assert subprocess.run([script, "--batch_sise", "1"], cwd=away, capture_output=True).returncode == 2
+
+
+@pytest.mark.slow  # another process imports torch
+def test_the_shell_script_trains_in_any_folder(root: Path, tmp_path: Path) -> None:
+    away = tmp_path / "a folder with spaces"
+    away.mkdir()
     words = [*SMALL, "--epochs", "1", "--data_dir", tmp_path / "data", "--checkpoint_path", "my model.pth"]
+    script = root / "run_hypernetworks_gpu.sh"
     assert subprocess.run([script, *words], cwd=away, capture_output=True).returncode == 0
     assert (away / "my model.pth").is_file()
 

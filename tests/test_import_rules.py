@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "trackers": set(),
     "executors": {"train", "store", "trackers", "data", "summary", "clusters"},
     "tables": set(),
-    "analysis": {"tables", "study"},
+    "analysis": {"tables", "study"},  # of the latter the claims
     "figures": {"analysis"},
     "report": {"analysis", "figures"},
     "inputs": {"analysis", "store", "tables"},

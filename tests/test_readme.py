@@ -58,9 +58,12 @@ def test_the_python_example_runs_as_printed(tmp_path: Path) -> None:
 def test_the_study_file_of_the_documentation_loads(tmp_path: Path) -> None:
     from interplay.study.files import load
 
-    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(), flags=re.DOTALL)
+    text, claims = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(), flags=re.DOTALL)
     (tmp_path / "mine.toml").write_text(text)
     assert len(load(tmp_path / "mine.toml").specs) == 2 * (16 + 2 - 1)
+    (tmp_path / "mine.toml").write_text(text + claims)
+    stated = load(tmp_path / "mine.toml").own_claims()
+    assert [claim.kind for claim in stated] == ["exponent", "exponent", "exponent", "ordering", "direction"]
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))

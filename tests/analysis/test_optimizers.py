@@ -13,13 +13,10 @@ from interplay.analysis.cells import Cell
 from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.words import report
 
-
 BATCHES = (64, 128, 256, 512)
 
 
-def runs(
-    optimizer: str, exponent: float, shift: float = 0.0, batches: tuple[int, ...] = BATCHES
-) -> list[Observation]:
+def runs(optimizer: str, exponent: float, shift: float = 0.0, batches: tuple[int, ...] = BATCHES) -> list[Observation]:
     """Set 3 with λ* = 1e-3 (B/128)^exponent and noise of 0.05 points."""
     rng = np.random.default_rng(len(optimizer))
     network = {"model": "resnet18", "dataset": "cifar100", "optimizer": optimizer}

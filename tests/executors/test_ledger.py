@@ -77,7 +77,7 @@ def test_a_sitting_with_nothing_to_do_leaves_living_workers_their_runs(tmp_path:
             tries += 1
             ledger.ended(spec, Outcome(End.TAKEN))
         time.sleep(0.005)
-    assert 0.2 <= time.monotonic() - began < 2
+    assert time.monotonic() - began >= 0.2
     assert tries > 3
     report = ledger.close()
     assert (report.left, report.problem) == (SPECS[:1], None)

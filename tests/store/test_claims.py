@@ -71,7 +71,7 @@ import time; time.sleep(60)
     assert Claims(runs, "b").take("r") is None
     child.send_signal(signal.SIGKILL)
     # Not even reaped yet: a zombie is dead, too.
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (claim := Claims(runs, "b").take("r")) is None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert claim is not None
@@ -85,7 +85,7 @@ def test_a_silent_worker_elsewhere_is_waited_for_by_the_watchers_own_clock(runs:
     began = time.monotonic()
     assert claims.take("r") is None
     while (claim := claims.take("r")) is None:
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         time.sleep(0.02)
     assert time.monotonic() - began > FAST.lapse
     assert claim_of(runs / "r")["attempt"] == claim.attempt  # type: ignore[index]

@@ -125,7 +125,9 @@ class Regression:
         return np.where(known, said, np.nan)
 
 
-def regress(z: Array, y: Array, error: Array, precision: Array | None = None) -> Regression:
+def regress(
+    z: Array, y: Array, error: Array, precision: Array | None = None, scatter: Array | None = None
+) -> Regression:
     """Fit log y = z · coefficients + scatter, by closed form for each σ.
 
     Args:
@@ -133,6 +135,7 @@ def regress(z: Array, y: Array, error: Array, precision: Array | None = None) ->
         y: logarithms of the optima [optima].
         error: their SD.
         precision: of the normal prior of each coefficient about 0; 0 for a flat one, which all have by default.
+        scatter: probability of each σ of `SCATTER`, by default `joint.scatter_prior`.
     """
     prior = np.zeros(z.shape[1]) if precision is None else precision
     variance = error**2 + SCATTER[:, None] ** 2
@@ -143,7 +146,7 @@ def regress(z: Array, y: Array, error: Array, precision: Array | None = None) ->
     residual = y - mean @ z.T
     log = -0.5 * (np.log(variance) + residual**2 / variance).sum(axis=1) - 0.5 * mean**2 @ prior
     log += -0.5 * np.linalg.slogdet(information)[1] + 0.5 * np.log(prior[prior > 0]).sum()
-    log += np.log(scatter_prior())
+    log += np.log(scatter_prior() if scatter is None else scatter)
     return Regression(z, y, error, mean, covariance, log)
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
-from interplay.analysis.shape import Curve, lattice, likelihood
+from interplay.analysis.shape import SHAPE_PRIOR, Curve, lattice, likelihood
 
 Array = NDArray[np.float64]
 
@@ -124,8 +125,12 @@ RESIDUAL_GRID = 12
 RESIDUAL_SCALE = 0.2
 """Depth, as a share of the height of the curves, at which their noise is taken to grow: single runs do not tell it."""
 
-WINDOW = 0.2
+WINDOW = 0.4
 """Share of the height of the curves within which their cells are compared with the fit meanwhile."""
+
+ALIKE = (0.4, 0.4, 0.2)
+"""Prior of curves along one knob that share shape and steepness, that share the shape only, and that share nothing. A
+curve by itself has as many unknowns as cells near its top, and tells its noise badly."""
 
 
 BINOMIAL = (0.75, 0.4)
@@ -134,17 +139,18 @@ as SD of its logarithm). Trained networks are nearly calibrated, so that a run d
 images as their confidences say (Jordan, arXiv 2304.01910): 0.31 points against 0.42 for ResNet-18 on CIFAR-100."""
 
 
-def from_residuals(curves: Sequence[Curve], expected: float | None = None) -> Noise | None:
+def from_residuals(groups: Sequence[Sequence[Curve]], expected: float | None = None) -> Noise | None:
     """Noise from the scatter of single runs about smooth curves; ``None`` where no curve has five cells.
 
     Each SD on a grid gives a likelihood of all curves, with places, heights and shapes of their tops integrated over;
-    the SD is its posterior mean on the log scale, worth as many degrees of freedom as the posterior is narrow.
+    those of a group may share their shape. The SD is its posterior mean on the log scale, worth as many degrees of
+    freedom as the posterior is narrow.
 
     Args:
-        curves: along one knob each, with errors of 0 (`shape.Curve`).
+        groups: curves along one knob, with errors of 0 (`shape.Curve`), by knob.
         expected: SD to expect, known as `BINOMIAL` says; without it all are as likely.
     """
-    long = [curve for curve in curves if len(curve.x) >= 5]
+    long = [curve for group in groups for curve in group if len(curve.x) >= 5]
     if not long:
         return None
     best = max(float(curve.mean.max()) for curve in long)
@@ -158,10 +164,14 @@ def from_residuals(curves: Sequence[Curve], expected: float | None = None) -> No
     sds = np.exp(np.linspace(low, high, RESIDUAL_GRID))
     step = lattice(long, 80)
     scale = RESIDUAL_SCALE * reach
-    growth = [np.exp(0.5 * RISE_PRIOR[0] * np.log1p(((best - curve.mean) / scale) ** 2)) for curve in long]
+
+    def scattered(curve: Curve, sd: float) -> Curve:
+        growth = np.exp(0.5 * RISE_PRIOR[0] * np.log1p(((best - curve.mean) / scale) ** 2))
+        return replace(curve, error=sd * growth, window=WINDOW * reach, dof=math.inf)
+
     log = np.array(
         [
-            sum(_evidence(c, float(sd) * g, WINDOW * reach, step) for c, g in zip(long, growth, strict=True))
+            sum(_evidence([scattered(c, float(sd)) for c in group if len(c.x) >= 5], step) for group in groups)
             for sd in sds
         ]
     )
@@ -179,5 +189,18 @@ def from_residuals(curves: Sequence[Curve], expected: float | None = None) -> No
     return Noise(best, worst, base, RISE_PRIOR[0], scale, dof, (4 * variance, 0.0, 0.0), residual=True)
 
 
-def _evidence(curve: Curve, error: Array, window: float, step: float) -> float:
-    return likelihood(replace(curve, error=error, window=window, dof=math.inf), step).evidence()
+def _evidence(curves: Sequence[Curve], step: float) -> float:
+    """Log of the marginal likelihood of curves that share their shape and steepness, the shape only, or nothing."""
+    if not curves:
+        return 0.0
+    tops = [likelihood(curve, step) for curve in curves]
+    each = np.array(
+        [special.logsumexp(top.log, axis=0) + top.normal + math.log(step) for top in tops]
+    )  # [.., shape, c]
+    prior = np.log(SHAPE_PRIOR * each.shape[2])
+    steepness = math.log(each.shape[2])
+    both = special.logsumexp(each.sum(axis=0) + prior[:, None]) - steepness
+    of_shape = special.logsumexp(each, axis=2) - steepness
+    shape = special.logsumexp(of_shape.sum(axis=0) + prior)
+    nothing = special.logsumexp(of_shape + prior, axis=1).sum()
+    return float(special.logsumexp([both, shape, nothing], b=ALIKE))

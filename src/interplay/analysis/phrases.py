@@ -17,6 +17,9 @@ Ends = tuple[float | None, float | None]
 
 TIMES = " times"
 
+WHAT = {"exponent": "exponent ", "direction": "k = ", "sufficiency": "share that the product misses: "}
+"""What the estimate of a claim is; of an ordering its unit says so."""
+
 NAMED = 4
 """Cells of a plan that are named one by one; of more, the ranges of their knobs are."""
 
@@ -94,7 +97,7 @@ def result(verdict: Verdict) -> str:
     """Estimate and interval in one phrase; nothing where neither is known."""
     found, ends = estimate(verdict), estimate_interval(verdict)
     if found:
-        return f"{found}, 90 % interval {ends.removesuffix(TIMES)}"
+        return f"{WHAT.get(_kind(verdict), '')}{found}, 90 % interval {ends.removesuffix(TIMES)}"
     return f"90 % interval: {ends}" if ends else ""
 
 

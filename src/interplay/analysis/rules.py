@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interplay.analysis.exponents import Regression, log_place, regress
+from interplay.analysis.joint import SCATTER
 from interplay.analysis.laws import Measured, span
 from interplay.analysis.theories import SYMBOLS, Theory, theories
 
@@ -21,6 +22,12 @@ Place = Mapping[str, float]
 BENDING = 0.15
 """SD of the normal prior of the coefficients of squares, per squared nat: an exponent that changes by 0.6 over a factor
 of 7 is one SD."""
+
+_SCATTER_PRIOR = np.exp(-0.5 * (SCATTER / 0.3) ** 2) * np.gradient(SCATTER)
+_SCATTER_PRIOR = _SCATTER_PRIOR / _SCATTER_PRIOR.sum()
+"""Of σ for predictions: half-normal, without the point at zero of `joint.scatter_prior`. A setting that was not
+measured scatters by σ itself, and with few settings that point makes intervals too narrow: at σ = 0.15 those inside the
+range held 79 % of 186 optima with it, and 92 % of 38 without."""
 
 SPARE = 3
 """Settings beyond one for each coefficient of the straight law, from which a curved one is tried."""
@@ -211,7 +218,7 @@ def fitted(rule: Rule, optima: Optima) -> Law | None:
     flat = z.shape[1] if not rule.curved else straight
     precision = np.array([0.0] * flat + [BENDING**-2] * (z.shape[1] - flat))
     y = optima.y - optima.offsets(rule)
-    return Law(rule, optima, regress(z, y, optima.error, precision))
+    return Law(rule, optima, regress(z, y, optima.error, precision, _SCATTER_PRIOR))
 
 
 def vector(rule: Rule, optima: Optima) -> object:

@@ -190,7 +190,8 @@ class Table:
         share = min(max(max(levels) / 100, 0.01), 0.999)
         return BINOMIAL[0] * 100 * math.sqrt(share * (1 - share) / facts.n_test)
 
-    def _curves_without_noise(self, network: Cell) -> list[Curve]:
+    def _curves_without_noise(self, network: Cell) -> list[list[Curve]]:
+        """The longest curves along each of the knobs that are tuned."""
         cells = [cell for cell in self.all_cells() if cell.network == network]
-        found = [self._curve(of, members, None) for of in TUNED for members in self.slices(of, cells, 5).values()]
-        return sorted(found, key=lambda curve: -len(curve.x))[:10]
+        found = [[self._curve(of, members, None) for members in self.slices(of, cells, 5).values()] for of in TUNED]
+        return [sorted(curves, key=lambda curve: -len(curve.x))[:8] for curves in found]

@@ -168,8 +168,8 @@ def judged(claim: Claim, table: Table) -> Verdict:
     # Also of what is refuted: it may not survive the correction for several claims.
     plan = for_exponent(table, claim, found.members, found.along, optima, result)
     edge = next((edge for edge in band if interval95[0] <= edge <= interval95[1]), None)
-    if plan is None and edge is not None and verdict.verdict == "inconclusive":
-        half = (interval90[1] - interval90[0]) / 2
+    half = (interval90[1] - interval90[0]) / 2
+    if plan is None and edge is not None and verdict.verdict == "inconclusive" and half < claim.band:
         verdict = replace(
             verdict,
             reason=f"known to be {result.estimate:.2f} ± {half:.2f}, which is the edge of the band: more runs are "
