@@ -3,6 +3,7 @@
 # make test-long  the longer tests: real data, kills, a browser
 # make test-all   all of those, a real Slurm (root on Debian), a real Ray, and stacks killed as other workers are
 # make docs       the documentation as a site in site/; warnings are errors
+# make pages      a page for each folder of results, in site/results
 # make bench      what the paths through the code cost on this CPU; results under benchmarks/results
 # make bench-gpu  the same on a GPU; without one, the figures that are owed
 PYTHON ?= python3
@@ -15,7 +16,7 @@ PIP_ARGS ?=
 # The main job at the scale of a laptop: all three sets on built-in data, three seeds.
 DEMO := studies/digits-lr-ordering.toml studies/digits-eta-lambda.toml studies/digits-batch-scaling.toml
 
-.PHONY: venv demo test test-long test-all bench bench-gpu lint types docs clean
+.PHONY: venv demo test test-long test-all bench bench-gpu lint types docs pages clean
 
 venv: $(VENV)/.installed
 
@@ -55,6 +56,10 @@ test-all: test test-long
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "the site: site/index.html; with its search: $(BIN)/python -m http.server -d site"
+
+pages: venv
+	PATH="$(CURDIR)/$(BIN):$$PATH" results/read.sh --pages site/results
+	@echo "the pages: site/results/*.html"
 
 bench: venv
 	$(BIN)/python benchmarks/augmentation.py

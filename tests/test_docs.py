@@ -187,6 +187,7 @@ def test_every_command_that_reproduces_results_is_understood(
     here.mkdir(parents=True)
     for file in (*script.parent.glob("*.sh"), *script.parent.glob("*.csv")):
         shutil.copy(file, here)
+    shutil.copy(ROOT / "results" / "read.sh", here.parent)
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("interplay", "python", "cp", "tar", "git", "sha256sum"):

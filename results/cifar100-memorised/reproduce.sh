@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything in this folder: results/cifar100-memorised/reproduce.sh [OUTPUT_DIR] [DATA_DIR]. Runs kept in records.tar.xz are not
 # run again; delete that file to start from nothing, which takes an hour and a half on two cores.
+# The page is OUTPUT_DIR/report.html.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${1:-outputs/cifar100-memorised}
@@ -12,9 +13,5 @@ for set in eta-lambda batch-scaling batch-fixed-lr lr-ordering optima; do
 done
 tar -cJf "$here/records.tar.xz" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$out" \
   --exclude='.*' --exclude='*.lock' --exclude='*.pt' runs
-interplay report "$out" --metric final_test_loss --output "$here/report.html"
-cp "$out"/results/results.csv "$out"/plots/*.png "$here"
-interplay analyze "$out" --metric final_test_loss --json > "$here/verdicts.json"
-interplay analyze "$out" --metric final_test_loss > "$here/verdicts.txt"
-interplay analyze "$out" > "$here/verdicts-accuracy.txt"
-interplay predict --metric final_test_loss --lr 0.1 --batch_size 32 --epochs 40 --input "$out" > "$here/predictions.txt"
+cp "$out/results/results.csv" "$here"
+"$here/../read.sh" cifar100-memorised "$out"

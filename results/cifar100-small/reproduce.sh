@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything in this folder: results/cifar100-small/reproduce.sh [OUTPUT_DIR] [DATA_DIR]. Runs kept in records.tar.xz are not run
 # again; delete that file to start from nothing, which takes an hour and a half on two cores.
+# The page is OUTPUT_DIR/report.html.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${1:-outputs/cifar100-small}
@@ -12,7 +13,5 @@ for set in eta-lambda batch-scaling lr-ordering; do
 done
 tar -cJf "$here/records.tar.xz" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$out" \
   --exclude='.*' --exclude='*.lock' --exclude='*.pt' runs
-interplay report "$out" --output "$here/report.html"
-cp "$out"/results/results.csv "$out"/plots/*.png "$here"
-interplay analyze "$out" --json > "$here/verdicts.json"
-interplay analyze "$out" > "$here/verdicts.txt"
+cp "$out/results/results.csv" "$here"
+"$here/../read.sh" cifar100-small "$out"

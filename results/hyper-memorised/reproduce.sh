@@ -3,6 +3,7 @@
 # The runs kept in records.tar.xz are of altered CIFAR-10 files (README.md). They are unpacked, and not run again, only when
 # --allow_modified_data is among the arguments: give it with those files alone. From the published files everything is made anew,
 # in an empty OUTPUT_DIR, which takes an hour on two cores.
+# The pages are OUTPUT_DIR/hyper_resnet/report.html and OUTPUT_DIR/wide_resnet/report.html.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${1:-outputs/hyper-memorised}
@@ -14,13 +15,8 @@ fi
 for model in hyper_resnet wide_resnet; do
   interplay study "$here/../../studies/hyper-memorised.toml" --model "$model" --test_every 50 --data_dir "$data" \
     --output_dir "$out/$model" "${@:3}"
-  interplay analyze "$out/$model" --metric final_test_loss --json > "$here/verdicts-$model.json"
-  interplay analyze "$out/$model" --metric final_test_loss > "$here/verdicts-$model.txt"
-  interplay analyze "$out/$model" > "$here/verdicts-$model-accuracy.txt"
-  interplay report "$out/$model" --metric final_test_loss --output "$out/$model/report.html"
-  cp "$out/$model/plots/exp2_eta_lambda_heatmap.png" "$here/map-$model.png"
   cp "$out/$model/results/results.csv" "$here/results-$model.csv"
 done
 tar -cJf "$here/records.tar.xz" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$out" \
   --exclude='.*' --exclude='*.lock' --exclude='*.pt' --exclude=results --exclude=plots --exclude='*.html' hyper_resnet wide_resnet
-cp "$out/hyper_resnet/report.html" "$here"
+"$here/../read.sh" hyper-memorised "$out"

@@ -3,6 +3,7 @@
 # The runs kept in records.tar.xz are of altered CIFAR-10 files (README.md). They are unpacked, and not run again, only when
 # --allow_modified_data is among the arguments: give it with those files alone. From the published files everything is made anew,
 # in an empty OUTPUT_DIR, which takes two hours on two cores.
+# The pages are OUTPUT_DIR/hyper_resnet/report.html and OUTPUT_DIR/wide_resnet/report.html.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${1:-outputs/hyper-small}
@@ -14,10 +15,6 @@ fi
 for model in hyper_resnet wide_resnet; do
   interplay study "$here/../../studies/hyper-small.toml" --model "$model" --test_every 8 --data_dir "$data" --output_dir "$out/$model" \
     "${@:3}"
-  interplay analyze "$out/$model" --json > "$here/verdicts-$model.json"
-  interplay analyze "$out/$model" > "$here/verdicts-$model.txt"
-  interplay report "$out/$model" --output "$out/$model/report.html"
-  cp "$out/$model/plots/exp2_eta_lambda_heatmap.png" "$here/map-$model.png"
   cp "$out/$model/results/results.csv" "$here/results-$model.csv"
 done
 # Error against stored parameters: pairs of one and of six blocks a stage by the hypernetwork's own recipe, Adam, which trains both.
@@ -37,6 +34,4 @@ for model in hyper_resnet wide_resnet; do cp "$out/$model-adam/results/results.c
 tar -cJf "$here/records.tar.xz" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$out" \
   --exclude='.*' --exclude='*.lock' --exclude='*.pt' --exclude=results --exclude=plots --exclude='*.html' \
   hyper_resnet wide_resnet hyper_resnet-adam wide_resnet-adam
-cp "$out/hyper_resnet/report.html" "$here"
-interplay report "$out"/{hyper,wide}_resnet-adam --output "$out/adam.html"
-cp "$out/hyper_resnet-adam/plots/error_vs_parameters.png" "$here"
+"$here/../read.sh" hyper-small "$out"

@@ -175,8 +175,8 @@ def test_a_long_table_is_cut_where_it_says_least_and_says_so() -> None:
 def test_two_maxima_and_bounds_are_said_in_words() -> None:
     two = dataclasses.replace(optimum(0.15, 0.1, 1.0), others=(0.9,), competing=True)
     assert phrases.place(two) == "0.15 or 0.9"
-    assert phrases.status(two) == "inside, another maximum at 0.9, as high within the noise"
-    assert phrases.status(dataclasses.replace(two, competing=False)).endswith("0.9, lower")
+    assert phrases.status(two) == "inside, another optimum at 0.9, as good within the noise"
+    assert phrases.status(dataclasses.replace(two, competing=False)).endswith("0.9, less good")
     assert phrases.place(optimum(None, 0.32, None, "open above")) == "at least 0.32"
     assert phrases.place(optimum(None, None, 0.1, "open below")) == "at most 0.1"
     assert phrases.place(optimum(None, None, None, "open")) == "not bounded"

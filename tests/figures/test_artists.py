@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import matplotlib as mpl
@@ -149,6 +150,19 @@ def test_lines_of_constant_product_cross_neither_numbers_nor_empty_cells() -> No
     assert any(1 < x < 2 and 2 < y < 3 for x, y in points)  # those that are there may be crossed
 
 
+def test_lines_stay_off_the_numbers_of_narrow_cells() -> None:
+    lrs = tuple(0.01 * 2**i for i in range(8))
+    rows = tuple(tuple(Point(lr, 90.0, 0.1, 2) for lr in lrs) for _ in DECAYS)
+    picture = dataclasses.replace(plane(), lrs=lrs, cells=rows, ridge=(optimum(None),) * 8)
+    figure = heatmap.draw(picture)
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    numbers = [text.get_window_extent() for text in axis.texts]
+    for line in axis.lines:
+        points = axis.transData.transform(line.get_xydata())
+        assert not any(box.contains(x, y) for x, y in points if np.isfinite(x) for box in numbers)
+
+
 def test_the_colour_bar_says_on_which_side_there_is_more() -> None:
     assert heatmap.limits(plane(40.0)) == (78.3 - 15, 78.3, "min")
     assert heatmap.limits(plane(70.0)) == (70.0, 80.0, "neither")
@@ -174,6 +188,19 @@ def test_a_heatmap_says_what_was_trained_and_what_it_leaves_out() -> None:
 def scale(*optima: Optimum) -> Scaling:
     curve = tuple(Point(wd, 70.0, 0.1, 2) for wd in DECAYS)
     return Scaling("final_test_acc", (64, 128, 256)[: len(optima)], optima, (curve,) * len(optima))
+
+
+@pytest.mark.parametrize(
+    "decays", [DECAYS, tuple(0.00125 * 2**i for i in range(8)), (0.01, 0.02, 0.04, 0.05, 0.06, 0.07, 0.08)]
+)
+def test_names_of_decays_do_not_overlap(decays: tuple[float, ...]) -> None:
+    curve = tuple(Point(wd, 70.0, 0.1, 2) for wd in decays)
+    figure = scaling.draw(Scaling("final_test_acc", (64,), (optimum(decays[1]),), (curve,)))
+    figure.canvas.draw()
+    names = [name.get_window_extent() for name in figure.axes[1].get_xticklabels()]
+    turned = figure.axes[1].get_xticklabels()[0].get_rotation() == 45
+    # Names that are turned stand apart by the height of a line.
+    assert turned or all(a.x1 < b.x0 for a, b in itertools.pairwise(names))
 
 
 def test_entries_of_the_legend_differ_and_so_do_their_markers() -> None:

@@ -50,12 +50,12 @@ def place(optimum: Optimum) -> str:
 
 
 def status(optimum: Optimum) -> str:
-    """The status of an optimum, and where else the curve has a maximum."""
+    """The status of an optimum, and where else the curve has an optimum."""
     if not optimum.others:
         return optimum.words
     also = " and ".join(f"{other:.3g}" for other in optimum.others)
-    kind = "as high within the noise" if optimum.competing else "lower"
-    return f"{optimum.status}, another maximum at {also}, {kind}"
+    kind = "as good within the noise" if optimum.competing else "less good"
+    return f"{optimum.status}, another optimum at {also}, {kind}"
 
 
 def cell(values: Mapping[str, object]) -> str:

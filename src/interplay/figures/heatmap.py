@@ -25,7 +25,7 @@ POINTS, NATS = 15.0, 1.0
 
 CONSTANT = "ηλ = const"
 RIDGE = "#D55E00"
-OTHER = "another maximum of the same curve"
+OTHER = "another optimum of the same curve"
 BESIDE = 0.24
 """How far a number moves from the centre of its cell, in cells, to make room for a marker of the ridge."""
 
@@ -200,7 +200,8 @@ def _free(picture: Heatmap, numbers: Mapping[tuple[int, int], tuple[float, float
     if (i, j) not in numbers:
         return (i, j) in picture.diverged
     centre, level = numbers[i, j]
-    return abs(x - centre) > 0.28 or abs(y - level) > 0.2
+    # A number is as wide on the page however narrow its cell.
+    return abs(x - centre) > 0.28 * max(1.0, len(picture.lrs) / 5) or abs(y - level) > 0.2
 
 
 def _ridge(axis: Axes, points: list[tuple[int, float]]) -> None:

@@ -34,6 +34,9 @@ MARKS: dict[Mark, str] = {"inside": "o", "plateau": "s", "open below": "v", "ope
 MIDDLES = "no optimum inside: slopes only,\nthrough the middle of the intervals"
 NOTHING = "no optimum is bounded: no slope is drawn"
 
+UPRIGHT = 6
+"""Decays whose names stand side by side below an axis; more of them would overlap."""
+
 
 def draw(picture: Scaling) -> Figure:
     """Left: λ* with its 90 % interval; open ends are arrows. Right: the curves it comes from."""
@@ -59,6 +62,8 @@ def draw(picture: Scaling) -> Figure:
         for batch, curve, colour, marker in zip(picture.batches, picture.curves, colours, cycle(MARKERS), strict=False):
             draw_points(right, [p for p in curve if p.x > 0], colour, marker, f"B = {batch}")
         log_axis(right, "x", decays, "weight decay λ")
+        if len(decays) > UPRIGHT:
+            right.tick_params(axis="x", rotation=45)
         right.set_ylabel(metric_label(picture.metric))
         right.legend(loc="best")
         right.grid(axis="y", alpha=0.25)

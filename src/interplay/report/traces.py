@@ -142,7 +142,7 @@ def optimum_lines(
         # Several points, because the hover of a line is that of its points.
         traces.append({**common, **line, "x": [best.estimate] * 9, "y": list(np.linspace(low, high, 9))})
     for other in best.others:
-        words = f"<b>{curve.method}</b><br>another maximum at {other:.3g}"
+        words = f"<b>{curve.method}</b><br>another optimum at {other:.3g}"
         line = {"line": {"color": colour, "width": 1.2, "dash": "dot"}, "hovertext": words, "hoverinfo": "text"}
         traces.append({**common, **line, "x": [other] * 9, "y": list(np.linspace(low, high, 9))})
     return traces
@@ -317,7 +317,7 @@ def optima(pairs: Sequence[tuple[int, Optimum]], decays: Sequence[float]) -> lis
                 "x": [batch for batch, _ in others],
                 "y": [value for _, value in others],
                 "marker": {"color": COLOURS[0], "size": 9, "symbol": "diamond-open", "line": {"width": 1.5}},
-                "hovertext": [f"<b>B = {batch}</b><br>another maximum at {value:.3g}" for batch, value in others],
+                "hovertext": [f"<b>B = {batch}</b><br>another optimum at {value:.3g}" for batch, value in others],
                 "hoverinfo": "text",
             }
         )
