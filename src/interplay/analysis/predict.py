@@ -23,6 +23,9 @@ from interplay.record import cleaned
 MIN_SETTINGS = 4
 """Settings with an optimum below which nothing is predicted: a constant, an exponent, and two to check them on."""
 
+MIN_INSIDE = 2
+"""Of these so many need their optimum inside; the others may be bounds, which enter by their likelihood."""
+
 
 class PredictionError(InterplayError):
     """The runs do not allow the prediction; the message says what is missing."""
@@ -103,10 +106,10 @@ def predict(table: Table, of: Of, at: Mapping[str, float]) -> Prediction:
     groups = {key: [m for m in found if _informative(m)] for key, found in every.items()}
     (schedule, network), found = max(groups.items(), key=lambda item: len(item[1]), default=(("", Cell({})), []))
     interior = sum(m.optimum.inside for m in found)
-    if len(found) < MIN_SETTINGS or interior < MIN_SETTINGS - 1:
+    if len(found) < MIN_SETTINGS or interior < MIN_INSIDE:
         raise PredictionError(
             f"{interior} settings have an optimum of {SYMBOLS[of]} inside the grid, {len(found)} one that is bounded; "
-            f"{MIN_SETTINGS - 1} and {MIN_SETTINGS} at least are needed: interplay study --extend adds cells"
+            f"{MIN_INSIDE} and {MIN_SETTINGS} at least are needed: interplay study --extend adds cells"
         )
     steps = _steps(found)
     places = [{**m.at, "steps": steps(m.at)} for m in found]
