@@ -155,8 +155,10 @@ def test_predict_says_the_value_its_rule_and_what_is_extrapolated(capsys: pytest
     out = capsys.readouterr().out
     assert "EXTRAPOLATED: 1-μ 0.05, measured 0.1" in out
     assert "1/(ηT)  " in out
-    assert main([*asked, "--wd", "1e-3"]) == 0
-    assert "η* = 0.1" in capsys.readouterr().out
+    assert main([*asked, "--wd", "1e-3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["estimate"] == pytest.approx(0.1, rel=0.25)
+    assert found["interval"][0] < 0.1 < found["interval"][1]
     assert main(asked) == 2
     assert main([*asked, "--lr", "0.1", "--wd", "1e-3"]) == 2
     assert main(["predict", "--input", "1.csv", "--lr", "0.1"]) == 1

@@ -121,7 +121,13 @@ def locate(
     # An optimum that is surely beyond one end has that end for its bound.
     low = float(curve.x[-1]) if low == math.inf else float(low)
     high = float(curve.x[0]) if high == -math.inf else float(high)
-    others = tuple(float(f"{math.exp(curve.x[peak]):.7g}") for _, _, peak in basins[1:])
+    # The end of what was measured is no optimum, unless the highest may be there.
+    peaks = [
+        peak
+        for (_, _, peak), share in zip(basins[1:], shares[1:], strict=True)
+        if 0 < peak < len(curve.x) - 1 or share > COMPETING
+    ]
+    others = tuple(float(f"{math.exp(curve.x[peak]):.7g}") for peak in peaks)
     found = Optimum(
         of=of,
         given=given or {},

@@ -75,7 +75,8 @@ def sufficiency(claim: Claim, table: Table) -> Verdict:
     if found.least <= 0:
         return undecided(claim.id, "the cells near the best one differ by no more than the noise")
     if not 0 <= found.surface <= 1 + ROUNDING:
-        return undecided(claim.id, "noise too large to tell: a cell left out is predicted no better than by the mean")
+        r2 = f"once it is taken off, the R² of a surface in both would be {found.surface:.2f}"
+        return undecided(claim.id, f"noise too large to tell: {r2}")
     both = (
         f"cross-validated R² of a curve in {name} {min(max(found.curve, 0.0), 1.0):.2f}, "
         f"of a surface {min(found.surface, 1.0):.2f}, noise taken off"
