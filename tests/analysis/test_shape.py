@@ -142,3 +142,13 @@ def test_quantiles_lie_between_the_points_of_the_grid() -> None:
     m = np.array([0.0, 1.0, 2.0])
     assert quantile(m, np.array([0.0, 1.0, 0.0]), [0.25, 0.5, 0.75]) == pytest.approx([0.75, 1.0, 1.25])
     assert quantile(m, np.ones(3), 0.5) == pytest.approx(1.0)
+
+
+def test_cells_that_bound_the_top_may_lie_nearer_than_the_points_of_the_grid() -> None:
+    x = np.log(np.arange(1, 2001) * 1e-6)
+    mean = 50.0 + np.arange(1, 2001) % 40
+    found = likelihood(Curve(x, mean, np.full(len(x), 0.1), 1.5), 0.05)
+    posterior = found.posterior()
+    assert len(found.m) >= 3
+    assert np.isfinite(posterior).all()
+    assert abs(float(found.m @ posterior) - float(x[mean.argmax()])) < 0.2

@@ -179,7 +179,10 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
             high = min(high, float(place))
         else:
             low = max(low, float(place))
-    m = step * np.arange(math.ceil(low / step), math.floor(high / step) + 1)
+    first_point, last_point = math.ceil(low / step), math.floor(high / step)
+    if last_point - first_point < 2:  # cells that bound it lie nearer than the points of the grid
+        first_point, last_point = round(float(x[best]) / step) - 1, round(float(x[best]) / step) + 1
+    m = step * np.arange(first_point, last_point + 1)
     depth = np.maximum(y[best] - y, 0.0)
     # A window narrower than the nearest neighbour of the best cell would leave nothing to tell the shape by.
     window = max(curve.window, float(np.sort(depth[used])[min(1, len(used) - 1)]), 1e-12)
