@@ -4,7 +4,7 @@
 import sys
 
 try:
-    from interplay.doctor import check_gpu
+    from interplay.lab.doctor import check_gpu
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable}: {missing}; install the lab into it: pip install -e .", file=sys.stderr)
     sys.exit(2)

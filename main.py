@@ -4,7 +4,7 @@
 import sys
 
 try:
-    from interplay.cli import run_main
+    from interplay.cli.main import run_main
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable}: {missing}; install the lab into it: pip install -e .", file=sys.stderr)
     sys.exit(2)

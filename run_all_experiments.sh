@@ -4,7 +4,7 @@ set -euo pipefail
 here=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 # The active environment, if it has the lab; else the one that `make venv` makes.
 for python in python python3 "$here/.venv/bin/python"; do
-    if command -v "$python" >/dev/null && PYTHONSAFEPATH=1 "$python" -c 'import interplay.cli' 2>/dev/null; then
+    if command -v "$python" >/dev/null && PYTHONSAFEPATH=1 "$python" -c 'import interplay.cli.main' 2>/dev/null; then
         exec "$python" "$here/run_all_experiments.py" "$@"
     fi
 done

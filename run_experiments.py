@@ -4,7 +4,7 @@
 import sys
 
 try:
-    from interplay.documented import run_experiments
+    from interplay.cli.documented import run_experiments
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable}: {missing}; install the lab into it: pip install -e .", file=sys.stderr)
     sys.exit(2)

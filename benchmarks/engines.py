@@ -39,7 +39,7 @@ def start(folder: Path, engine: str, runs: int, epochs: int) -> subprocess.Popen
     rates = [round(0.001 * (i + 1), 6) for i in range(runs)]
     (folder / "study.toml").write_text(STUDY.format(epochs=epochs, rates=rates))
     words = ["study", "study.toml", "--workers", "2", "--checkpoint_seconds", "0.5", "--lapse_seconds", "6"]
-    command = [sys.executable, "-m", "interplay.cli", *words, *ENGINES[engine]]
+    command = [sys.executable, "-m", "interplay.cli.main", *words, *ENGINES[engine]]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -24,14 +24,14 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from interplay.data.splits import Split, Splits
-from interplay.executors.sharing import Crowd, Way, climb, few
 from interplay.models.build import build
 from interplay.spec import RunSpec
+from interplay.speed.sharing import Crowd, Way, climb, few
+from interplay.stack.captured import side_by_side
+from interplay.stack.step import Networks
 from interplay.study.presets import PRESETS, preset
 from interplay.study.study import distinct
-from interplay.train.captured import side_by_side
-from interplay.train.networks import Networks
-from interplay.train.single import train
+from interplay.train.loop import train
 
 OWED = (
     "images per second and share of the measured matmul peak, ResNet-18, B = 64, 128, 256, 512: textbook, plain, "

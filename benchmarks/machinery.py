@@ -17,15 +17,15 @@ from pathlib import Path
 
 import torch
 
+from interplay.devices import cpu_slots
+from interplay.executors.attempt import Job, Outcome
 from interplay.executors.base import Listener
-from interplay.executors.gpus import cpu_slots
 from interplay.executors.inline import InlineExecutor
 from interplay.executors.local import LocalExecutor
-from interplay.executors.plan import plan
-from interplay.executors.stopping import StopRequest
-from interplay.executors.worker import Job, Outcome
+from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
+from interplay.speed.estimate import plan
 from interplay.store.store import Store
 from interplay.study.grid import expand
 from interplay.train.environment import commit

@@ -34,16 +34,16 @@ from common import Report, in_turn
 from textbook import steps as textbook_steps
 
 from interplay.data.splits import Split, Splits, load
+from interplay.devices import cpu_slots
+from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
-from interplay.executors.gpus import cpu_slots
 from interplay.executors.local import LocalExecutor
-from interplay.executors.paths import choose
-from interplay.executors.stopping import StopRequest
-from interplay.executors.worker import Job
+from interplay.executors.signals import StopRequest
 from interplay.spec import RunSpec
+from interplay.speed.choose import choose
+from interplay.stack.step import Networks
 from interplay.store.store import Store
-from interplay.train.networks import Networks
-from interplay.train.single import BatchMetrics, train
+from interplay.train.loop import BatchMetrics, train
 
 CPU = torch.device("cpu")
 CORES = len(cpu_slots(0))
@@ -271,7 +271,7 @@ def start_up(report: Report, repeats: int) -> None:
     def whole() -> float:
         with tempfile.TemporaryDirectory() as folder:
             words = ["--dataset", "digits", "--model", "mlp", "--epochs", "1", "--output_dir", folder]
-            return command("-m", "interplay.cli", "run", *words)
+            return command("-m", "interplay.cli.main", "run", *words)
 
     def warm() -> float:
         began = time.perf_counter()

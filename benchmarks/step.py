@@ -19,10 +19,10 @@ from small_models import STUDIES, data
 from torch.utils.flop_counter import FlopCounterMode
 
 from interplay.data.splits import Splits
-from interplay.data.stacks import Choice
 from interplay.models.build import build
 from interplay.spec import RunSpec
-from interplay.train.networks import Networks
+from interplay.stack.batches import Choice
+from interplay.stack.step import Networks
 
 PARTS = ("batch", "forward", "backward", "update", "rest")
 

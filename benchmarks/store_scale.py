@@ -21,16 +21,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from interplay.executors.ledger import Ledger, Patience
-from interplay.executors.plan import plan
-from interplay.executors.station import scattered
+from interplay.executors.attempt import End, Outcome
+from interplay.executors.queue import Ledger, Patience
+from interplay.executors.slurm.allocation import scattered
 from interplay.executors.status import status
-from interplay.executors.worker import End, Outcome
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
-from interplay.store import results
-from interplay.store.claims import Claims
+from interplay.speed.estimate import plan
+from interplay.store import table as results
 from interplay.store.ends import Ends
+from interplay.store.leases import Claims
 from interplay.store.manifest import Manifest, read_manifest
 from interplay.store.store import Store
 

@@ -74,11 +74,14 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
 
     Flags are parsed and study files are read as ever. The command must end with 0.
     """
-    from interplay import cli, doctor, documented, hypernetworks, lab
+    from interplay import lab
     from interplay.analysis import words as words_module
     from interplay.analysis.verify import measure as measure_module
     from interplay.analysis.verify import problems as verify_module
-    from interplay.lab.reporting import Written
+    from interplay.cli import documented, hypernetworks
+    from interplay.cli import main as command
+    from interplay.lab import doctor
+    from interplay.lab.report import Written
 
     asked: list[object] = []
     for name, _ in inspect.getmembers(lab, inspect.isfunction):
@@ -111,7 +114,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
         (tmp_path / "studies").symlink_to(ROOT / "studies")
 
     programs = {
-        "main.py": cli.run_main,
+        "main.py": command.run_main,
         "run_experiments.py": documented.run_experiments,
         "run_all_experiments.py": documented.run_all_experiments,
         "plot_results.py": documented.plot_results,
@@ -120,7 +123,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
         "./run_all_experiments.sh": documented.run_all_experiments,
         "./run_hypernetworks_gpu.sh": hypernetworks.main,
         "results/resnet18-cifar100-public/fetch.sh": lambda words: asked.append("fetch.sh") or len(words),
-        "interplay": cli.main,
+        "interplay": command.main,
     }
 
     def reached(command: str) -> list[object]:
@@ -223,9 +226,9 @@ def two_nodes(_ray: list[RayCluster]) -> RayCluster:
 @pytest.fixture(scope="session")
 def pace(tmp_path_factory: pytest.TempPathFactory) -> float:
     """Seconds of an epoch on this machine, so that a run lasts long enough to be disturbed and no longer."""
-    from interplay.executors.worker import Job, attempt
+    from interplay.executors.attempt import Job, attempt
     from interplay.spec import RunSpec
-    from interplay.store.claims import Claims
+    from interplay.store.leases import Claims
     from interplay.store.store import Store
 
     folder = tmp_path_factory.mktemp("pace")

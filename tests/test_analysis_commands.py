@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from interplay.cli import main
+from interplay.cli.main import main
 from interplay.store.store import Store
 
 STUDY = """

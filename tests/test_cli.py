@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interplay.cli import main, run_main, spelled_out
-from interplay.commands.running import RunFlags
-from interplay.progress import RunProgress
+from interplay.cli.main import main, run_main, spelled_out
+from interplay.cli.run import RunFlags
+from interplay.lab.progress import RunProgress
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec, knob_names
 
@@ -166,7 +166,7 @@ def test_absent_data_is_one_clear_error(capsys: pytest.CaptureFixture[str], monk
 
 def interplay(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "interplay.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "interplay.cli.main", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -227,7 +227,7 @@ def test_help_answers_long_before_torch_is_there() -> None:
         return time.perf_counter() - began
 
     # In turn, so that whatever else runs on the machine slows both.
-    pairs = [(seconds("-m", "interplay.cli", "--help"), seconds("-c", "import torch")) for _ in range(4)]
+    pairs = [(seconds("-m", "interplay.cli.main", "--help"), seconds("-c", "import torch")) for _ in range(4)]
     assert min(ours for ours, _ in pairs) < 0.5 * min(torch for _, torch in pairs)
 
 
@@ -240,6 +240,6 @@ def test_check_gpu_tells_by_its_exit_code(root: Path) -> None:
 
 
 def test_the_matrix_product_is_checked_exactly() -> None:
-    from interplay.doctor import product_is_right
+    from interplay.lab.doctor import product_is_right
 
     assert product_is_right("cpu")

@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from interplay.cli import main
-from interplay.clusters import SlurmOptions
+from interplay.cli.main import main
 from interplay.errors import InterplayError, SchemaError, SpecError
-from interplay.executors.jobs import Submission, alive, endings, states, submissions
-from interplay.executors.ledger import Ledger, Patience
-from interplay.executors.slurm import SlurmError, SlurmExecutor, _parameters
-from interplay.executors.station import Station, scattered
-from interplay.executors.worker import End, Job, Outcome
-from interplay.lab.standing import forecast
+from interplay.executors.attempt import End, Job, Outcome
+from interplay.executors.queue import Ledger, Patience
+from interplay.executors.slurm.allocation import Station, scattered
+from interplay.executors.slurm.executor import SlurmError, SlurmExecutor, _parameters
+from interplay.executors.slurm.jobs import Submission, alive, endings, states, submissions
+from interplay.lab.plan import forecast
+from interplay.lab.settings import Settings
 from interplay.record import EpochMetrics, RunRecord, Status
-from interplay.settings import Settings
 from interplay.spec import RunSpec
-from interplay.store.claims import Claim, Claims
 from interplay.store.ends import Ends
+from interplay.store.leases import Claim, Claims
 from interplay.store.manifest import Manifest, read_manifest
 from interplay.store.store import Store
 from interplay.study.files import load
+from interplay.study.slurm import SlurmOptions
 from interplay.study.study import Study
 
 SPECS = tuple(RunSpec(dataset="digits", seed=seed, lr=lr) for seed in (1, 2) for lr in (0.1, 0.2))
@@ -118,9 +118,9 @@ def test_a_flag_that_an_executor_would_pass_over_is_refused(
 def test_a_controller_that_does_not_answer_does_not_end_the_watching(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from interplay.executors import slurm
     from interplay.executors.base import Listener
-    from interplay.executors.stopping import StopRequest
+    from interplay.executors.signals import StopRequest
+    from interplay.executors.slurm import executor as slurm
 
     store, asked = Store(tmp_path), []
     store.commit(RunRecord(SPECS[0], Status.FINISHED))
@@ -216,7 +216,7 @@ def test_stations_begin_at_different_runs_and_long_runs_still_come_first() -> No
 
 
 def test_a_station_knows_what_has_ended_from_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from interplay.executors.stopping import StopRequest
+    from interplay.executors.signals import StopRequest
 
     store = Store(tmp_path)
     for spec in SPECS:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from interplay.cli import main
+from interplay.cli.main import main
 from interplay.study.files import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,7 +148,7 @@ def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
                 folder = folder / words[0]
             elif program == "interplay":
                 done = subprocess.run(
-                    [sys.executable, "-m", "interplay.cli", *words], cwd=folder, capture_output=True, text=True
+                    [sys.executable, "-m", "interplay.cli.main", *words], cwd=folder, capture_output=True, text=True
                 )
                 assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
                 said[line] = said.get(line, "") + done.stderr + done.stdout

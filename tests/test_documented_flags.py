@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from interplay import documented, lab
-from interplay.documented import AllExperimentsFlags, ExperimentFlags, run_all_experiments, run_experiments
+from interplay import lab
+from interplay.cli import documented
+from interplay.cli.documented import AllExperimentsFlags, ExperimentFlags, run_all_experiments, run_experiments
 from interplay.spec import RunSpec
 from interplay.study.study import Study
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from interplay import hypernetworks
-from interplay.hypernetworks import HyperFlags, main
+from interplay.cli import hypernetworks
+from interplay.cli.hypernetworks import HyperFlags, main
 from interplay.record import EpochMetrics, RunRecord
 from interplay.store.store import Store
 from interplay.train.checkpoint import load_checkpoint

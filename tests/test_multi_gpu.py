@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from interplay.documented import multi_gpu
+from interplay.cli.documented import multi_gpu
+from interplay.devices import Gpu, Slot, gpu_slots, visible_gpus
+from interplay.executors.attempt import End, Job, Outcome
 from interplay.executors.base import Listener
-from interplay.executors.gpus import Gpu, Slot, gpu_slots, visible_gpus
 from interplay.executors.local import LocalExecutor, _Sitting
-from interplay.executors.stopping import StopRequest
-from interplay.executors.worker import End, Job, Outcome
+from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.store.store import Store
@@ -92,7 +92,7 @@ def visible(pid: int) -> str:
 @pytest.mark.usefixtures("_idle")
 def test_a_worker_is_started_with_its_gpu_visible_before_torch_is(tmp_path: Path) -> None:
     """The variable must be set in the environment of the process itself, not by code that runs in it."""
-    from interplay.executors.ledger import Ledger
+    from interplay.executors.queue import Ledger
 
     slots = gpu_slots("1,3", 1, [Gpu(name) for name in ("0", "1", "2", "GPU-abc")], device="cpu")
     job = Job(data_dir="data", output_dir=str(tmp_path))
@@ -107,7 +107,7 @@ def test_a_worker_is_started_with_its_gpu_visible_before_torch_is(tmp_path: Path
 
 @pytest.mark.usefixtures("_idle")
 def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
-    from interplay.executors.ledger import Ledger
+    from interplay.executors.queue import Ledger
 
     spec = RunSpec(dataset="digits", model="mlp", precision="fp32")
     slots = gpu_slots("all", 2, [Gpu("0"), Gpu("1")], device="cpu")
@@ -143,9 +143,9 @@ def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_idle")
 def test_a_gpu_gets_as_many_runs_at_once_as_their_measured_shares_allow(tmp_path: Path) -> None:
     """Batch 64 three at a time, 512 alone; runs that fit are given out before those that do not."""
-    from interplay.executors.ledger import Ledger
-    from interplay.executors.paths import Stacking
-    from interplay.train.partition import kind
+    from interplay.executors.queue import Ledger
+    from interplay.speed.choose import Stacking
+    from interplay.stack.grouping import kind
 
     base = RunSpec(dataset="digits", model="mlp", precision="fp32")
     small, large = ([base.replace(batch_size=size, lr=0.1 * n) for n in (1, 2, 3, 4)] for size in (64, 512))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from interplay.cli import main
+from interplay.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

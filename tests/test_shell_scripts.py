@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = {"run_all_experiments.sh": "run_all_experiments.py", "run_hypernetworks_gpu.sh": "-m interplay.hypernetworks"}
+SCRIPTS = {
+    "run_all_experiments.sh": "run_all_experiments.py",
+    "run_hypernetworks_gpu.sh": "-m interplay.cli.hypernetworks",
+}
 
 
 def stand_in(path: Path, has_lab: bool) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from interplay import __version__, cli
-from interplay.cli import main
-from interplay.documented import plot_results, run_experiments
+from interplay import __version__
+from interplay.cli.documented import plot_results, run_experiments
+from interplay.cli.main import main
+from interplay.cli.read import DoctorFlags
 from interplay.errors import InterplayError, SpecError
-from interplay.settings import Settings
+from interplay.lab.settings import Settings
 
 STUDY = """
 name = "tiny"
@@ -213,7 +214,7 @@ def test_every_error_is_a_line_with_its_exit_code(
     def call(self: object) -> int:
         raise error
 
-    monkeypatch.setattr(cli.DoctorFlags, "call", call)
+    monkeypatch.setattr(DoctorFlags, "call", call)
     assert main(["doctor"]) == code
     err = capsys.readouterr().err
     assert err.startswith(words)
@@ -227,7 +228,7 @@ def test_a_termination_is_130_and_is_not_called_an_error(
         signal.raise_signal(signal.SIGTERM)
         return 0
 
-    monkeypatch.setattr(cli.DoctorFlags, "call", call)
+    monkeypatch.setattr(DoctorFlags, "call", call)
     assert main(["doctor"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

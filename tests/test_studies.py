@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from interplay import documented, lab
-from interplay.cli import main
-from interplay.documented import run_all_experiments, run_experiments, split_gpus
+from interplay import lab
+from interplay.cli import documented
+from interplay.cli.documented import run_all_experiments, run_experiments, split_gpus
+from interplay.cli.main import main
 from interplay.lab import Settings
 from interplay.record import RunRecord, Status
 from interplay.store.store import Store
@@ -258,9 +259,9 @@ except Exception as error:
 def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(
     words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from interplay.executors import gpus
+    from interplay import devices
 
-    monkeypatch.setattr(gpus, "visible_gpus", list)
+    monkeypatch.setattr(devices, "visible_gpus", list)
     assert run_experiments(["--experiment", "1", *words]) == 2
     assert "there is no usable GPU" in capsys.readouterr().err
     assert not Path("outputs").exists()
@@ -311,9 +312,9 @@ def test_status_names_every_state(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_retry_that_is_refused_or_stopped_forgets_no_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from interplay.executors import gpus
+    from interplay import devices
 
-    monkeypatch.setattr(gpus, "visible_gpus", list)
+    monkeypatch.setattr(devices, "visible_gpus", list)
     main(["study", "small.toml", *INLINE])
     store = Store(Path("outputs"))
     spec = next(iter(store.records())).spec.replace(lr=0.3)

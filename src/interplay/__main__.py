@@ -6,7 +6,7 @@ import sys
 def main() -> int:
     """The command line; returns its exit code."""
     try:
-        from interplay.cli import main as command
+        from interplay.cli.main import main as command
 
         return command()
     except KeyboardInterrupt:

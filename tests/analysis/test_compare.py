@@ -11,7 +11,7 @@ from interplay.analysis.cells import Cell
 from interplay.analysis.compare import compare
 from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.words import comparison
-from interplay.cli import main
+from interplay.cli.main import main
 
 SD = 0.3
 PROGRAMME = {"model": "resnet18", "dataset": "cifar100"}

@@ -21,7 +21,7 @@ from interplay.analysis.verify.closed_forms import NoisyQuadratic
 from interplay.analysis.verify.problems import study
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
-from interplay.train.collapse import collapse_variables
+from interplay.train.timescales import collapse_variables
 
 DECAYS = tuple(1e-5 * 2**i for i in range(12))
 

@@ -13,8 +13,8 @@ from interplay.errors import InputError, SpecError
 from interplay.lab.gathering import gather
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
-from interplay.store.results import COLUMNS
 from interplay.store.store import Store
+from interplay.store.table import COLUMNS
 
 ACC = "final_test_acc"
 

@@ -21,7 +21,7 @@ from interplay.analysis.observations import Observations, from_rows
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.verdict import Plan, Verdict
 from interplay.analysis.words import OPTIMA, OWN, grouped, joint_lines, report
-from interplay.cli import main
+from interplay.cli.main import main
 from interplay.study.claims import Claim
 
 LONG = (

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
 from test_executors import Harness
 
-from interplay.cli import main
+from interplay.cli.main import main
 from interplay.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -83,8 +83,8 @@ from pathlib import Path
 import ray
 from interplay.executors.base import Listener
 from interplay.executors.ray import RayExecutor
-from interplay.executors.stopping import StopRequest
-from interplay.executors.worker import Job
+from interplay.executors.signals import StopRequest
+from interplay.executors.attempt import Job
 from interplay.spec import RunSpec
 from interplay.store.store import Store
 

@@ -17,14 +17,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
 from test_executors import Harness
 
-from interplay.clusters import SlurmOptions
-from interplay.executors.jobs import Submission, alive, endings
-from interplay.executors.slurm import SlurmExecutor
-from interplay.executors.worker import Job
+from interplay.executors.attempt import Job
+from interplay.executors.slurm.executor import SlurmExecutor
+from interplay.executors.slurm.jobs import Submission, alive, endings
 from interplay.spec import RunSpec
-from interplay.store.claims import Lease
+from interplay.store.leases import Lease
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
+from interplay.study.slurm import SlurmOptions
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -38,7 +38,7 @@ class Study(Harness):
 
     def command(self, *words: str) -> str:
         """Run a command of the lab to its end and return what it says; it must succeed."""
-        whole = [sys.executable, "-m", "interplay.cli", *words, "--output_dir", str(self.output)]
+        whole = [sys.executable, "-m", "interplay.cli.main", *words, "--output_dir", str(self.output)]
         done = subprocess.run(whole, capture_output=True, text=True, cwd=self.folder, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -66,7 +66,7 @@ class Harness:
             "local": ["local", "--path", "single"],
             "stacks": ["local", "--path", "fused", "--stack", "4"],
         }.get(self.executor, [self.executor])
-        command = [sys.executable, "-m", "interplay.cli", "study", str(self.file), "--executor", *way]
+        command = [sys.executable, "-m", "interplay.cli.main", "study", str(self.file), "--executor", *way]
         command += ["--output_dir", str(self.output), "--workers", "2", "--lapse_seconds", "3", *self.words, *words]
         process = subprocess.Popen(
             command,
@@ -214,7 +214,7 @@ def test_workers_killed_at_thirty_random_moments(harness: Harness) -> None:
         executor = "inline" if harness.executor == "inline" else "local"
         words = ["retry", "--executor", executor, "--output_dir", str(harness.output)]
         retried = subprocess.run(
-            [sys.executable, "-m", "interplay.cli", *words],
+            [sys.executable, "-m", "interplay.cli.main", *words],
             capture_output=True,
             text=True,
             cwd=harness.folder,
@@ -350,7 +350,7 @@ def test_a_run_that_always_raises_is_named_and_the_rest_goes_on(harness: Harness
     assert record.traceback is not None
     assert "RuntimeError" in record.traceback
     status = subprocess.run(
-        [sys.executable, "-m", "interplay.cli", "status", "--output_dir", str(harness.output)],
+        [sys.executable, "-m", "interplay.cli.main", "status", "--output_dir", str(harness.output)],
         capture_output=True,
         text=True,
         check=True,

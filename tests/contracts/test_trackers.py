@@ -19,11 +19,11 @@ import psutil
 import pytest
 
 from interplay.data.splits import load as load_data
+from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
 from interplay.executors.inline import InlineExecutor
-from interplay.executors.ledger import Report
-from interplay.executors.stopping import StopRequest
-from interplay.executors.worker import Job
+from interplay.executors.queue import Report
+from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.store.store import Store
@@ -32,7 +32,7 @@ from interplay.trackers import base, choose, guard, weights_biases
 from interplay.trackers.base import NullTracker, Row, TrackedRun, Tracker, TrackerName, TrackerSettings
 from interplay.trackers.guard import Guarded, Limits, Resent
 from interplay.train import checkpoint
-from interplay.train.single import BatchMetrics, train
+from interplay.train.loop import BatchMetrics, train
 
 TRACKERS: list[TrackerName] = ["none", "tensorboard", "wandb"]
 KEY = "0123456789" * 4
@@ -525,7 +525,7 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(name: TrackerName, tmp_
 
 def test_weights_of_another_epoch_than_the_best_are_not_called_the_best(tmp_path: Path) -> None:
     """The best epoch was trained by a sitting without a tracker, which kept no weights."""
-    from interplay.executors.worker import _best_weights
+    from interplay.executors.attempt import _best_weights
     from interplay.train.checkpoint import Checkpoints
 
     checkpoints = Checkpoints(tmp_path, keep_best=True)
@@ -578,7 +578,7 @@ def test_no_network_and_no_key_anywhere(environment: dict[str, str], tmp_path: P
     """With a key and a server that cannot be reached, runs are kept offline; the key is in no file and not printed."""
     script = (
         "import sys; from interplay.trackers import weights_biases; weights_biases.INIT_SECONDS = 3.0\n"
-        "from interplay.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from interplay.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     words = "run --dataset digits --model mlp --epochs 2 --threads 1 --tracker wandb --output_dir out".split()
     done = subprocess.run(
@@ -607,7 +607,7 @@ def study(tmp_path: Path, *, runs: int, epochs: int) -> list[str]:
     text = f'[base]\ndataset = "digits"\nmodel = "mlp"\nlabel_noise = 0.2\n[[grid]]\nepochs = {epochs}\nlr = {rates}\n'
     (tmp_path / "tiny.toml").write_text(text)
     words = ["study", "tiny.toml", "--workers", "2", "--output_dir", "out", "--tracker", "wandb"]
-    return [sys.executable, "-m", "interplay.cli", *words]
+    return [sys.executable, "-m", "interplay.cli.main", *words]
 
 
 def services() -> set[int]:
@@ -657,7 +657,7 @@ def test_a_killed_worker_leaves_nobody_waiting_for_the_service_of_wandb(tmp_path
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob("out/runs/*/last.pt")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        worker = next(p for p in psutil.Process(process.pid).children() if "interplay.executors.child" in p.cmdline())
+        worker = next(p for p in psutil.Process(process.pid).children() if "interplay.executors.process" in p.cmdline())
         worker.kill()
         killed = time.monotonic()
         for line in process.stdout or ():
@@ -688,7 +688,7 @@ def test_a_stop_reaches_a_tracked_run_and_its_pipes_close_at_once(tmp_path: Path
     words = "run --dataset digits --model mlp --label_noise 0.2 --epochs 2000 --threads 1 --tracker wandb".split()
     for number, code in ((signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
         process = subprocess.Popen(
-            [sys.executable, "-m", "interplay.cli", *words, "--output_dir", "out"],
+            [sys.executable, "-m", "interplay.cli.main", *words, "--output_dir", "out"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -24,11 +24,11 @@ from typing import Any
 
 import torch
 
+from interplay.executors.attempt import End, Hooks, Job, Outcome, attempt
 from interplay.executors.stack import attempt_stack
-from interplay.executors.worker import End, Hooks, Job, Outcome, attempt
 from interplay.record import RunRecord
 from interplay.spec import RunSpec
-from interplay.store.claims import Claims, Lease
+from interplay.store.leases import Claims, Lease
 from interplay.store.store import Store
 
 BASE = RunSpec(dataset="digits", model="mlp", precision="fp32", train_limit=60, batch_size=30)

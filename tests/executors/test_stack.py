@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from interplay.executors import stack as module
+from interplay.executors.attempt import End, Hooks, Job, Outcome, attempt
 from interplay.executors.stack import attempt_stack
-from interplay.executors.worker import End, Hooks, Job, Outcome, attempt
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
-from interplay.store.claims import Claims, Lease
+from interplay.store.leases import Claims, Lease
 from interplay.store.store import Store
 
 BASE = RunSpec(dataset="digits", model="mlp", precision="fp32", epochs=4, label_noise=0.2)

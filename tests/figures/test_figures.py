@@ -16,7 +16,7 @@ from interplay.analysis.observations import from_records, from_rows
 from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
 from interplay.analysis.predict import checked
 from interplay.analysis.table import Table
-from interplay.documented import plot_results
+from interplay.cli.documented import plot_results
 from interplay.figures import agreement, collapse, curves, further, heatmap, scaling, training
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec

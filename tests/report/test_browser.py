@@ -189,7 +189,7 @@ def test_it_fits_a_telephone(browser: Any, page: Path) -> None:
 def test_a_watched_page_loads_itself_again_and_keeps_what_was_chosen(
     browser: Any, tmp_path: Path, fill: Callable[..., Store], programme: Callable[[int], list[RunRecord]]
 ) -> None:
-    from interplay.lab.reporting import _Source, _write
+    from interplay.lab.report import _Source, _write
 
     store, target = fill(tmp_path, seeds=1), tmp_path / "report.html"
     _write(_Source([tmp_path], "final_test_acc").page(2.0), target)

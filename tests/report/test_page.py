@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -23,14 +24,14 @@ from interplay.analysis.phrases import estimate, listed
 from interplay.analysis.pictures import MethodCurve, Ordering, Point
 from interplay.analysis.predict import checked
 from interplay.analysis.verdict import Plan, Verdict
-from interplay.cli import main
+from interplay.cli.main import main
 from interplay.errors import InputError
 from interplay.record import EpochMetrics, RunRecord
 from interplay.report import charts
 from interplay.report.page import as_json, render
 from interplay.spec import RunSpec
-from interplay.store.results import DOCUMENTED
 from interplay.store.store import Store
+from interplay.store.table import DOCUMENTED
 
 LRS, DECAYS, BATCHES = (0.01, 0.05, 0.1, 0.2), (1e-4, 5e-4, 1e-3, 5e-3, 1e-2), (64, 128, 256)
 DOCUMENTED_CHARTS = {"ordering", "heatmap", "scaling", "scaling-curves"}
@@ -213,7 +214,7 @@ def test_nothing_is_referred_to_outside_the_file(parts: Parts, html: str) -> Non
 
 
 def test_the_cells_that_a_claim_asks_for_are_listed_with_the_way_to_run_them(store: Store) -> None:
-    from interplay.lab.reporting import _Source
+    from interplay.lab.report import _Source
 
     page = _Source([store.root], "final_test_acc").page(None)
     assert page.analysis is not None
@@ -241,7 +242,7 @@ def test_the_cells_that_a_claim_asks_for_are_listed_with_the_way_to_run_them(sto
 
 
 def test_equal_pages_give_equal_text(store: Store, page: Path) -> None:
-    from interplay.lab.reporting import _Source
+    from interplay.lab.report import _Source
 
     text = page.read_text(encoding="utf-8")
     other = _Source([store.root], "final_test_acc").page(None)
@@ -361,7 +362,7 @@ def test_watching_writes_again_when_a_run_moves_or_ends_and_stops_cleanly(
                 assert run["history"]["epoch"] == [1, 2]
                 assert run["status"] == "interrupted"
                 # Nothing changes: the file is left as it is.
-                monkeypatch.setattr("interplay.lab.reporting._write", pytest.fail)
+                monkeypatch.setattr(sys.modules["interplay.lab.report"], "_write", pytest.fail)
             case 4:
                 monkeypatch.undo()
                 raise KeyboardInterrupt

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from interplay import notes
-from interplay.cli import main
-from interplay.doctor import examine
+from interplay.cli.main import main
 from interplay.errors import DamagedError, SchemaError
-from interplay.executors.plan import plan
 from interplay.executors.status import status
+from interplay.lab.doctor import examine
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
+from interplay.speed.estimate import plan
 from interplay.store.ends import Ends
-from interplay.store.results import COLUMNS
 from interplay.store.store import Store
+from interplay.store.table import COLUMNS
 
 SPECS = [RunSpec(dataset="digits", model="mlp", precision="fp32", lr=0.01 * (i + 1)) for i in range(4)]
 BAD = SPECS[1].run_id
@@ -282,7 +282,7 @@ def test_an_unbalanced_quote_in_the_header_costs_no_row(store: Store) -> None:
 
 
 def test_an_endless_error_is_cut_where_it_is_written(tmp_path: Path) -> None:
-    from interplay.executors.worker import failure, first_line
+    from interplay.executors.attempt import failure, first_line
 
     store = Store(tmp_path)
     error = ValueError("values " + "1, " * 200_000)
@@ -345,8 +345,8 @@ def test_a_damaged_history_ends_there(tmp_path: Path, line: str) -> None:
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"job_id": 5}', "\udcff", '"x"', "1" * 5000, '{"a": {"path": 1}}'])
 def test_notes_beside_the_runs_stop_nothing_either(store: Store, text: str) -> None:
-    from interplay.executors.jobs import submissions
-    from interplay.executors.pace import _read
+    from interplay.executors.slurm.jobs import submissions
+    from interplay.speed.stacks import _read
     from interplay.store.manifest import read_manifest
 
     (store.root / "jobs").mkdir()

@@ -14,12 +14,12 @@ import pytest
 from filelock import FileLock
 
 from interplay import locks, notes
-from interplay.cli import main
-from interplay.executors.worker import safe
+from interplay.cli.main import main
+from interplay.executors.attempt import safe
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.store import files
-from interplay.store.claims import Claims
+from interplay.store.leases import Claims
 from interplay.store.permissions import UnwritableError, check_writable
 from interplay.store.store import Store
 from interplay.train.checkpoint import Checkpoints
@@ -168,7 +168,7 @@ def test_a_record_appears_whole_without_hard_links(
 
 
 def test_an_empty_claim_left_by_a_kill_without_hard_links_lapses(tmp_path: Path) -> None:
-    from interplay.store.claims import Lease
+    from interplay.store.leases import Lease
 
     store = Store(tmp_path)
     (store.open(SPEC) / "claim.json").touch()
@@ -289,7 +289,7 @@ def test_a_takeover_by_an_earlier_version_at_the_same_moment_leaves_one_owner(
     """The earlier version makes its lock after we looked for it, and ends the claim that we just made."""
     import json
 
-    from interplay.store import claims as module
+    from interplay.store import leases as module
 
     store = Store(tmp_path)
     folder = store.open(SPEC)

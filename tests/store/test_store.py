@@ -12,8 +12,8 @@ from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.store import files
 from interplay.store.checkpoints import checkpoint_name, publish
-from interplay.store.results import COLUMNS, DOCUMENTED
 from interplay.store.store import Store
+from interplay.store.table import COLUMNS, DOCUMENTED
 
 
 def record(seed: int = 42, status: Status = Status.FINISHED, acc: float = 55.5) -> RunRecord:
@@ -305,12 +305,12 @@ def test_what_a_kill_right_after_the_record_left_undone_is_finished(tmp_path: Pa
     import subprocess
     import sys
 
-    from interplay.store.claims import Claims
+    from interplay.store.leases import Claims
 
     store = Store(tmp_path)
     folder = store.open(record().spec)
     script = (
-        f"from pathlib import Path; from interplay.store.claims import Claims; Claims(Path({str(store.runs)!r}), 'w')"
+        f"from pathlib import Path; from interplay.store.leases import Claims; Claims(Path({str(store.runs)!r}), 'w')"
     )
     subprocess.run([sys.executable, "-c", f"{script}.take({folder.name!r})"], check=True)
     (folder / "last.pt").write_text("x")

@@ -15,9 +15,9 @@ import pytest
 from interplay.errors import SpecError
 from interplay.lab import extending
 from interplay.lab.extending import Budget, extended, until_decided, with_added
-from interplay.lab.reading import analyze
+from interplay.lab.read import analyze
+from interplay.lab.settings import InterruptedRunError, Settings
 from interplay.record import EpochMetrics, RunRecord, Status
-from interplay.settings import InterruptedRunError, Settings
 from interplay.spec import RunSpec
 from interplay.store.manifest import read_extension
 from interplay.study.files import parse
@@ -55,7 +55,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def grows(monkeypatch: pytest.MonkeyPatch, settings: Settings, result: Callable[[RunSpec], float] = accuracy) -> Any:
     """`run_study` that trains by formula; returns the numbers of runs it was asked for."""
-    from interplay.executors.ledger import Report
+    from interplay.executors.queue import Report
 
     asked: list[int] = []
 
@@ -259,7 +259,7 @@ def test_it_stops_where_the_budget_is_spent_and_says_what_would_come_next(
 def test_it_stops_where_nothing_helps_and_when_it_is_interrupted(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from interplay.executors.ledger import Report
+    from interplay.executors.queue import Report
 
     grows(monkeypatch, settings)
     never = until_decided(study({**ADAM, "along": "momentum"}, lr=[1e-3, 2e-3, 4e-3], batch_size=64), settings)

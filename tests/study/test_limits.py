@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from interplay.clusters import SlurmOptions
-from interplay.console import log_path
 from interplay.errors import SpecError
-from interplay.executors.slurm import _parameters
+from interplay.executors.slurm.executor import _parameters
+from interplay.lab.console import log_path
 from interplay.spec import RunSpec
 from interplay.store.manifest import Manifest
 from interplay.study.claims import CLAIMS, PROGRAMME
 from interplay.study.files import load, parse
 from interplay.study.grid import evaluate
 from interplay.study.presets import preset
+from interplay.study.slurm import SlurmOptions
 from interplay.study.study import Study
 from interplay.text import file_name
 

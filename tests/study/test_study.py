@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from interplay.lab.extending import extended
+from interplay.lab.settings import Settings
 from interplay.record import EpochMetrics, RunRecord, Status
-from interplay.settings import Settings
 from interplay.spec import RunSpec
 from interplay.store.store import Store
 from interplay.study.files import load

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from interplay.cli import main
-from interplay.commands.running import RunFlags, StudyFlags
+from interplay.cli.main import main
+from interplay.cli.run import RunFlags, StudyFlags
 from interplay.errors import SpecError
-from interplay.executors.worker import Job
+from interplay.executors.attempt import Job
 from interplay.lab import Settings, dry_run, run_study
 from interplay.study.presets import preset
 from interplay.trackers.base import TrackerSettings
@@ -81,7 +81,7 @@ def test_one_name_is_not_for_the_many_runs_of_a_study(tmp_path: Path) -> None:
 
 
 def test_sets_side_by_side_are_told_of_the_tracker() -> None:
-    from interplay.documented import AllExperimentsFlags
+    from interplay.cli.documented import AllExperimentsFlags
 
     words = AllExperimentsFlags(tracker="wandb", wandb_project="p", wandb_entity="e")._words(shared=False)
     pairs = set(itertools.pairwise(words))

@@ -18,10 +18,10 @@ from torch import nn
 from interplay.data.splits import Splits
 from interplay.models.resnet import cifar_resnet
 from interplay.spec import RunSpec
+from interplay.stack.train import train_stack
 from interplay.train import checkpoint
 from interplay.train.checkpoint import CheckpointError, Checkpoints, DamagedCheckpointError, load_checkpoint
-from interplay.train.fused import train_stack
-from interplay.train.single import Interrupted, train
+from interplay.train.loop import Interrupted, train
 
 
 class Planted:

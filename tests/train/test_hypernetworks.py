@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from interplay.cli import main
+from interplay.cli.main import main
 from interplay.data.batches import normalise
 from interplay.data.splits import Splits
 from interplay.models.build import build
@@ -20,7 +20,7 @@ from interplay.spec import RunSpec
 from interplay.train.checkpoint import Checkpoints, load_checkpoint
 from interplay.train.evaluate import evaluate
 from interplay.train.instruments import kernel_norms
-from interplay.train.single import Interrupted, train
+from interplay.train.loop import Interrupted, train
 
 STUDY = """
 question = "Does it run?"

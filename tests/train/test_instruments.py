@@ -12,7 +12,7 @@ from interplay.models.build import build
 from interplay.optim.sgd import SGD
 from interplay.spec import RunSpec
 from interplay.train.instruments import angle, norm, top_hessian_eigenvalue
-from interplay.train.single import train
+from interplay.train.loop import train
 
 ALL = ("weight_norm", "gradient_norm", "angle", "hessian")
 

@@ -17,10 +17,10 @@ from interplay.models.build import build
 from interplay.optim import sgd
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
+from interplay.stack.train import train_stack
 from interplay.train import checkpoint
 from interplay.train.checkpoint import CheckpointError, Checkpoints, load_checkpoint
-from interplay.train.fused import train_stack
-from interplay.train.single import Interrupted, train
+from interplay.train.loop import Interrupted, train
 from interplay.train.standing import snapshot
 
 EPOCHS, STEPS = 12, 7

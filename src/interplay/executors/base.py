@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from interplay.executors.ledger import Ledger, Report
-from interplay.executors.stopping import StopRequest
-from interplay.executors.worker import Job, Outcome
+from interplay.executors.attempt import Job, Outcome
+from interplay.executors.queue import Ledger, Report
+from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.store.store import Store
-from interplay.train.single import BatchMetrics
+from interplay.train.loop import BatchMetrics
 
 
 class Listener:

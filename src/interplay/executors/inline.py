@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 import torch
 
+from interplay.executors.attempt import Hooks, Job, Outcome, attempt
 from interplay.executors.base import Executor, Listener
-from interplay.executors.ledger import Ledger, Report
-from interplay.executors.paths import Stacking
+from interplay.executors.queue import Ledger, Report
+from interplay.executors.signals import StopRequest
 from interplay.executors.stack import attempt_stack
-from interplay.executors.stopping import StopRequest
-from interplay.executors.worker import Hooks, Job, Outcome, attempt
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
-from interplay.store.claims import Claims
+from interplay.speed.choose import Stacking
+from interplay.store.leases import Claims
 from interplay.store.store import Store
 from interplay.trackers.choose import open_tracker
-from interplay.train.single import BatchMetrics
+from interplay.train.loop import BatchMetrics
 
 _NAME = "inline"
 

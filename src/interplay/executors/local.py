@@ -16,16 +16,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from interplay.devices import Slot
+from interplay.executors.attempt import End, Job, Outcome
 from interplay.executors.base import Executor, Listener, Sitting
-from interplay.executors.gpus import Slot
-from interplay.executors.ledger import Ledger, Patience, Report
-from interplay.executors.paths import Stacking
-from interplay.executors.stopping import StopRequest
-from interplay.executors.worker import End, Job, Outcome
+from interplay.executors.queue import Ledger, Patience, Report
+from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
+from interplay.speed.choose import Stacking
 from interplay.store.store import Store
-from interplay.train.single import BatchMetrics
+from interplay.train.loop import BatchMetrics
 
 MAX_START_FAILURES = 3
 """Worker processes of one slot that may in a row die before they are ready, or find their device broken."""
@@ -125,7 +125,7 @@ class _Sitting(Sitting):
             environment |= {"OMP_NUM_THREADS": str(self.executor.threads)}
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         process = subprocess.Popen(
-            [sys.executable, "-m", "interplay.executors.child", "--events", str(writing)],
+            [sys.executable, "-m", "interplay.executors.process", "--events", str(writing)],
             stdin=subprocess.PIPE,
             stdout=errors,
             stderr=errors,

@@ -21,13 +21,13 @@ from typing import Any
 import torch
 
 from interplay.errors import InterplayError, SpecError
+from interplay.executors.attempt import End, Hooks, Job, Outcome, attempt
 from interplay.executors.base import Executor, Listener, Sitting
-from interplay.executors.ledger import Ledger, Report
-from interplay.executors.stopping import StopRequest
-from interplay.executors.worker import End, Hooks, Job, Outcome, attempt
+from interplay.executors.queue import Ledger, Report
+from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
-from interplay.store.claims import Claims, claim_of
+from interplay.store.leases import Claims, claim_of
 from interplay.store.store import Store
 from interplay.trackers.choose import open_tracker
 

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from interplay.errors import DataError
-from interplay.executors.worker import End, Hooks, Job, Outcome, device_trouble, failure, first_line, load, safe, where
+from interplay.executors.attempt import End, Hooks, Job, Outcome, device_trouble, failure, first_line, load, safe, where
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
-from interplay.store.claims import Claims, Heartbeat, LeaseLostError
+from interplay.stack.train import LeaveStack, train_stack
+from interplay.store.leases import Claims, Heartbeat, LeaseLostError
 from interplay.store.store import Store
 from interplay.train.checkpoint import Checkpoints
-from interplay.train.fused import LeaveStack, train_stack
-from interplay.train.single import BatchMetrics, Interrupted
+from interplay.train.loop import BatchMetrics, Interrupted
 
 Tell = Callable[[RunSpec, Outcome], None]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
-from interplay.store.claims import claim_of
 from interplay.store.ends import Ends
+from interplay.store.leases import claim_of
 from interplay.store.store import THOROUGH, Store
 
 

@@ -5,9 +5,10 @@ Importing it is cheap; torch is imported by the call that needs it.
 
 from interplay.lab.clusters import cancel
 from interplay.lab.extending import Budget, extended, until_decided
-from interplay.lab.reading import analyze, compare, plot, predict
-from interplay.lab.reporting import report
-from interplay.lab.running import (
+from interplay.lab.plan import dry_run, forecast, overview, show_status
+from interplay.lab.read import analyze, compare, plot, predict
+from interplay.lab.report import report
+from interplay.lab.run import (
     rebuild,
     retry,
     run,
@@ -16,8 +17,7 @@ from interplay.lab.running import (
     summary,
     with_data,
 )
-from interplay.lab.standing import dry_run, forecast, overview, show_status
-from interplay.settings import InterruptedRunError, RunFailedError, Settings
+from interplay.lab.settings import InterruptedRunError, RunFailedError, Settings
 
 __all__ = [
     "Budget",

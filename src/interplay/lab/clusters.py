@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from interplay.errors import InterplayError, SpecError
-from interplay.settings import Settings
+from interplay.lab.settings import Settings
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
 from interplay.study.claims import Claim
 from interplay.study.study import Study
 
 if TYPE_CHECKING:
+    from interplay.devices import Slot
+    from interplay.executors.attempt import Job
     from interplay.executors.base import Executor
-    from interplay.executors.gpus import Slot
-    from interplay.executors.worker import Job
 
 
 def seats(study: Study, settings: Settings) -> list[Slot]:
     """The places of a cluster on which runs go at a time: one slot each, with the device that a worker will see."""
-    from interplay.executors.gpus import Slot
+    from interplay.devices import Slot
 
     if settings.executor == "slurm":
         options = settings.slurm.over(study.slurm)
@@ -47,7 +47,7 @@ def executor_for(study: Study, settings: Settings, slots: Sequence[Slot]) -> Exe
 
         return InlineExecutor()
     if settings.executor == "slurm":
-        from interplay.executors.slurm import SlurmExecutor
+        from interplay.executors.slurm.executor import SlurmExecutor
 
         slurm = SlurmExecutor(settings.slurm.over(study.slurm), settings.workers, manifest_of(study))
         slurm.check()
@@ -68,8 +68,8 @@ def executor_for(study: Study, settings: Settings, slots: Sequence[Slot]) -> Exe
 
 def submit(executor: Executor, store: Store, job: Job) -> str:
     """Hand the study to Slurm, and say how to look and how to end it."""
-    from interplay.executors.jobs import alive, submissions
-    from interplay.executors.slurm import SlurmExecutor
+    from interplay.executors.slurm.executor import SlurmExecutor
+    from interplay.executors.slurm.jobs import alive, submissions
 
     assert isinstance(executor, SlurmExecutor), "only Slurm takes a study and lets the submitter go"
     before = [each for each in alive(submissions(store.root)) if each.study == executor.study.name]
@@ -89,7 +89,7 @@ def cancel(settings: Settings, study: str | None = None) -> str:
     Raises:
         InterplayError: Slurm is not here or does not answer.
     """
-    from interplay.executors import jobs
+    from interplay.executors.slurm import jobs
 
     known = [each for each in jobs.submissions(settings.store().root) if study is None or each.study == study]
     if known and jobs.states(known) is None:
@@ -106,7 +106,7 @@ def cancel(settings: Settings, study: str | None = None) -> str:
 
 def job_lines(store: Store) -> list[str]:
     """A line for each job of this store that Slurm still has; nothing where Slurm is not here."""
-    from interplay.executors import jobs
+    from interplay.executors.slurm import jobs
 
     known = jobs.submissions(store.root)
     try:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from interplay.errors import SpecError
 from interplay.lab.clusters import manifest_of
-from interplay.lab.running import run_study, ways, with_data
-from interplay.progress import notice
+from interplay.lab.progress import notice
+from interplay.lab.run import run_study, ways, with_data
+from interplay.lab.settings import InterruptedRunError, Settings
 from interplay.record import RunRecord
-from interplay.settings import InterruptedRunError, Settings
 from interplay.spec import RunSpec, knob_names
 from interplay.store.manifest import read_extension
 from interplay.study.claims import OF_OPTIMISERS, Claim
@@ -312,8 +312,8 @@ def _chosen(
 
 def _seconds(larger: Study, more: Sequence[RunSpec], settings: Settings) -> float:
     """Wall time that ``more`` may take, from the runs that have ended; 0 where these do not tell."""
-    from interplay.executors.plan import estimate
-    from interplay.lab.running import prepared
+    from interplay.lab.run import prepared
+    from interplay.speed.estimate import estimate
 
     ready, slots = prepared(dataclasses.replace(larger, specs=tuple(more), remake=None), settings)
     records = [record for _, record in _records(larger, settings) if record is not None]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from interplay.errors import SchemaError
 from interplay.record import METRICS, RunRecord
 from interplay.spec import RunSpec
-from interplay.store.claims import claim_of
+from interplay.store.leases import claim_of
 from interplay.store.store import Store
 
 if TYPE_CHECKING:

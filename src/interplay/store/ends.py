@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from interplay.store.files import readable
-from interplay.store.results import COLUMNS, cells_of
+from interplay.store.table import COLUMNS, cells_of
 
 _RUN_ID, _STATUS = list(COLUMNS).index("run_id"), list(COLUMNS).index("status")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from interplay.errors import InterplayError
-from interplay.store.claims import LOCKS
+from interplay.store.leases import LOCKS
 from interplay.store.store import Store
 
 

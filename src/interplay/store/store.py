@@ -16,12 +16,12 @@ from interplay.locks import locked
 from interplay.notes import note
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import SPEC_SCHEMA, RunSpec
-from interplay.store import results
-from interplay.store.claims import LOCKS, claim_of
+from interplay.store import table
 from interplay.store.files import partial_of, readable, set_aside, write_once, write_under_lock, write_whole
 from interplay.store.folders import entries, names_in, read_history, read_record, read_spec
+from interplay.store.leases import LOCKS, claim_of
 from interplay.store.leftovers import clean_results, clean_root, clean_run, is_leftover, unlinked
-from interplay.store.results import ForeignRow, Rows
+from interplay.store.table import ForeignRow, Rows
 
 THOROUGH = 1000
 """Runs up to which every command reads all records; in larger stores ``rebuild`` and ``doctor`` alone do."""
@@ -195,7 +195,7 @@ class Store:
             # Should the checkpoint to resume from be what is broken, a retry must not trip over it again.
             (self.folder(run_id) / "last.pt").unlink(missing_ok=True)
             if self.results.exists():
-                write_whole(self.results, results.without(self._table(), run_id))
+                write_whole(self.results, table.without(self._table(), run_id))
         return True
 
     def _set_failure_aside(self, folder: Path) -> bool:
@@ -208,11 +208,11 @@ class Store:
 
     def _append(self, record: RunRecord, *, replacing: bool) -> None:
         """Add a row. A table that is absent, cut short or of another version is made anew first."""
-        row = results.row(record)
+        row = table.row(record)
         if not _is_whole(self.results):
             self._rebuild()  # the record is on disk already, so its row is there too
         elif replacing:
-            write_whole(self.results, results.without(self._table(), record.run_id) + row)
+            write_whole(self.results, table.without(self._table(), record.run_id) + row)
         else:
             with self.results.open("a", encoding="utf-8", newline="") as file:
                 file.write(row)
@@ -265,7 +265,7 @@ class Store:
                 clean_results(self.results)
         if not self.results.exists():
             return self.rebuild() if ends else []
-        rows = results.parse(self._table())
+        rows = table.parse(self._table())
         listed = {row.run_id: row.status == "failed" for row in rows.own}
         agree = not rows.outdated and not rows.foreign and len(listed) == len(rows.own) and listed == ends
         return [] if agree else self.rebuild()
@@ -276,7 +276,7 @@ class Store:
             record = self.readable_record(run_id) if self.is_done(run_id) else None
             if record is None:
                 return
-            if run_id not in {row.run_id for row in results.parse(self._table()).own}:
+            if run_id not in {row.run_id for row in table.parse(self._table()).own}:
                 self._append(record, replacing=False)
         self._clean(run_id, names_in(self.folder(run_id)), done=True)
 
@@ -329,10 +329,10 @@ class Store:
         write_whole(self.folder(record.run_id) / "history.jsonl", lines, durable=False)
 
     def _rebuild(self) -> list[ForeignRow]:
-        rows = {record.run_id: results.row(record) for record in self.records()}
+        rows = {record.run_id: table.row(record) for record in self.records()}
         foreign: list[ForeignRow] = []
         if self.results.exists():
-            old = results.parse(self._table())
+            old = table.parse(self._table())
             foreign = old.foreign + [row.foreign(recorded=False) for row in old.own if row.run_id not in rows]
             # A row of a failure that was set aside or superseded is our own, left by a kill: it just goes.
             foreign = [row for row in foreign if not self._was_failure(old, row)]
@@ -348,7 +348,7 @@ class Store:
             known = set(text.splitlines())
             with self.aside.open("a", encoding="utf-8", newline="") as file:
                 file.writelines(f"{row.text}\n" for row in foreign if row.text not in known)
-        write_whole(self.results, results.header() + "".join(rows.values()))
+        write_whole(self.results, table.header() + "".join(rows.values()))
         clean_results(self.results)
         return foreign
 
@@ -380,7 +380,7 @@ class Store:
 
 def _is_whole(path: Path) -> bool:
     """Whether the table has this version's header and ends with a whole line. Reads its two ends only."""
-    header = results.header().encode()
+    header = table.header().encode()
     try:
         with readable(path).open("rb") as file:
             if file.read(len(header)) != header:

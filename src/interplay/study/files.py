@@ -35,12 +35,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from interplay.clusters import SlurmOptions
 from interplay.errors import SpecError, nearest
 from interplay.spec import RunSpec
 from interplay.study.claims import Claim
 from interplay.study.grid import expand
 from interplay.study.presets import PRESETS, preset
+from interplay.study.slurm import SlurmOptions
 from interplay.study.study import Study, refuse_too_many
 from interplay.text import NAME_LIMIT, given, printable, shown
 

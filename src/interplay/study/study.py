@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from interplay.clusters import SlurmOptions
 from interplay.errors import SpecError
 from interplay.spec import RunSpec, knob_names
 from interplay.study.claims import Claim, known_claims, resolved
+from interplay.study.slurm import SlurmOptions
 from interplay.text import NAME_LIMIT, TEXT_LIMIT, one_line, shown
 
 MAX_RUNS = 100_000

@@ -1,0 +1,303 @@
+"""Commands that read what has run: status, plan, cancel, rebuild, analyze, compare, report, verify, doctor."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import arg
+
+from interplay.cli.run import JsonFlag, MachineFlags, OverrideFlags, print_json, show
+from interplay.errors import SpecError
+from interplay.text import shown
+
+
+@dataclasses.dataclass(kw_only=True)
+class StatusFlags(OverrideFlags, MachineFlags):
+    """Say which runs are finished, running, diverged, interrupted or failed."""
+
+    name: Annotated[str | None, tyro.conf.Positional, arg(help="only this study (default: the whole store)")] = None
+    json: JsonFlag = False
+
+    def call(self) -> int:
+        """Print the state."""
+        from interplay import lab
+        from interplay.study.files import load
+
+        show(lab.show_status(self.settings(), self.applied(load(self.name)) if self.name else None), json=self.json)
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class PlanFlags(OverrideFlags):
+    """Predict wall time, GPU hours and the tail of the queue of one or more studies from measured throughput."""
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(help="names of sets, or paths of .toml files")]
+    deadline: Annotated[str | None, arg(help="such as 15d, 36h or 90m: how many workers meet it")] = None
+    workers: Annotated[int, arg(help="runs at a time; half and twice as many are shown beside")] = 1
+    gpu: Annotated[str | None, arg(help="only measurements on devices with this in their name, such as H100")] = None
+    per_gpu: Annotated[int, arg(help="runs that share a GPU (0: as many as when it was measured)")] = 0
+    json: JsonFlag = False
+    data_dir: Annotated[Path, arg(help="where datasets lie")] = Path("data")
+    output_dir: Annotated[Path, arg(help="where the measured runs lie")] = Path("outputs")
+    allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False
+
+    def call(self) -> int:
+        """Print the prediction."""
+        from interplay import lab
+        from interplay.study.files import load
+        from interplay.study.study import combined
+
+        limit = None if self.deadline is None else seconds_of(self.deadline)
+        study = combined([self.applied(load(name)) for name in self.names])
+        settings = lab.Settings(
+            data_dir=self.data_dir,
+            output_dir=self.output_dir,
+            per_gpu=self.per_gpu,
+            allow_modified_data=self.allow_modified_data,
+        )
+        show(lab.forecast(study, settings, self.workers, self.gpu, limit), json=self.json)
+        return 0
+
+
+def seconds_of(duration: str, name: str = "deadline") -> float:
+    """Seconds of a duration such as ``15d``, ``36h``, ``90m`` or ``1d12h``.
+
+    Raises:
+        SpecError: it is none, or is not greater than 0; begins with ``name``.
+    """
+    units = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+    text = duration.strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms])\s*", text)
+    seconds = sum(float(number) * units[unit] for number, unit in parts)
+    if not re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+", text) or not 0 < seconds < math.inf:
+        raise SpecError(f"{name} must be a duration such as 15d, 36h or 90m, not {duration!r}")
+    return seconds
+
+
+@dataclasses.dataclass(kw_only=True)
+class CancelFlags:
+    """End the jobs that were handed to Slurm; their runs stop at the next epoch, with a checkpoint."""
+
+    name: Annotated[str | None, tyro.conf.Positional, arg(help="only those of the study of this name")] = None
+    output_dir: Annotated[Path, arg(help="where the runs lie")] = Path("outputs")
+
+    def call(self) -> int:
+        """Cancel, and say which."""
+        from interplay import lab
+        from interplay.study.files import load
+
+        name = load(self.name).name if self.name and self.name.endswith(".toml") else self.name
+        print(lab.cancel(lab.Settings(output_dir=self.output_dir), name))
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class RebuildFlags:
+    """Make results.csv anew from the folders of the runs."""
+
+    output_dir: Annotated[Path, arg(help="where the runs lie")] = Path("outputs")
+
+    def call(self) -> int:
+        """Rebuild, and name every row that no record stands behind."""
+        from interplay import lab
+
+        settings = lab.Settings(output_dir=self.output_dir)
+        for row in lab.rebuild(settings):
+            print(f"{row}\n  kept in {settings.store().aside}")
+        print(f"{settings.store().results} has {sum(1 for _ in settings.store().records())} rows")
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class DoctorFlags:
+    """Check versions, GPUs, data and disk; exit 1 if something stops runs."""
+
+    data_dir: Annotated[Path, arg(help="where datasets lie")] = Path("data")
+    output_dir: Annotated[Path, arg(help="where results would go")] = Path("outputs")
+    json: JsonFlag = False
+
+    def call(self) -> int:
+        """Print the checks."""
+        from interplay.lab import doctor
+
+        checks = doctor.examine(self.data_dir, self.output_dir)
+        if self.json:
+            print_json({"checks": [dataclasses.asdict(check) for check in checks]})
+        else:
+            print("\n".join(map(str, checks)))
+        return 1 if any(check.verdict == "problem" for check in checks) else 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class AnalyzeFlags:
+    """Say what measurements support: noise, optima and verdicts, each with its interval."""
+
+    inputs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, arg(help="output folders, or CSV files; several are repeated batches")
+    ] = (Path("outputs"),)
+    metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
+    claims: Annotated[
+        tuple[str, ...],
+        arg(help="study files or sets whose claims come first, with those of the studies in the folders"),
+    ] = ()
+    json: JsonFlag = False
+
+    def call(self) -> int:
+        """Print the analysis."""
+        from interplay import lab
+        from interplay.analysis.words import report
+        from interplay.study.files import load
+
+        claims = tuple(dict.fromkeys(claim for each in self.claims for claim in load(each).claims))
+        found = lab.analyze(self.inputs, self.metric, claims)
+        if self.json:
+            print_json(found.to_dict())
+        else:
+            print(report(found))
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class CompareFlags:
+    """Put the same cells of two groups of runs side by side: differences against the noise, verdicts of both."""
+
+    ours: Annotated[tuple[Path, ...], tyro.conf.Positional, arg(help="our output folders, or CSV files")] = (
+        Path("outputs"),
+    )
+    theirs: Annotated[
+        tuple[Path, ...], arg(name="with", help="theirs: output folders, or CSV files with the eight columns")
+    ]
+    metric: Annotated[str, arg(help="column to compare")] = "final_test_acc"
+    json: JsonFlag = False
+
+    def call(self) -> int:
+        """Print the comparison."""
+        from interplay import lab
+        from interplay.analysis.words import comparison
+
+        found = lab.compare(self.ours, self.theirs, self.metric)
+        if self.json:
+            print_json(found.to_dict())
+        else:
+            print(comparison(found))
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class PredictFlags:
+    """Predict the best weight decay for a learning rate (or the best learning rate for a weight decay)."""
+
+    inputs: Annotated[tuple[Path, ...], arg(name="input", help="output folders or CSV files")] = (Path("outputs"),)
+    batch_size: Annotated[int, arg(help="batch size to predict for")] = 128
+    epochs: Annotated[int, arg(help="epochs to predict for")] = 100
+    lr: Annotated[float | None, arg(help="peak learning rate: predict the weight decay for it")] = None
+    weight_decay: Annotated[
+        float | None, arg(help="weight decay: predict the learning rate for it", aliases=("--wd",))
+    ] = None
+    momentum: Annotated[float, arg(help="momentum to predict for")] = 0.9
+    metric: Annotated[str, arg(help="column to optimise")] = "final_test_acc"
+    json: JsonFlag = False
+
+    def call(self) -> int:
+        """Print the prediction."""
+        from interplay import lab
+        from interplay.analysis.words import prediction
+
+        found = lab.predict(
+            self.inputs,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            metric=self.metric,
+        )
+        if self.json:
+            print_json(found.to_dict())
+        else:
+            print(prediction(found))
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class ReportFlags:
+    """Write one HTML page with verdicts, figures and all runs, and the documented figures."""
+
+    inputs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, arg(help="output folders, or CSV files; several are repeated batches")
+    ] = (Path("outputs"),)
+    metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
+    output: Annotated[Path | None, arg(help="the page (default: report.html in the first output folder)")] = None
+    figures: Annotated[bool, arg(help="also draw the documented PNG files into plots/ of that folder")] = True
+    watch: Annotated[bool, arg(help="write the page again as runs end, until Ctrl-C; an open page follows")] = False
+    interval: Annotated[float, arg(help="seconds between two looks at the runs, with --watch")] = 10.0
+
+    def call(self) -> int:
+        """Write the page."""
+        from interplay import lab
+
+        written = lab.report(
+            self.inputs,
+            self.output,
+            self.metric,
+            figures=self.figures,
+            watch=self.watch,
+            interval=self.interval,
+        )
+        print(f"page    {written.page} ({written.page.stat().st_size / 1e6:.1f} MB)")
+        for figure in written.figures:
+            print(f"figure  {figure}")
+        return 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class VerifyFlags:
+    """Put the engine to problems and simulated studies whose answer is known; exit 1 if it says something false."""
+
+    studies: Annotated[int, arg(help="simulated studies of each problem and condition")] = 20
+    only: Annotated[
+        tuple[str, ...],
+        arg(help="only these conditions, or all that begin so (closed_forms, exponent, ordering.equal)"),
+    ] = ()
+    seed: Annotated[int, arg(help="of the simulation")] = 0
+    workers: Annotated[int, arg(help="processes (0: one a core)")] = 0
+    output: Annotated[Path | None, arg(help="write the table of simulated studies there, as Markdown")] = None
+    json: Annotated[bool, arg(help="print JSON instead of tables")] = False
+
+    def call(self) -> int:
+        """Print what is true and what is found."""
+        import json
+
+        from interplay.analysis.verify import measure, problems, text
+        from interplay.analysis.verify.conditions import CLOSED_FORMS, named
+        from interplay.analysis.words import verification
+
+        if not 1 <= self.studies <= 100_000:
+            raise SpecError(f"studies must be 1 or greater, at most 100000, not {shown(self.studies)}")
+        simulated = [word for word in self.only if word != CLOSED_FORMS]
+        conditions = named(simulated) if simulated or not self.only else []
+        lines = []
+        if not self.only or len(simulated) < len(self.only):
+            lines = problems.verify(self.studies)
+        results: list[measure.Result] = []
+        if conditions:
+            results = measure.summarise(measure.shown(conditions, self.studies, self.seed, self.workers))
+        if self.json:
+            found = {
+                "closed_forms": [dataclasses.asdict(line) for line in lines],
+                "simulated": [text.to_dict(result) for result in results],
+            }
+            print(json.dumps(found, indent=1, allow_nan=False))
+        else:
+            parts = [verification(lines)] if lines else []
+            print("\n\n".join([*parts, text.terminal(results)] if results else parts))
+        if self.output is not None:
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+            self.output.write_text(text.markdown(results), encoding="utf-8")
+        false = any(line.false > 0.05 * line.studies for line in lines)
+        return 1 if false or any(map(measure.surely_false, results)) else 0

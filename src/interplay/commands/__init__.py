@@ -1,1 +1,0 @@
-"""Flags of each command, as dataclasses; each calls the lab."""

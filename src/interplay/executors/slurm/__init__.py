@@ -1,0 +1,1 @@
+"""Slurm: an executor of jobs through submitit."""

@@ -1,0 +1,180 @@
+"""A study on the terminal and in its log: one live table, or a line for each run that ends."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from interplay.executors.attempt import End, Outcome
+from interplay.executors.base import Listener
+from interplay.record import EpochMetrics
+from interplay.spec import RunSpec
+from interplay.speed.estimate import readable, work
+from interplay.study.study import Study
+from interplay.summary import brief, setting
+from interplay.text import file_name
+from interplay.train.loop import BatchMetrics
+
+
+def log_path(output_dir: Path, study: Study) -> Path:
+    """``logs/exp<N>_YYYYMMDD_HHMMSS.log``, or the study's name, cleaned, where it is none of the documented sets."""
+    name = f"exp{study.experiment}" if study.experiment is not None else file_name(study.name)
+    return output_dir / "logs" / f"{name}_{datetime.now():%Y%m%d_%H%M%S}.log"
+
+
+class StudyProgress(Listener):
+    """Shows a sitting of a study: live on a terminal, plain lines otherwise and in the log.
+
+    Args:
+        missing: the runs of this sitting.
+        total: all runs of the study, those done before included.
+        log: file to write lines to, or ``None``.
+        stream: where to show; standard error by default.
+    """
+
+    def __init__(self, missing: list[RunSpec], total: int, log: Path | None, stream: TextIO | None = None) -> None:
+        self.total, self.before = total, total - len(missing)
+        self.ended_runs = 0
+        self._work = {spec: max(work(spec)[0], 1e-9) for spec in missing}
+        self._left = dict(self._work)
+        self._workers: dict[str, tuple[RunSpec, str]] = {}
+        self._waiting: set[RunSpec] = set()
+        self._began = time.monotonic()
+        self._stream = stream or sys.stderr
+        self._log = self._open(log)
+        self._live: Live | None = None
+        if self._stream.isatty():
+            console = Console(file=self._stream)
+            self._live = Live(
+                self._table(), console=console, refresh_per_second=4, transient=True, redirect_stdout=False
+            )
+
+    @staticmethod
+    def _open(log: Path | None) -> TextIO | None:
+        if log is None:
+            return None
+        log.parent.mkdir(parents=True, exist_ok=True)
+        # A path that is no text, as a folder of another encoding has it, must not end a study over its log.
+        return log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self._log is not None:
+            self._log.close()
+
+    # -- what is heard --------------------------------------------------------------------------------------------
+
+    def started(self, worker: str, spec: RunSpec) -> None:
+        """See `Listener`."""
+        self._workers[worker] = (spec, "starts")
+        self._to_log(f"start    {spec.run_id} on {worker}: {setting(spec)}")
+        self._refresh()
+
+    def batch(self, worker: str, spec: RunSpec, progress: BatchMetrics) -> None:
+        """See `Listener`."""
+        done = (progress.epoch - 1 + progress.batch / progress.batches) / spec.epochs
+        self._left[spec] = self._work.get(spec, 0.0) * (1 - done)
+        text = f"epoch {progress.epoch}/{spec.epochs}  loss {progress.loss:.4g}  accuracy {progress.accuracy:.1f} %"
+        self._workers[worker] = (spec, text)
+        self._refresh()
+
+    def epoch(self, worker: str, spec: RunSpec, metrics: EpochMetrics) -> None:
+        """See `Listener`."""
+        self._left[spec] = self._work.get(spec, 0.0) * (1 - metrics.epoch / spec.epochs)
+        loss = "not finite" if metrics.train_loss is None else f"{metrics.train_loss:.4g}"
+        accuracy = "" if metrics.test_acc is None else f"  test {metrics.test_acc:.1f} %"
+        self._workers[worker] = (spec, f"epoch {metrics.epoch}/{spec.epochs}  loss {loss}{accuracy}")
+        self._refresh()
+
+    def ended(self, worker: str, spec: RunSpec, outcome: Outcome) -> None:
+        """See `Listener`."""
+        self._workers.pop(worker, None)
+        if outcome.end is End.TAKEN:
+            if spec not in self._waiting:
+                self._waiting.add(spec)
+                self._to_log(f"wait     {spec.run_id}: another worker has it")
+            return
+        if outcome.end in (End.COMMITTED, End.DONE, End.FAILED, End.OUT_OF_MEMORY):
+            self.ended_runs += 1
+            self._left[spec] = 0.0
+        record = outcome.record
+        words = brief(record) if record is not None else f"{outcome.end}: {outcome.reason or ''}".rstrip(": ")
+        seconds = f"  {record.wall_seconds:.1f} s" if record is not None and record.wall_seconds else ""
+        width = len(str(self.total))
+        count = f"[{self.before + self.ended_runs:>{width}}/{self.total}]"
+        self._line(f"{count} {setting(spec)}  {words}{seconds}  on {worker}{self._eta('  about ', ' left')}")
+
+    def note(self, text: str) -> None:
+        """See `Listener`."""
+        self._line(f"note: {text}")
+
+    def result(self, text: str) -> None:
+        """A line of what came out, on standard output and in the log; the live table goes before the first."""
+        self._to_log(text)
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        with contextlib.suppress(OSError):  # whoever reads along may go
+            print(text, flush=True)
+
+    def configuration(self, study: Study, settings: object, workers: list[str]) -> None:
+        """Head of the log: what is asked for, and on what."""
+        self._to_log(f"study {study.header()}")
+        self._to_log(f"settings {settings}")
+        self._to_log(f"workers {', '.join(workers)}")
+
+    # -- what is shown --------------------------------------------------------------------------------------------
+
+    def _line(self, text: str) -> None:
+        self._to_log(text)
+        if self._live is not None:
+            self._live.console.print(Text(text))
+            self._refresh()
+        else:
+            # Whoever reads along may go (``| head``); the study goes on.
+            with contextlib.suppress(OSError):
+                print(text, file=self._stream, flush=True)
+
+    def _to_log(self, text: str) -> None:
+        if self._log is not None:
+            try:
+                self._log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+            except OSError:
+                self._log = None  # a full disk must not end a study over its log
+
+    def _eta(self, before: str, after: str) -> str:
+        whole, left = sum(self._work.values()), sum(self._left.values())
+        done = whole - left
+        if done <= 0 or left <= 0:
+            return ""
+        return before + readable((time.monotonic() - self._began) * left / done) + after
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.update(self._table())
+
+    def _table(self) -> Group:
+        table = Table("worker", "run", "progress", expand=False)
+        for worker in sorted(self._workers):
+            spec, text = self._workers[worker]
+            table.add_row(worker, setting(spec), text)
+        done = self.before + self.ended_runs
+        return Group(table, Text(f"{done} of {self.total} runs done{self._eta(', about ', ' left')}"))

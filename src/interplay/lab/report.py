@@ -1,0 +1,165 @@
+"""The page, once or again and again while runs end."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interplay.errors import InputError, SpecError
+from interplay.lab.gathering import gather, stamp
+from interplay.lab.progress import notice
+from interplay.lab.read import stated
+from interplay.store.files import write_whole
+from interplay.store.store import Store
+
+if TYPE_CHECKING:
+    from interplay.analysis.analyze import Analysis
+    from interplay.analysis.predict import Prediction
+    from interplay.analysis.table import Table
+    from interplay.report.page import Page
+    from interplay.study.claims import Claim
+
+TITLE = "What the runs say about learning rate, weight decay and batch size"
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """The files that `report` wrote."""
+
+    page: Path
+    figures: tuple[Path, ...]
+    """The documented figures and the further ones, of those whose runs are there."""
+
+
+def report(
+    inputs: Sequence[str | Path],
+    output: Path | None = None,
+    metric: str = "final_test_acc",
+    *,
+    figures: bool = True,
+    watch: bool = False,
+    interval: float = 10.0,
+) -> Written:
+    """Write one HTML page about ``inputs`` that opens without a network, and the documented figures.
+
+    Args:
+        inputs: output folders and CSV files, analysed together as repeated batches.
+        output: the file; by default ``report.html`` in the first output folder, or here if there is none.
+        metric: column to analyse.
+        figures: also draw the PNG files, into ``plots`` of the first output folder (of ``outputs`` if there is none).
+        watch: stay, and write the page again whenever a run has ended or moved, until Ctrl-C. The page loads itself
+            again meanwhile, and the figures are drawn at the end.
+        interval: seconds between two looks.
+
+    Raises:
+        InputError: an input cannot be understood; names file and line.
+        SpecError: an interval that is not positive, or longer than a day.
+    """
+    if not 0 < interval <= 86_400:
+        raise SpecError(f"interval must be greater than 0 and at most a day, not {interval:g}")
+    folder = next((Path(each) for each in inputs if Path(each).is_dir()), None)
+    target = Path(output) if output is not None else (folder or Path()) / "report.html"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = _Source(inputs, metric)
+    if watch:
+        try:
+            _watch(source, target, interval)
+        except KeyboardInterrupt:
+            notice(f"stopped; {target} stays as it is now")
+    _write(source.page(None), target)
+    return Written(target, source.draw((folder or Path("outputs")) / "plots") if figures else ())
+
+
+class _Source:
+    """Pages of the same inputs, one after another; what has not changed is not analysed again."""
+
+    def __init__(self, inputs: Sequence[str | Path], metric: str) -> None:
+        self.inputs, self.metric = inputs, metric
+        self._results: object = None
+        self._last: Page | None = None
+        self._table: Table | None = None
+
+    def page(self, refresh: float | None) -> Page:
+        """The page as things stand; ``refresh`` in seconds."""
+        from interplay.report.page import Page
+
+        results, _ = stamp(self.inputs)
+        observations, runs = gather(self.inputs, self.metric)
+        # To the second, in local time with its offset from UTC.
+        created = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        if self._last is not None and results == self._results:
+            self._last = dataclasses.replace(self._last, runs=tuple(runs), created=created, refresh=refresh)
+            return self._last
+        self._last = Page(TITLE, created, self.metric, None, None, None, None, runs=tuple(runs), refresh=refresh)
+        if observations:
+            from interplay.analysis.analyze import conclude, tabulate
+            from interplay.analysis.collapse import collapse_picture
+            from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
+
+            table, duplicates = tabulate(observations)
+            self._table = table
+            own = stated(self.inputs)
+            self._last = dataclasses.replace(
+                self._last,
+                analysis=self._judged_twice(conclude(table, duplicates, own), own),
+                ordering=ordering_picture(table),
+                heatmap=heatmap_picture(table),
+                scaling=scaling_picture(table),
+                collapse=collapse_picture(table),
+                prediction=_checked(table),
+            )
+        self._results = results
+        return self._last
+
+    def _judged_twice(self, analysis: Analysis, own: Sequence[str | Claim]) -> Analysis:
+        """By the other metric, too, where the inputs have it."""
+        from interplay.analysis.analyze import OTHER_METRIC, beside_other_metric
+
+        if self.metric not in OTHER_METRIC:
+            return analysis
+        try:
+            return beside_other_metric(analysis, gather(self.inputs, OTHER_METRIC[self.metric])[0], own)
+        except InputError:
+            return analysis
+
+    def draw(self, folder: Path) -> tuple[Path, ...]:
+        """The documented figures and the further ones; none as long as nothing has finished."""
+        if self._last is None or self._table is None:
+            return ()
+        from interplay.figures import further
+        from interplay.figures.documented import FIGURES, draw
+
+        stores = [Store(Path(each)) for each in self.inputs if Path(each).is_dir()]
+        records = [record for store in stores for record in store.records()]
+        documented = draw(self._table, folder, tuple(FIGURES)).values()
+        return (*documented, *further.draw(self._table, records, self._last.prediction, folder))
+
+
+def _checked(table: Table) -> Prediction | None:
+    from interplay.analysis.predict import PredictionError, checked
+
+    try:
+        return checked(table)
+    except PredictionError:
+        return None
+
+
+def _watch(source: _Source, target: Path, interval: float) -> None:
+    seen: object = None
+    while True:
+        if (now := stamp(source.inputs)) != seen:
+            page = source.page(interval)
+            _write(page, target)
+            notice(f"{page.created}  {target}: {len(page.runs)} runs")
+            seen = now
+        time.sleep(interval)
+
+
+def _write(page: Page, target: Path) -> None:
+    from interplay.report.page import render
+
+    write_whole(target, render(page), durable=False)

@@ -1,0 +1,1 @@
+"""Which path, how many at once, how long: measured, then chosen."""
