@@ -92,7 +92,8 @@ def test_the_queue_is_simulated_with_its_tail() -> None:
 
 
 def test_a_prediction_for_a_gpu_rests_on_measurements_on_that_gpu(tmp_path: Path) -> None:
-    from interplay.lab import Settings, forecast
+    from interplay.lab.plan import forecast
+    from interplay.lab.settings import Settings
     from interplay.study.study import Study
 
     store = Store(tmp_path)

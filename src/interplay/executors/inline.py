@@ -58,7 +58,7 @@ class InlineExecutor(Executor):
             listener.ended(_NAME, spec, outcome)
 
         hooks = Hooks(on_start, on_epoch, on_batch, listener.note)
-        tracker = open_tracker(job.tracker, listener.note)
+        tracker = open_tracker(job.tracking, listener.note)
         while not ledger.finished:
             if stop.requested:
                 ledger.stop()

@@ -70,7 +70,7 @@ class Child:
         store = Store(Path(job.output_dir))
         claims = Claims(store.runs, first["worker"], job.lease)
         hooks = Hooks(self._started, self._epoch, self._batch, self._note)
-        tracker = open_tracker(job.tracker, self._note)
+        tracker = open_tracker(job.tracking, self._note)
         self.tell("ready")
         while not self.stopping:
             order = self._orders.get()

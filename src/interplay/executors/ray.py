@@ -55,7 +55,7 @@ class Seat:
         self.claims = Claims(self.store.runs, name, self.job.lease)
         self.stopping = False
         self._notes: list[str] = []
-        self.tracker = open_tracker(self.job.tracker, self._notes.append)
+        self.tracker = open_tracker(self.job.tracking, self._notes.append)
 
     def ready(self) -> str:
         """The node that it is on."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from interplay.devices import Slot
 from interplay.errors import InterplayError, SpecError
+from interplay.executors.job import Job
+from interplay.executors.slurm import jobs
 from interplay.lab.settings import Settings
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
@@ -13,15 +16,11 @@ from interplay.study.claims import Claim
 from interplay.study.study import Study
 
 if TYPE_CHECKING:
-    from interplay.devices import Slot
-    from interplay.executors.attempt import Job
     from interplay.executors.base import Executor
 
 
 def seats(study: Study, settings: Settings) -> list[Slot]:
     """The places of a cluster on which runs go at a time: one slot each, with the device that a worker will see."""
-    from interplay.devices import Slot
-
     if settings.executor == "slurm":
         options = settings.slurm.over(study.slurm)
         allocations = max(1, -(-settings.workers // options.per_allocation))
@@ -69,10 +68,9 @@ def executor_for(study: Study, settings: Settings, slots: Sequence[Slot]) -> Exe
 def submit(executor: Executor, store: Store, job: Job) -> str:
     """Hand the study to Slurm, and say how to look and how to end it."""
     from interplay.executors.slurm.executor import SlurmExecutor
-    from interplay.executors.slurm.jobs import alive, submissions
 
     assert isinstance(executor, SlurmExecutor), "only Slurm takes a study and lets the submitter go"
-    before = [each for each in alive(submissions(store.root)) if each.study == executor.study.name]
+    before = [each for each in jobs.alive(jobs.submissions(store.root)) if each.study == executor.study.name]
     made = executor.submit(store, job)
     lines = [f"Slurm job {made.job_id}: {made.allocations} allocations, {made.seats} runs at a time"]
     if before:
@@ -89,8 +87,6 @@ def cancel(settings: Settings, study: str | None = None) -> str:
     Raises:
         InterplayError: Slurm is not here or does not answer.
     """
-    from interplay.executors.slurm import jobs
-
     known = [each for each in jobs.submissions(settings.store().root) if study is None or each.study == study]
     if known and jobs.states(known) is None:
         raise SpecError("there is no squeue here: cancel from a node of the cluster")
@@ -106,8 +102,6 @@ def cancel(settings: Settings, study: str | None = None) -> str:
 
 def job_lines(store: Store) -> list[str]:
     """A line for each job of this store that Slurm still has; nothing where Slurm is not here."""
-    from interplay.executors.slurm import jobs
-
     known = jobs.submissions(store.root)
     try:
         found = jobs.states(known) or {}
