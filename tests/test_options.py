@@ -144,7 +144,7 @@ def test_a_new_option_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         patience: int = option(4, "a new option", group="timing", on=("study",), least=1, most=9)
 
     monkeypatch.setattr(flags_module, "Settings", More)
-    options = options_of("study")
+    options = options_of.__wrapped__("study")
 
     @dataclass(kw_only=True)
     class Flags(options):  # type: ignore[misc, valid-type]

@@ -6,6 +6,7 @@ import dataclasses
 import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import cache
 from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
@@ -99,6 +100,7 @@ class _Settled(Command):
         return Settings(**given, slurm=SlurmOptions(**said))
 
 
+@cache
 def options_of(where: Where) -> Any:
     """A dataclass with the flags of all options that ``where`` offers; `settings` of it makes the settings."""
     types: dict[str, Any] = get_type_hints(Settings)
@@ -161,9 +163,9 @@ def _form(command: type[Command]) -> type:
     fields: list[tuple[str, Any, Any]] = groups.pop("", [])
     for title, flags in groups.items():
         kind = dataclasses.make_dataclass(title, flags, kw_only=True)
-        kind.__doc__ = ABOUT.get(title, "")
-        nested = getitem(Annotated, (kind, tyro.conf.OmitArgPrefixes))
-        fields.append((f"{title}", nested, dataclasses.field(default_factory=kind)))
+        # The description is said here, and there is no default: to find either, tyro would take a tenth of a second.
+        nested = getitem(Annotated, (kind, tyro.conf.OmitArgPrefixes, arg(help=ABOUT.get(title, ""))))
+        fields.append((title, nested, dataclasses.field()))
     form = dataclasses.make_dataclass(command.__name__, fields, kw_only=True)
     form.__doc__ = command.__doc__
     return form

@@ -6,12 +6,18 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from interplay.options import check, from_plain, option, plain
 from interplay.store.leases import Lease
-from interplay.trackers.base import TrackerName, TrackerSettings
+from interplay.trackers.base import TrackerSettings
+from interplay.trackers.choose import TRACKERS, require
 from interplay.train.names import InstrumentName
+
+if TYPE_CHECKING:
+    TrackerName = str
+else:
+    TrackerName = Literal[("none", *TRACKERS)]
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class WorkerOptions:
     )
 
     def __post_init__(self) -> None:
+        require(self.tracker)
         check(self)
 
     @property

@@ -12,7 +12,6 @@ from interplay.options import option
 from interplay.store.store import Store
 from interplay.study.slurm import SlurmOptions
 from interplay.trackers.base import TrackerSettings
-from interplay.trackers.choose import require
 from interplay.train.names import PathName
 
 ExecutorName = Literal["local", "inline", "slurm", "ray"]
@@ -127,10 +126,6 @@ class Settings(WorkerOptions):
         on=("study",),
         executors=("ray",),
     )
-
-    def __post_init__(self) -> None:
-        require(self.tracker)
-        super().__post_init__()
 
     def store(self) -> Store:
         """The store under ``output_dir``."""
