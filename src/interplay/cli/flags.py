@@ -178,9 +178,10 @@ def _shown(kind: Any, default: Any) -> Any:
     inner, marks = kind.__origin__, list(_marks(kind))
     if type(None) in get_args(inner):
         marks.append(tyro.conf.DisallowNone)
+    words = default is dataclasses.MISSING and tyro.conf.Positional in marks
     for index, mark in enumerate(marks):
         help = getattr(mark, "help", None)
-        if help is not None and (default is None or default is False or default == () or "(default" in help):
+        if help is not None and (default is None or default is False or default == () or "(default" in help or words):
             marks[index] = dataclasses.replace(mark, help_behavior_hint="")
     return getitem(Annotated, (inner, *marks))
 

@@ -25,7 +25,9 @@ class StatusFlags(OverrideFlags, options_of("status")):  # type: ignore[misc]
 
     EXAMPLE = "interplay status studies/digits-eta-lambda.toml"
 
-    name: Annotated[str | None, tyro.conf.Positional, arg(help="only this study (default: the whole store)")] = None
+    name: Annotated[
+        str | None, tyro.conf.Positional, arg(metavar="[STUDY]", help="only this study (default: the whole store)")
+    ] = None
     ids: Annotated[bool, arg(help="name each run by its id, too, and leave none out")] = False
     json: JsonFlag = False
 
@@ -47,7 +49,9 @@ class PlanFlags(OverrideFlags, options_of("plan")):  # type: ignore[misc]
 
     EXAMPLE = "interplay plan lr-ordering eta-lambda batch-scaling --gpu A100 --deadline 15d"
 
-    names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(help="names of sets, or paths of .toml files")]
+    names: Annotated[
+        tuple[str, ...], tyro.conf.Positional, arg(metavar="STUDY ...", help="names of sets, or paths of .toml files")
+    ]
     deadline: Annotated[str | None, arg(help="such as 15d, 36h or 90m: how many workers meet it")] = None
     workers: Annotated[int, arg(help="runs at a time; half and twice as many are shown beside")] = 1
     gpu: Annotated[str | None, arg(help="only measurements on devices with this in their name, such as H100")] = None
@@ -71,7 +75,9 @@ class CancelFlags(options_of("cancel")):  # type: ignore[misc]
 
     EXAMPLE = "interplay cancel digits-eta-lambda"
 
-    name: Annotated[str | None, tyro.conf.Positional, arg(help="only those of the study of this name")] = None
+    name: Annotated[
+        str | None, tyro.conf.Positional, arg(metavar="[STUDY]", help="only those of the study of this name")
+    ] = None
 
     def call(self) -> int:
         """Cancel, and say which."""
@@ -122,7 +128,9 @@ class AnalyzeFlags(Command):
     EXAMPLE = "interplay analyze outputs"
 
     inputs: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, arg(help="output folders, or CSV files; several are repeated batches")
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        arg(metavar="[PATH ...]", help="output folders, or CSV files; several are repeated batches"),
     ] = (Path("outputs"),)
     metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
     claims: Annotated[
@@ -151,9 +159,9 @@ class CompareFlags(Command):
 
     EXAMPLE = "interplay compare outputs --with theirs.csv"
 
-    ours: Annotated[tuple[Path, ...], tyro.conf.Positional, arg(help="our output folders, or CSV files")] = (
-        Path("outputs"),
-    )
+    ours: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, arg(metavar="[PATH ...]", help="our output folders, or CSV files")
+    ] = (Path("outputs"),)
     theirs: Annotated[
         tuple[Path, ...], arg(name="with", help="theirs: output folders, or CSV files with the eight columns")
     ]
@@ -218,7 +226,9 @@ class ReportFlags(Command):
     EXAMPLE = "interplay report outputs"
 
     inputs: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, arg(help="output folders, or CSV files; several are repeated batches")
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        arg(metavar="[PATH ...]", help="output folders, or CSV files; several are repeated batches"),
     ] = (Path("outputs"),)
     metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
     output: Annotated[Path | None, arg(help="the page (default: report.html in the first output folder)")] = None

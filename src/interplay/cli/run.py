@@ -97,7 +97,9 @@ class StudyFlags(OverrideFlags, options_of("study")):  # type: ignore[misc]
 
     EXAMPLE = "interplay study studies/digits-eta-lambda.toml --seeds 42 43 --dry_run"
 
-    names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(help="names of sets, or paths of .toml files")]
+    names: Annotated[
+        tuple[str, ...], tyro.conf.Positional, arg(metavar="STUDY ...", help="names of sets, or paths of .toml files")
+    ]
     dry_run: Annotated[bool, arg(help="only say what there is to do and how long it may take")] = False
     json: Annotated[bool, arg(help="with --dry_run, print JSON instead of text")] = False
     extend: Annotated[bool, arg(help="add the runs that are expected to decide its claims")] = False
@@ -205,7 +207,7 @@ class RetryFlags(OverrideFlags, options_of("study")):  # type: ignore[misc]
 
     EXAMPLE = "interplay retry studies/digits-eta-lambda.toml"
 
-    name: Annotated[str | None, tyro.conf.Positional, arg(help="only those of this study")] = None
+    name: Annotated[str | None, tyro.conf.Positional, arg(metavar="[STUDY]", help="only those of this study")] = None
 
     def call(self) -> int:
         """Run them, or say that there is none."""
