@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import arg
 
 from interplay.errors import SpecError
+from interplay.executors.registry import ExecutorName, check_options
 from interplay.spec import OptimizerName, RunSpec, knob_names
 from interplay.study.slurm import SlurmOptions
 from interplay.train.names import InstrumentName, PathName
@@ -130,9 +131,7 @@ class MachineFlags(TrainingFlags):
     workers: Annotated[int, arg(help="on CPUs or a cluster, runs at a time (0: one a core, or what there is)")] = 0
     path: Annotated[PathName, arg(help="one run at a time, stacks, compiled, or what a probe finds fastest")] = "auto"
     stack: Annotated[int, arg(help="runs in a stack at most (0: by a probe and by memory)")] = 0
-    executor: Annotated[
-        Literal["local", "inline", "slurm", "ray"], arg(help="worker processes, this process, or a cluster")
-    ] = "local"
+    executor: Annotated[ExecutorName, arg(help="worker processes, this process, or a cluster")] = "local"
     log: Annotated[bool, arg(help="write a log under logs/; --no_log to leave it")] = True
     hang_seconds: Annotated[float, arg(help="a run without progress for so long is killed and tried again")] = 1800.0
 
@@ -167,8 +166,7 @@ class ClusterFlags(MachineFlags):
     def settings(self) -> Settings:
         """The operational settings that the flags describe."""
         said = {name: value for name, value in vars(self.slurm).items() if value not in (None, ())}
-        if said and self.executor != "slurm":
-            raise SpecError(f"--{next(iter(said))} is for --executor slurm")
+        check_options(self.executor, {"slurm": next(iter(said))} if said else {})
         return dataclasses.replace(super().settings(), slurm=SlurmOptions(**said), wait=self.wait, address=self.address)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interplay.errors import SpecError
-from interplay.lab.clusters import manifest_of
+from interplay.lab.clusters import manifest_of, submits
 from interplay.lab.progress import notice
 from interplay.lab.run import run_study, ways, with_data
 from interplay.lab.settings import InterruptedRunError, Settings
@@ -262,7 +262,7 @@ def until_decided(study: Study, settings: Settings, budget: Budget | None = None
         raise SpecError(
             f"study {study.name!r} states no claims, so there is nothing to decide: add claims or [[claim]]"
         )
-    if settings.executor == "slurm" and not settings.wait:
+    if submits(study, settings):
         raise SpecError("a study that grows until it is decided follows its jobs: say --wait")
     if budget.runs is not None and budget.runs < len(study.specs):
         runs = len(study.specs)

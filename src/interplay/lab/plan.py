@@ -21,6 +21,7 @@ from interplay.speed.estimate import (
     makespan,
     measured_on,
     plan,
+    probe,
     readable,
     schedule,
 )
@@ -104,8 +105,6 @@ def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Stu
         records = (r for spec in planned.specs if (r := store.readable_record(spec.run_id)) is not None)
         expected = estimate(planned.missing, [*records, *alike(store, planned.missing)], len(slots))
         if expected is None:
-            from interplay.speed.epochs import probe
-
             one_thread(slots)
             expected = probe(planned.missing, slots[0].device, len(slots))
     return Outlook(
@@ -223,8 +222,6 @@ def forecast(
         ]
         expected = estimate(planned.missing, [*own, *alike(store, planned.missing, gpu=gpu)], workers)
         if expected is None and slots:
-            from interplay.speed.epochs import probe
-
             one_thread(slots)
             expected = probe(planned.missing, slots[0].device, workers)
     share, notes = 1.0, []

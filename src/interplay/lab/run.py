@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from interplay.data.identity import Identity, identify
 from interplay.errors import SchemaError, SpecError
-from interplay.lab.clusters import executor_for, manifest_of, seats, submit
+from interplay.executors.registry import executor_class
+from interplay.lab.clusters import executor_for, manifest_of, slots_of, submits
 from interplay.lab.progress import RunProgress, notice
 from interplay.lab.settings import InterruptedRunError, RunFailedError, Settings
 from interplay.notes import note
@@ -31,7 +32,7 @@ from interplay.trackers.choose import announcement, open_tracker
 if TYPE_CHECKING:
     from interplay.devices import Slot
     from interplay.executors.queue import Report
-    from interplay.speed.choose import Stacking
+    from interplay.speed.choose import SpeedPlan
 
 __all__ = ["InterruptedRunError", "RunFailedError", "Settings"]
 
@@ -135,18 +136,11 @@ def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
         SpecError: a GPU that is not there, several for one process, or one W&B name for all runs.
         DataError: a file of the study is absent.
     """
-    from interplay.devices import cpu_slots, fitted, gpu_slots, inline_slot
+    from interplay.devices import fitted
 
     if settings.wandb_name is not None:
         raise SpecError("wandb_name is for a single run; the runs of a study are named after their settings")
-    if settings.executor in ("slurm", "ray"):
-        slots = seats(study, settings)
-    elif settings.gpus is None:
-        slots = cpu_slots(settings.workers)
-    elif settings.executor == "inline":
-        slots = [inline_slot(settings.gpus)]
-    else:
-        slots = gpu_slots(settings.gpus, settings.per_gpu)
+    slots = slots_of(study, settings)
     study = with_data(study, settings)
     return dataclasses.replace(study, specs=tuple(fitted(spec, slots[0].device) for spec in study.specs)), slots
 
@@ -196,11 +190,9 @@ def run_study(
 
     Raises:
         InterruptedRunError: stopped by a signal; what is finished is in the store, the rest goes on another time.
-        RunFailedError: some runs failed, or the sitting could not go on; the message names them.
+        RunFailedError: some runs failed, or the study could not go on; the message names them.
     """
     from interplay.devices import visible_gpus
-    from interplay.executors.inline import InlineExecutor
-    from interplay.executors.local import LocalExecutor
     from interplay.executors.queue import Report
     from interplay.executors.signals import StopRequest
     from interplay.lab.console import StudyProgress, log_path
@@ -224,18 +216,18 @@ def run_study(
     notice(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
     for spec in planned.failed:
         notice(f"  failed before: {setting(spec)} (interplay retry runs it again)")
-    if slots[0].device == "cpu" and planned.missing and settings.executor in ("local", "inline"):
+    if slots[0].device == "cpu" and planned.missing and executor.is_here:
         gpus = len(visible_gpus())
         notice(f"Training on the CPU, in fp32; --gpus all would use the {gpus} GPUs here." if gpus else NO_GPU)
     job = settings.job(slots[0].device, study.experiment, study.name)
-    if settings.executor == "slurm" and not settings.wait and planned.missing:
-        print(submit(executor, store, job))
+    if planned.missing and submits(study, settings):
+        print(executor.submit(store, job))
         return Report()
     log = log_path(store.root, study) if settings.log and planned.missing else None
     if planned.missing:
         _announce(settings)
-        if isinstance(executor, InlineExecutor | LocalExecutor):
-            executor.stacking = _stacking(planned.missing, settings, slots, store)
+        if executor.stacks:
+            executor.speed = _speed(planned.missing, settings, slots, store)
     with StopRequest() as stop, StudyProgress(list(planned.missing), len(study.specs), log) as progress:
         if log is not None:
             progress.configuration(study, settings, [slot.name for slot in slots])
@@ -259,26 +251,30 @@ def _remember(study: Study, store: Store, *, must: bool) -> None:
             raise
 
 
-def _stacking(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Slot], store: Store) -> Stacking:
-    """Which of the runs are trained in stacks."""
+def _speed(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Slot], store: Store) -> SpeedPlan:
+    """Which of the runs are trained in stacks, and how many at once on a GPU."""
     from interplay.devices import free_memory
+    from interplay.executors.process import WorkerProcess
     from interplay.lab.plan import one_thread
-    from interplay.speed.choose import choose
+    from interplay.speed.choose import Machine, choose
 
-    workers = 1 if settings.executor == "inline" else len(slots)
     one_thread(slots)  # the probe goes the way of the workers
     on_gpus = Counter(slot.visible for slot in slots)
+    machine = Machine(
+        free_memory(slots),
+        slots[0].device,
+        slots[0].visible,
+        # Who says how many share a GPU gets so many.
+        slots=1 if settings.per_gpu else max(on_gpus.values()),
+        gpus=len(on_gpus),
+        workers=len(slots),
+        start=lambda: WorkerProcess(slots[0]),
+    )
     return choose(
         missing,
+        machine,
         path=settings.path,
         size=settings.stack,
-        device=slots[0].device,
-        visible=slots[0].visible,
-        # Who says how many share a GPU gets so many.
-        seats=1 if settings.per_gpu else max(on_gpus.values()),
-        gpus=len(on_gpus),
-        workers=workers,
-        free=free_memory(slots[:workers]),
         alone=settings.tracker != "none" or bool(settings.instruments),
         notes=store.root / "pace.json",
         say=notice,
@@ -355,7 +351,7 @@ def retry(settings: Settings | None = None, study: Study | None = None) -> Repor
     failed, specs = list(known), tuple(known.values())
     if not failed:
         return None
-    here = settings.executor in ("local", "inline")
+    here = executor_class(settings.executor).is_here
     if here and settings.gpus is None and any(spec.precision != "fp32" for spec in specs):
         raise SpecError("some of the failed runs are for GPUs, in mixed precision: say which with --gpus")
     asked = study.slurm if study is not None else settings.slurm

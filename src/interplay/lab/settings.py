@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from interplay.errors import InterplayError, SpecError
+from interplay.executors.registry import OPTIONS, ExecutorName, check_options
 from interplay.store.store import Store
 from interplay.study.slurm import SlurmOptions
 from interplay.text import given, shown
@@ -18,9 +19,6 @@ from interplay.train.names import PathName
 if TYPE_CHECKING:
     from interplay.executors.attempt import Job
     from interplay.store.leases import Lease
-
-
-ExecutorName = Literal["local", "inline", "slurm", "ray"]
 
 
 MAX_WORKERS = 10_000
@@ -128,17 +126,10 @@ class Settings:
             if value < 0 or (least and value == 0):
                 raise SpecError(f"{name} must be {_rule(least)}, not {shown(value)}")
         require(self.tracker)
-        for said, name, executors in (
-            (self.gpus is not None, "gpus", ("local", "inline", "ray")),
-            (self.per_gpu, "per_gpu", ("local", "inline", "ray")),
-            (self.path != "auto", "path", ("local", "inline")),
-            (self.stack, "stack", ("local", "inline")),
-            (self.wait, "wait", ("slurm",)),
-            (self.address is not None, "address", ("ray",)),
-        ):
-            if said and self.executor not in executors:
-                asked = "; say --gpus_per_node and --workers_per_gpu" if "gpu" in name else ""
-                raise SpecError(f"--{name} is for --executor {' or '.join(executors)}{asked}")
+        check_options(self.executor, {name: name for name in OPTIONS if name != "slurm" and self._is_said(name)})
+
+    def _is_said(self, name: str) -> bool:
+        return bool(getattr(self, name) != type(self).__dataclass_fields__[name].default)
 
     def store(self) -> Store:
         """The store under ``output_dir``."""
