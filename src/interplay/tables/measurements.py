@@ -43,9 +43,7 @@ def measurements(table: TextTable, metric: str) -> Measurements:
     misspelt = [name for name in USUAL if name not in columns.found and get_close_matches(name, names, 1, 0.75)]
     for name in (*NEEDED, *misspelt, metric):
         if name not in columns.found:
-            shown = DOCUMENTED_NAMES.get(name, name)
-            line = table.rows[0].line
-            raise InputError(f"{table.source}, line {line}: no column {shown!r}; {nearest(shown, table.header)}")
+            raise InputError(f"{table.source}, line {table.rows[0].line}: {_absent(name, table, columns)}")
     table, commas = _with_points(table, columns)
     kept, left_out, states = _by_state(table, columns, metric)
     knobs, unread = _other_knobs(table, columns, kept)
@@ -70,6 +68,20 @@ def measurements(table: TextTable, metric: str) -> Measurements:
     ]
     left = [Measurement(row.line, {}, None, 1, State.LEFT_OUT, {}, {}, _text(row, table, columns)) for row in left_out]
     return Measurements(table.source, tuple(rows), tuple(left), tuple(notes))
+
+
+def _absent(name: str, table: TextTable, columns: Columns) -> str:
+    """What is said where a column is not there: the nearest, or another metric, and how to name it."""
+    shown = DOCUMENTED_NAMES.get(name, name)
+    words = f"no column {shown!r}; {nearest(shown, table.header)}"
+    if name not in METRICS:
+        fixed = f", or --set {name}=128 if all runs had the same" if name == "batch_size" else ""
+        return f"{words}. Say which it is with --columns {name}=COLUMN{fixed}"
+    others = [each for each in METRICS if each in columns.found]
+    if others:
+        column = table.header[columns.found[others[0]][0]]
+        words += f". {column!r} is {others[0]}: --metric {others[0]} judges by it"
+    return f"{words}. Say which it is with --columns metric=COLUMN, and --lower if lower is better"
 
 
 def _without_logged_rate(table: TextTable, columns: Columns) -> Columns:
