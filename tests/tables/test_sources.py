@@ -266,10 +266,11 @@ def test_an_absent_metric_names_the_one_that_is_there() -> None:
 
 def test_a_folder_is_read_with_the_tables_imported_into_it(tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
+    grid = [(lr, 2.0**step * 1e-3) for lr in (0.05, 0.1, 0.2, 0.4) for step in range(-4, 4)]
     lines = ["lr,wd,batch_size,momentum,test_acc,seed"]
-    lines += [f"{lr},{wd},128,0.9,{accuracy(lr, wd, seed)},{seed}" for lr, wd in GRID for seed in (1, 2)]
+    lines += [f"{lr},{wd},128,0.9,{accuracy(lr, wd, seed)},{seed}" for lr, wd in grid for seed in (1, 2)]
     (tmp_path / "tables" / "optuna-sweep.csv").write_text("\n".join(lines))
     (found,) = inputs.read([tmp_path], "final_test_acc")
-    assert len(found.runs) == 2 * len(GRID)
+    assert len(found.runs) == 2 * len(grid)
     verdicts = {each.id: each.verdict for each in analyze([found]).claims}
     assert verdicts["inverse.profile"] == "supported"
