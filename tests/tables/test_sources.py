@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from interplay import inputs
 from interplay.analysis.analyze import analyze
+from interplay.cli.main import main
 from interplay.errors import InputError, SpecError, UnreadableError
 from interplay.tables.mapping import ColumnMap
 from interplay.tables.measurements import measurements
@@ -230,8 +233,7 @@ def test_a_metric_that_is_better_lower() -> None:
 
 def test_what_no_column_tells_may_be_said() -> None:
     text = "lr,wd,test_acc\n0.1,1e-3,0.9\n0.2,1e-3,0.8\n"
-    with pytest.raises(InputError, match="--set batch_size=128"):
-        rows(parse(text, "a.csv"))
+    assert "batch_size" not in rows(parse(text, "a.csv"))[0]
     found = rows(parse(text, "a.csv"), columns=ColumnMap.parsed(constants=["batch_size=256"]))
     assert [row["batch_size"] for row in found] == [256, 256]
     with pytest.raises(InputError, match="column 'lr' tells lr already"):
@@ -274,3 +276,53 @@ def test_a_folder_is_read_with_the_tables_imported_into_it(tmp_path: Path) -> No
     assert len(found.runs) == 2 * len(grid)
     verdicts = {each.id: each.verdict for each in analyze([found]).claims}
     assert verdicts["inverse.profile"] == "supported"
+
+
+def own(along: str, optimum: str) -> list[str]:
+    """Rows whose best ``optimum`` is 1e-4 / ``along``, in knobs under names of one's own."""
+    header = f"{optimum},{along},test_acc,seed"
+    return [header] + [
+        f"{2.0**step * 1e-3},{value},{accuracy(value, 2.0**step * 1e-3, seed)},{seed}"
+        for value in (0.05, 0.1, 0.2, 0.4)
+        for step in range(-4, 4)
+        for seed in (1, 2)
+    ]
+
+
+def test_knobs_under_names_of_ones_own_have_optima_and_claims(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.csv").write_text("\n".join(own("width", "alpha")))
+    Path("claim.toml").write_text('[[claim]]\noptimum = "alpha"\nalong = "width"\nexponent = -1\n')
+    assert main(["analyze", "own.csv", "--claims", "claim.toml", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    claims = {each["id"]: each["verdict"] for each in found["claims"]}
+    assert claims["alpha~width^-1"] == "supported"
+    assert claims["inverse.profile"] == "not asked"
+    assert [each["given"]["width"] for each in found["optima"]] == [0.05, 0.1, 0.2, 0.4]
+    assert "32 degrees of freedom" in analyzed("own.csv", capsys)  # one noise of all widths
+
+
+def test_a_table_without_batch_size_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("\n".join(own("lr", "wd")))
+    said = analyzed("a.csv", capsys)
+    assert re.search(r"inverse\.profile +supported", said)
+    assert "no column tells the batch size" in said
+    assert main(["predict", "--input", "a.csv", "--lr", "0.1"]) == 1
+    assert "do not tell their batch_size" in capsys.readouterr().err
+
+
+def test_a_claim_about_a_misspelt_knob_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "claim.toml"
+    path.write_text('[[claim]]\noptimum = "lr"\nalong = "batchsize"\nexponent = 1\n')
+    assert main(["analyze", "a.csv", "--claims", str(path)]) == 2
+    assert "did you mean 'batch_size'" in capsys.readouterr().err
+
+
+def analyzed(name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["analyze", name]) == 0
+    return " ".join(capsys.readouterr().out.split())

@@ -16,9 +16,9 @@ from interplay.tables.states import State, state_of
 from interplay.tables.values import Value
 
 NEEDED = ("batch_size", "lr")
-"""Knobs that a table must tell."""
+"""Knobs whose column, where it is there, is filled in every row."""
 
-USUAL = ("weight_decay", "momentum")
+USUAL = (*NEEDED, "weight_decay", "momentum")
 """Knobs that the runs of a table need not have; a column that is there is filled for every run of the SGD family."""
 
 DOCUMENTED_NAMES = {"weight_decay": "wd"}
@@ -41,7 +41,7 @@ def measurements(table: TextTable, metric: str) -> Measurements:
         return Measurements(table.source, (), (), table.notes)
     names = [table.header[index] for index in columns.others]
     misspelt = [name for name in USUAL if name not in columns.found and get_close_matches(name, names, 1, 0.75)]
-    for name in (*NEEDED, *misspelt, metric):
+    for name in (*misspelt, metric):
         if name not in columns.found:
             raise InputError(f"{table.source}, line {table.rows[0].line}: {_absent(name, table, columns)}")
     table, commas = _with_points(table, columns)
@@ -201,7 +201,7 @@ def _measurement(row: Row, table: TextTable, columns: Columns, others: Iterable[
             cell = text.get(name, "")
             if name == "schedule" and cell.lower() == "none":
                 knobs[name] = "constant"
-            elif name in NEEDED or (name in USUAL and name in columns.found and (cell or _of_sgd(text))):
+            elif name in USUAL and name in columns.found and (cell or name in NEEDED or _of_sgd(text)):
                 knobs[name] = _needed(name, cell)
             elif not values.missing(cell):
                 knobs[name] = values.knob(name, cell)
