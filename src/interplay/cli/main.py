@@ -30,6 +30,7 @@ from interplay.cli.read import (
     VerifyFlags,
 )
 from interplay.cli.run import RetryFlags, RunFlags, StudyFlags
+from interplay.cli.tables import ImportFlags
 from interplay.errors import InterplayError, SpecError
 from interplay.text import printable
 
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Any] = {
     "compare": CompareFlags,
     "predict": PredictFlags,
     "report": ReportFlags,
+    "import": ImportFlags,
     "verify": VerifyFlags,
     "doctor": DoctorFlags,
 }

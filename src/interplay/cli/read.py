@@ -151,9 +151,9 @@ class AnalyzeFlags:
         """Print the analysis."""
         from interplay import lab
         from interplay.analysis.words import report
-        from interplay.study.files import load
+        from interplay.study.files import claims_of
 
-        claims = tuple(dict.fromkeys(claim for each in self.claims for claim in load(each).claims))
+        claims = tuple(dict.fromkeys(claim for each in self.claims for claim in claims_of(each)))
         found = lab.analyze(self.inputs, self.metric, claims)
         if self.json:
             print_json(found.to_dict())
