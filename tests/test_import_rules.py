@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
         "page",
         "summary",
     },
-    "cli": {"lab", "data", "devices", "study", "executors", "trackers", "train", "analysis"},
+    "cli": {"lab", "tables", "data", "devices", "study", "executors", "trackers", "train", "analysis"},
     "facade": {"analysis", "lab", "study"},
     "__main__": {"cli"},
 }
@@ -243,7 +243,7 @@ def test_imports_within_functions_are_counted() -> None:
     assert sum(len(within_functions(path)) for path in FILES) <= MOST_WITHIN_FUNCTIONS
 
 
-MOST_WITHIN_FUNCTIONS = 92
+MOST_WITHIN_FUNCTIONS = 96
 
 
 def test_files_stay_small_enough_to_hold_in_mind() -> None:

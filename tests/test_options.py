@@ -16,6 +16,7 @@ from interplay.cli.documented import AllExperimentsFlags, ExperimentFlags
 from interplay.cli.flags import Command, line_of, names_of, options_of, parse, words_of
 from interplay.cli.main import COMMANDS, command, main
 from interplay.errors import SpecError
+from interplay.executors import registry
 from interplay.executors.job import Job, WorkerOptions
 from interplay.lab.settings import Settings
 from interplay.options import Where, option
@@ -118,8 +119,9 @@ def test_a_flag_becomes_its_setting(name: Where, monkeypatch: pytest.MonkeyPatch
             words.append(f"--{field.name}" if value else f"--no_{field.name}")
         else:
             words += [f"--{field.name}", *(value if isinstance(value, tuple) else [str(value)])]
-        if executors := field.metadata["executors"]:
-            words += ["--executor", executors[0]]
+        if field.name in registry.OPTIONS:
+            takes = next(each for each, entry in registry.EXECUTORS.items() if field.name in entry.options)
+            words += ["--executor", takes]
         found = parse(kind, "x", words)
         settings = found.settings()  # type: ignore[attr-defined]
         said = getattr(settings, field.name)

@@ -32,7 +32,6 @@ def option(
     on: tuple[Where, ...] = TRAINING,
     least: float | None = None,
     most: float | None = None,
-    executors: tuple[str, ...] = (),
 ) -> Any:
     """A field of an options dataclass.
 
@@ -43,9 +42,8 @@ def option(
         on: the commands that offer it.
         least: smallest value of a whole number; of a number of seconds, 0 allows 0, and more asks for more than 0.
         most: greatest value of a whole number.
-        executors: those it is for; none for all of them. With another one, a value that is not the default is refused.
     """
-    metadata = {"help": help, "group": group, "on": on, "least": least, "most": most, "executors": executors}
+    metadata = {"help": help, "group": group, "on": on, "least": least, "most": most}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -58,7 +56,7 @@ def check(options: Any) -> None:
     """Check every option of a dataclass instance against its declaration.
 
     Raises:
-        SpecError: a value of the wrong kind, out of its limits, or for another executor; names the option.
+        SpecError: a value of the wrong kind or out of its limits; names the option.
     """
     types = get_type_hints(type(options))
     for field in dataclasses.fields(options):
@@ -71,11 +69,6 @@ def check(options: Any) -> None:
             _seconds(field.name, value, field.metadata["least"])
         elif get_origin(kind) is Literal and value not in get_args(kind):
             raise SpecError(f"unknown {field.name} {shown(value)}; {nearest(str(value), get_args(kind))}")
-    for field in dataclasses.fields(options):
-        executors = field.metadata.get("executors", ())
-        if executors and getattr(options, field.name) != field.default and options.executor not in executors:
-            asked = "; say --gpus_per_node and --workers_per_gpu" if "gpu" in field.name else ""
-            raise SpecError(f"--{field.name} is for --executor {' or '.join(executors)}{asked}")
 
 
 def _rule(least: float) -> str:

@@ -657,7 +657,7 @@ def test_a_killed_worker_leaves_nobody_waiting_for_the_service_of_wandb(tmp_path
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob("out/runs/*/last.pt")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        worker = next(p for p in psutil.Process(process.pid).children() if "interplay.executors.process" in p.cmdline())
+        worker = next(p for p in psutil.Process(process.pid).children() if "interplay.executors.worker" in p.cmdline())
         worker.kill()
         killed = time.monotonic()
         for line in process.stdout or ():

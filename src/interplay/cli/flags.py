@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import arg
 
 from interplay.errors import SpecError, nearest
+from interplay.executors.registry import check_options
 from interplay.lab.settings import Settings
 from interplay.options import Where, fields_for
 from interplay.spec import RunSpec
@@ -95,8 +96,8 @@ class _Settled(Command):
         given = {name: getattr(self, name) for name in self.OFFERED}
         names = [field.name for field in dataclasses.fields(SlurmOptions)] if "executor" in given else []
         said = {name: value for name in names if (value := getattr(self, name)) not in (None, ())}
-        if said and given["executor"] != "slurm":
-            raise SpecError(f"--{next(iter(said))} is for --executor slurm")
+        if said:
+            check_options(given["executor"], {"slurm": next(iter(said))})
         return Settings(**given, slurm=SlurmOptions(**said))
 
 

@@ -14,7 +14,7 @@ from interplay.cli.flags import Command, JsonFlag, options_of
 from interplay.cli.run import OverrideFlags, print_json, seconds_of, show
 from interplay.errors import SpecError
 from interplay.lab.clusters import cancel
-from interplay.study.files import load
+from interplay.study.files import claims_of, load
 from interplay.study.study import combined
 from interplay.text import shown
 
@@ -144,7 +144,7 @@ class AnalyzeFlags(Command):
         from interplay.analysis.words import report  # scipy
         from interplay.lab import read
 
-        claims = tuple(dict.fromkeys(claim for each in self.claims for claim in load(each).claims))
+        claims = tuple(dict.fromkeys(claim for each in self.claims for claim in claims_of(each)))
         found = read.analyze(self.inputs, self.metric, claims)
         if self.json:
             print_json(found.to_dict())

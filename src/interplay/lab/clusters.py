@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from interplay.devices import Slot
 from interplay.errors import InterplayError, SpecError
-from interplay.executors.job import Job
+from interplay.executors.registry import executor_class
 from interplay.executors.slurm import jobs
 from interplay.lab.settings import Settings
 from interplay.store.manifest import Manifest
@@ -19,14 +20,18 @@ if TYPE_CHECKING:
     from interplay.executors.base import Executor
 
 
-def seats(study: Study, settings: Settings) -> list[Slot]:
-    """The places of a cluster on which runs go at a time: one slot each, with the device that a worker will see."""
-    if settings.executor == "slurm":
-        options = settings.slurm.over(study.slurm)
-        allocations = max(1, -(-settings.workers // options.per_allocation))
-        device = "cuda:0" if options.gpus_per_node else "cpu"
-        return [Slot(f"slurm{index}", device) for index in range(allocations * options.per_allocation)]
-    return [Slot(f"ray{index}", "cpu" if settings.gpus is None else "cuda:0") for index in range(settings.workers or 1)]
+def slots_of(study: Study, settings: Settings) -> list[Slot]:
+    """Where the runs of ``study`` go at a time, with the device that a worker will see."""
+    return executor_class(settings.executor).slots(_asked(study, settings))
+
+
+def submits(study: Study, settings: Settings) -> bool:
+    """Whether the study is handed over and goes on without this process."""
+    return executor_class(settings.executor).submits(_asked(study, settings))
+
+
+def _asked(study: Study, settings: Settings) -> Settings:
+    return dataclasses.replace(settings, slurm=settings.slurm.over(study.slurm))
 
 
 def manifest_of(study: Study) -> Manifest:
@@ -41,44 +46,7 @@ def executor_for(study: Study, settings: Settings, slots: Sequence[Slot]) -> Exe
     Raises:
         InterplayError: the engine is not installed, or not on this machine; says what to do.
     """
-    if settings.executor == "inline":
-        from interplay.executors.inline import InlineExecutor
-
-        return InlineExecutor()
-    if settings.executor == "slurm":
-        from interplay.executors.slurm.executor import SlurmExecutor
-
-        slurm = SlurmExecutor(settings.slurm.over(study.slurm), settings.workers, manifest_of(study))
-        slurm.check()
-        return slurm
-    if settings.executor == "ray":
-        from interplay.executors.ray import RayExecutor
-
-        if settings.gpus not in (None, "all"):
-            raise SpecError(f"--gpus {settings.gpus}: Ray chooses among its GPUs; say --gpus all, or --workers N")
-        per_gpu = max(1, settings.per_gpu) if settings.gpus is not None else 0
-        ray = RayExecutor(settings.address, settings.workers, per_gpu)
-        ray.check()
-        return ray
-    from interplay.executors.local import LocalExecutor
-
-    return LocalExecutor(slots)
-
-
-def submit(executor: Executor, store: Store, job: Job) -> str:
-    """Hand the study to Slurm, and say how to look and how to end it."""
-    from interplay.executors.slurm.executor import SlurmExecutor
-
-    assert isinstance(executor, SlurmExecutor), "only Slurm takes a study and lets the submitter go"
-    before = [each for each in jobs.alive(jobs.submissions(store.root)) if each.study == executor.study.name]
-    made = executor.submit(store, job)
-    lines = [f"Slurm job {made.job_id}: {made.allocations} allocations, {made.seats} runs at a time"]
-    if before:
-        there = ", ".join(each.job_id for each in before)
-        lines.append(f"note: job {there} is at work on this study already; they share the runs, none is trained twice")
-    place = f" --output_dir {store.root}"
-    lines += [f"look:   interplay status{place}", f"cancel: interplay cancel{place}"]
-    return "\n".join([*lines, f"logs:   {store.root}/jobs/slurm"])
+    return executor_class(settings.executor).make(_asked(study, settings), manifest_of(study), slots)
 
 
 def cancel(settings: Settings, study: str | None = None) -> str:

@@ -14,7 +14,7 @@ from interplay.analysis.observations import from_records
 from interplay.analysis.table import Table
 from interplay.analysis.verdict import Verdict
 from interplay.errors import SpecError
-from interplay.lab.clusters import manifest_of
+from interplay.lab.clusters import manifest_of, submits
 from interplay.lab.prepare import prepared, ways, with_data
 from interplay.lab.run import Say, run_study
 from interplay.lab.settings import Budget, InterruptedRunError, Settings
@@ -252,7 +252,7 @@ def until_decided(
         raise SpecError(
             f"study {study.name!r} states no claims, so there is nothing to decide: add claims or [[claim]]"
         )
-    if settings.executor == "slurm" and not settings.wait:
+    if submits(study, settings):
         raise SpecError("a study that grows until it is decided follows its jobs: say --wait")
     if budget.runs is not None and budget.runs < len(study.specs):
         runs = len(study.specs)

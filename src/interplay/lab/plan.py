@@ -97,7 +97,7 @@ def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Stu
         records = (r for spec in planned.specs if (r := store.readable_record(spec.run_id)) is not None)
         expected = estimate(planned.missing, [*records, *alike(store, planned.missing)], len(slots))
         if expected is None:
-            from interplay.speed.epochs import probe  # torch
+            from interplay.speed.measure import probe  # torch
 
             one_thread(slots)
             expected = probe(planned.missing, slots[0].device, len(slots))
@@ -208,7 +208,7 @@ def forecast(
         ]
         expected = estimate(planned.missing, [*own, *alike(store, planned.missing, gpu=gpu)], workers)
         if expected is None and slots:
-            from interplay.speed.epochs import probe  # torch
+            from interplay.speed.measure import probe  # torch
 
             one_thread(slots)
             expected = probe(planned.missing, slots[0].device, workers)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from interplay.data.identity import Identity, identify
-from interplay.devices import Slot, cpu_slots, fitted, gpu_slots, inline_slot
+from interplay.devices import Slot, fitted
 from interplay.errors import SpecError
-from interplay.lab.clusters import seats
+from interplay.lab.clusters import slots_of
 from interplay.lab.settings import Settings
 from interplay.spec import RunSpec
 from interplay.study.study import Study
@@ -24,14 +24,7 @@ def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
     """
     if settings.wandb_name is not None:
         raise SpecError("wandb_name is for a single run; the runs of a study are named after their settings")
-    if settings.executor in ("slurm", "ray"):
-        slots = seats(study, settings)
-    elif settings.gpus is None:
-        slots = cpu_slots(settings.workers)
-    elif settings.executor == "inline":
-        slots = [inline_slot(settings.gpus)]
-    else:
-        slots = gpu_slots(settings.gpus, settings.per_gpu)
+    slots = slots_of(study, settings)
     study = with_data(study, settings)
     return dataclasses.replace(study, specs=tuple(fitted(spec, slots[0].device) for spec in study.specs)), slots
 

@@ -20,25 +20,31 @@ from interplay.spec import RunSpec
 from interplay.store.manifest import claims as manifest_claims
 from interplay.store.store import Store
 from interplay.study.claims import Claim, known_claims, resolved
+from interplay.tables.mapping import ColumnMap
 from interplay.tables.read import read as read_table
+from interplay.tables.sources import tables_of
 from interplay.text import given, shown
 
 
-def observations(inputs: Sequence[str | Path], metric: str) -> list[Observations]:
-    """Observations of each input: an output folder, or a CSV file with at least the eight documented columns.
+def observations(inputs: Sequence[str | Path], metric: str, columns: ColumnMap | None = None) -> list[Observations]:
+    """Observations of each input: an output folder with runs of this lab or imported tables, or a CSV file.
+
+    ``columns`` says which columns of the tables are which, where their names do not.
 
     Raises:
         UnreadableError: an input that is neither, or cannot be read.
         InputError: an input that is empty or cannot be understood; names file and line.
     """
     found = []
+    columns = columns or ColumnMap()
+    metric = columns.metric(metric)
     for name, each in named(inputs):
         if each.is_dir():
             found.append(from_records(Store(each).records(), metric, name if len(inputs) > 1 else None))
             if not any(run.value is not None for run in found[-1].runs) and metric == "final_val_acc":
                 raise InputError(f"no run of {each} has {metric}: none held out images (val_split)")
         else:
-            found.append(from_table(read_table(each, name), metric))
+            found.append(from_table(columns.applied(read_table(each, name)), metric))
         if not found[-1].runs:
             raise InputError("; ".join([f"{each} holds no runs that finished or diverged", *found[-1].notes]))
     return found
@@ -46,7 +52,7 @@ def observations(inputs: Sequence[str | Path], metric: str) -> list[Observations
 
 def named(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
     """Each input with the name of its repetitions; raises `UnreadableError` for what is neither folder nor file."""
-    paths = [given("the name of an input", each) for each in inputs]
+    paths = [part for each in inputs for part in _parts(given("the name of an input", each))]
     for path in paths:
         if not path.is_dir() and not path.is_file():
             raise UnreadableError(f"{path} is neither an output folder nor a CSV file")
@@ -56,6 +62,12 @@ def named(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
         (path.name if names.count(path.name) == 1 else f"{path}#{index}", path)
         for index, path in enumerate(paths, start=1)
     ]
+
+
+def _parts(path: Path) -> list[Path]:
+    """What an input stands for: an output folder for its runs, if it has any, and for the tables imported into it."""
+    tables = tables_of(path) if path.is_dir() else []
+    return [*([path] if not tables or (path / "runs").is_dir() else []), *tables]
 
 
 def analyze(

@@ -13,10 +13,10 @@ from interplay.data.identity import identify
 from interplay.devices import Slot, choose_device, fitted, free_memory, visible_gpus
 from interplay.errors import SchemaError, SpecError
 from interplay.executors.attempt import End, Hooks, attempt
-from interplay.executors.inline import InlineExecutor
-from interplay.executors.local import LocalExecutor
+from interplay.executors.process import WorkerProcess
+from interplay.executors.registry import executor_class
 from interplay.executors.signals import StopRequest
-from interplay.lab.clusters import executor_for, manifest_of, submit
+from interplay.lab.clusters import executor_for, manifest_of, submits
 from interplay.lab.console import StudyProgress, log_path
 from interplay.lab.prepare import counts, identities, in_store, one_thread, prepared
 from interplay.lab.progress import RunProgress
@@ -25,7 +25,7 @@ from interplay.lab.settings import InterruptedRunError, RunFailedError, Settings
 from interplay.notes import note, notice
 from interplay.record import EpochMetrics, RunRecord, outcome
 from interplay.spec import RunSpec
-from interplay.speed.choose import Stacking, choose
+from interplay.speed.choose import Machine, SpeedPlan, choose
 from interplay.speed.estimate import plan
 from interplay.store.checkpoints import publish
 from interplay.store.leases import Claims
@@ -146,7 +146,7 @@ def run_study(
 
     Raises:
         InterruptedRunError: stopped by a signal; what is finished is in the store, the rest goes on another time.
-        RunFailedError: some runs failed, or the sitting could not go on; the message names them.
+        RunFailedError: some runs failed, or the study could not go on; the message names them.
     """
     settings = settings or Settings()
     study, slots = prepared(study, settings)
@@ -166,19 +166,19 @@ def run_study(
     notice(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
     for spec in planned.failed:
         notice(f"  failed before: {setting(spec)} (interplay retry runs it again)")
-    if slots[0].device == "cpu" and planned.missing and settings.executor in ("local", "inline"):
+    if slots[0].device == "cpu" and planned.missing and executor.is_here:
         gpus = len(visible_gpus())
         notice(f"Training on the CPU, in fp32; --gpus all would use the {gpus} GPUs here." if gpus else NO_GPU)
     job = settings.job(slots[0].device, study.experiment, study.name)
-    if settings.executor == "slurm" and not settings.wait and planned.missing:
-        handed_over = submit(executor, store, job)
+    if planned.missing and submits(study, settings):
+        handed_over = executor.submit(store, job)
         say(handed_over)
         return StudyResult(study, store, handed_over=handed_over)
     log = log_path(store.root, study) if settings.log and planned.missing else None
     if planned.missing:
         _announce(settings)
-        if isinstance(executor, InlineExecutor | LocalExecutor):
-            executor.stacking = _stacking(planned.missing, settings, slots, store)
+        if executor.stacks:
+            executor.speed = _speed(planned.missing, settings, slots, store)
     with StopRequest() as stop, StudyProgress(list(planned.missing), len(study.specs), log) as progress:
         if log is not None:
             progress.configuration(study, settings, [slot.name for slot in slots])
@@ -206,22 +206,25 @@ def _remember(study: Study, store: Store, *, must: bool) -> None:
             raise
 
 
-def _stacking(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Slot], store: Store) -> Stacking:
-    """Which of the runs are trained in stacks."""
-    workers = 1 if settings.executor == "inline" else len(slots)
+def _speed(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Slot], store: Store) -> SpeedPlan:
+    """Which of the runs are trained in stacks, and how many at once on a GPU."""
     one_thread(slots)  # the probe goes the way of the workers
     on_gpus = Counter(slot.visible for slot in slots)
+    machine = Machine(
+        free_memory(slots),
+        slots[0].device,
+        slots[0].visible,
+        # Who says how many share a GPU gets so many.
+        slots=1 if settings.per_gpu else max(on_gpus.values()),
+        gpus=len(on_gpus),
+        workers=len(slots),
+        start=lambda: WorkerProcess(slots[0]),
+    )
     return choose(
         missing,
+        machine,
         path=settings.path,
         size=settings.stack,
-        device=slots[0].device,
-        visible=slots[0].visible,
-        # Who says how many share a GPU gets so many.
-        seats=1 if settings.per_gpu else max(on_gpus.values()),
-        gpus=len(on_gpus),
-        workers=workers,
-        free=free_memory(slots[:workers]),
         alone=settings.tracker != "none" or bool(settings.instruments),
         notes=store.root / "pace.json",
         say=notice,
@@ -284,7 +287,7 @@ def retry(settings: Settings | None = None, study: Study | None = None, *, say: 
     failed, specs = list(known), tuple(known.values())
     if not failed:
         return None
-    here = settings.executor in ("local", "inline")
+    here = executor_class(settings.executor).is_here
     if here and settings.gpus is None and any(spec.precision != "fp32" for spec in specs):
         raise SpecError("some of the failed runs are for GPUs, in mixed precision: say which with --gpus")
     asked = study.slurm if study is not None else settings.slurm

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from interplay.errors import InterplayError
 from interplay.executors.job import Job, WorkerOptions
+from interplay.executors.registry import OPTIONS, ExecutorName, check_options
 from interplay.options import option
 from interplay.store.store import Store
 from interplay.study.slurm import SlurmOptions
 from interplay.trackers.base import TrackerSettings
 from interplay.train.names import PathName
 
-ExecutorName = Literal["local", "inline", "slurm", "ray"]
-
 MAX_WORKERS = 10_000
 """Runs at a time at most."""
-
-_HERE = ("local", "inline")
 
 
 class InterruptedRunError(InterplayError):
@@ -70,7 +67,6 @@ class Settings(WorkerOptions):
         "all, 0, 0,1,2,3, 0-7 or 0,2-4,7 (default: the CPU)",
         group="machine",
         on=("study",),
-        executors=(*_HERE, "ray"),
     )
     per_gpu: int = option(
         0,
@@ -79,7 +75,6 @@ class Settings(WorkerOptions):
         on=("study",),
         least=0,
         most=MAX_WORKERS,
-        executors=(*_HERE, "ray"),
     )
     workers: int = option(
         0,
@@ -95,7 +90,6 @@ class Settings(WorkerOptions):
         "finds fastest",
         group="machine",
         on=("study",),
-        executors=_HERE,
     )
     stack: int = option(
         0,
@@ -104,7 +98,6 @@ class Settings(WorkerOptions):
         on=("study",),
         least=0,
         most=MAX_WORKERS,
-        executors=_HERE,
     )
     executor: ExecutorName = option(
         "local", "worker processes, this process, or a cluster", group="machine", on=("study",)
@@ -117,15 +110,19 @@ class Settings(WorkerOptions):
         "with Slurm, stay and follow until the jobs have ended",
         group="cluster",
         on=("study",),
-        executors=("slurm",),
     )
     address: str | None = option(
         None,
         "of a Ray cluster; auto for this machine's (default: a fresh one)",
         group="cluster",
         on=("study",),
-        executors=("ray",),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        kinds = {field.name: field.default for field in dataclasses.fields(self)}
+        said = [name for name in OPTIONS if name != "slurm" and getattr(self, name) != kinds[name]]
+        check_options(self.executor, {name: name for name in said})
 
     def store(self) -> Store:
         """The store under ``output_dir``."""
