@@ -85,7 +85,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     from interplay.analysis import words as words_module
     from interplay.analysis.verify import measure as measure_module
     from interplay.analysis.verify import problems as verify_module
-    from interplay.cli import documented, hypernetworks
+    from interplay.cli import documented, hypernetworks, tables
     from interplay.cli import main as command
     from interplay.cli import read as reading
     from interplay.lab import doctor, extending, overview, plan, read, report, run
@@ -110,6 +110,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
         (overview, ("show_status", "overview")),
         (read, ("plot",)),
         (reading, ("cancel",)),
+        (tables, ("import_table",)),
         (Store, ("rebuild",)),
     ):
         for name in names:
@@ -121,7 +122,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr(report, "report", lambda *args, **words: asked.append(words) or written)
     monkeypatch.setattr(read, "predict", lambda *args, **words: asked.append(words) or Nothing())
     monkeypatch.setattr(read, "compare", lambda *args: asked.append(args) or Nothing())
-    monkeypatch.setattr(read, "analyze", lambda *args: asked.append(args) or Nothing())
+    monkeypatch.setattr(read, "analyze", lambda *args, **words: asked.append(args) or Nothing())
     monkeypatch.setattr(extending, "extended", lambda study, settings, **words: study)
     monkeypatch.setattr(documented.PlotFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(hypernetworks.HyperFlags, "call", lambda self: asked.append(self) or 0)

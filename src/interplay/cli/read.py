@@ -12,6 +12,7 @@ from tyro.conf import arg
 
 from interplay.cli.flags import Command, JsonFlag, options_of
 from interplay.cli.run import OverrideFlags, print_json, seconds_of, show
+from interplay.cli.tables import ColumnFlags
 from interplay.errors import SpecError
 from interplay.lab.clusters import cancel
 from interplay.study.files import claims_of, load
@@ -122,7 +123,7 @@ class DoctorFlags(options_of("doctor")):  # type: ignore[misc]
 
 
 @dataclasses.dataclass(kw_only=True)
-class AnalyzeFlags(Command):
+class AnalyzeFlags(ColumnFlags):
     """Say what measurements support: noise, optima and verdicts, each with its interval."""
 
     EXAMPLE = "interplay analyze outputs"
@@ -145,7 +146,7 @@ class AnalyzeFlags(Command):
         from interplay.lab import read
 
         claims = tuple(dict.fromkeys(claim for each in self.claims for claim in claims_of(each)))
-        found = read.analyze(self.inputs, self.metric, claims)
+        found = read.analyze(self.inputs, self.metric, claims, columns=self.column_map())
         if self.json:
             print_json(found.to_dict())
         else:

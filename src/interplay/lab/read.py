@@ -71,7 +71,10 @@ def _parts(path: Path) -> list[Path]:
 
 
 def analyze(
-    inputs: Sequence[str | Path], metric: str = "final_test_acc", claims: Sequence[str | Claim] = ()
+    inputs: Sequence[str | Path],
+    metric: str = "final_test_acc",
+    claims: Sequence[str | Claim] = (),
+    columns: ColumnMap | None = None,
 ) -> Analysis:
     """Analyse output folders and tables together, as repeated batches; see `interplay.analysis`.
 
@@ -80,6 +83,7 @@ def analyze(
         metric: column to analyse.
         claims: identifiers of the programme's claims and claims of one's own; they come first, with those that the
             studies which wrote the folders state.
+        columns: which columns of tables are which, where their names do not tell.
 
     Where accuracy and loss decide otherwise, the verdicts say so.
 
@@ -90,11 +94,11 @@ def analyze(
     asked = known_claims(tuple(claims))
     names = {claim.id for claim in resolved(asked)}
     own = (*asked, *(claim for claim in stated(inputs) if not names & {each.id for each in resolved([claim])}))
-    found = judged(observations(inputs, metric), own=own)
-    if metric not in OTHER_METRIC:
+    found = judged(observations(inputs, metric, columns), own=own)
+    if found.metric != metric or metric not in OTHER_METRIC:
         return found
     try:
-        return beside_other_metric(found, observations(inputs, OTHER_METRIC[metric]), own)
+        return beside_other_metric(found, observations(inputs, OTHER_METRIC[metric], columns), own)
     except InputError:  # these inputs do not have it
         return found
 
