@@ -181,9 +181,9 @@ class MultiGpuFlags:
     def call(self) -> int:
         """Run four small networks a GPU in a folder of its own, and count."""
         from interplay.devices import Gpu, gpu_slots, visible_gpus
-        from interplay.executors.attempt import Outcome
         from interplay.executors.base import Listener
         from interplay.executors.local import LocalExecutor
+        from interplay.executors.outcomes import Outcome
         from interplay.executors.signals import StopRequest
         from interplay.lab import Settings
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from interplay.record import EpochMetrics
 
 if TYPE_CHECKING:
-    from interplay.train.loop import BatchMetrics
+    from interplay.train.events import BatchSeen
 
 
 def notice(text: str) -> None:
@@ -34,7 +34,7 @@ class RunProgress:
     ) -> None:
         self._close()
 
-    def batch(self, progress: BatchMetrics) -> None:
+    def batch(self, progress: BatchSeen) -> None:
         """Show progress inside an epoch; nothing in a file."""
         if not self._live:
             return

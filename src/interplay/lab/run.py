@@ -19,7 +19,7 @@ from interplay.lab.clusters import executor_for, manifest_of, slots_of, submits
 from interplay.lab.progress import RunProgress, notice
 from interplay.lab.settings import InterruptedRunError, RunFailedError, Settings
 from interplay.notes import note
-from interplay.record import EpochMetrics, RunRecord
+from interplay.record import RunRecord
 from interplay.spec import RunSpec
 from interplay.store.checkpoints import publish
 from interplay.store.permissions import UnwritableError, check_writable
@@ -54,9 +54,11 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     import torch
 
     from interplay.devices import choose_device, fitted
-    from interplay.executors.attempt import End, Hooks, attempt
+    from interplay.executors.attempt import attempt
+    from interplay.executors.outcomes import End, Outcome
     from interplay.executors.signals import StopRequest
     from interplay.store.leases import Claims
+    from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RunEnded
 
     settings = settings or Settings()
     device = choose_device(settings.device)
@@ -81,22 +83,32 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     _announce(settings)
     claims = Claims(store.runs, "interplay run", settings.lease())
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
-
-        def on_start(spec: RunSpec) -> None:
-            stop.armed = True
-
-        def on_epoch(spec: RunSpec, metrics: EpochMetrics) -> bool:
-            progress.epoch(metrics)
-            return stop.requested
+        ended: Outcome
 
         def on_note(text: str) -> None:
             notice(f"note: {text}")
 
-        hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch), on_note)
+        def emit(event: Event) -> None:
+            nonlocal ended
+            match event:
+                case ModelReady():
+                    stop.armed = True
+                case BatchSeen():
+                    progress.batch(event)
+                case EpochEnded():
+                    progress.epoch(event.metrics)
+                case Note():
+                    on_note(event.text)
+                case RunEnded():
+                    ended = event.outcome
+
         job = settings.job(device)
         tracker = open_tracker(job.tracker, on_note)
         waited = False
-        while (ended := attempt(spec, store, claims, job, hooks, tracker)).end is End.TAKEN:
+        while True:
+            attempt([spec], store, claims, job, emit, lambda: stop.requested, tracker=tracker)
+            if ended.end is not End.TAKEN:
+                break
             if not waited:
                 notice(
                     f"Another worker has this run; waiting until it is done or silent for {settings.lapse_seconds:g} s."

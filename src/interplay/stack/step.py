@@ -63,7 +63,7 @@ class Networks:
         """Whether each network still trains."""
         networks = [build(spec, self.splits.shape, self.splits.classes) for spec in specs]
         self.stack = Stack(networks).to(self.device)
-        self._outline = networks[0].to(self.device)
+        self.outline = networks[0].to(self.device)
         """Of one network: what an optimiser's checkpoint is about. Its weights mean nothing."""
         self.forward: Callable[[Tensor], Tensor] = self.stack
         """The forward pass of training; may be replaced by a compiled form of the same before the first step."""
@@ -215,8 +215,8 @@ class Networks:
     ) -> dict[str, Any]:
         """A checkpoint of one network, as `single` writes it of a run that it trains alone."""
         spec = self.specs[place]
-        optimizer = sgd.build(spec, self._outline)
-        for own, stacked in zip(self._outline.parameters(), self.stack.parameters(), strict=True):
+        optimizer = sgd.build(spec, self.outline)
+        for own, stacked in zip(self.outline.parameters(), self.stack.parameters(), strict=True):
             state = self.optimizer.state[stacked]
             optimizer.state[own] = {name: value[place].clone() for name, value in state.items()}
         return snapshot(
@@ -234,9 +234,9 @@ class Networks:
     def restore(self, place: int, state: Mapping[str, Any]) -> None:
         """Set one network to a checkpoint of its run, written by `single` or by ``snapshot``."""
         self.stack.set_weights(place, state["model_state_dict"])
-        optimizer = sgd.build(self.specs[place], self._outline)
+        optimizer = sgd.build(self.specs[place], self.outline)
         optimizer.load_state_dict(state["optimizer_state_dict"])
-        for own, stacked in zip(self._outline.parameters(), self.stack.parameters(), strict=True):
+        for own, stacked in zip(self.outline.parameters(), self.stack.parameters(), strict=True):
             for name, value in self.optimizer.state[stacked].items():
                 found = optimizer.state[own].get(name)
                 if found is not None:  # torch keeps no buffer where the momentum is 0

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from interplay.data.splits import Splits
-from interplay.models.build import build, parameter_count
+from interplay.models.build import parameter_count
 from interplay.record import EpochMetrics, RunRecord, Status, best_epoch
 from interplay.spec import RunSpec
 from interplay.stack.grouping import stack_key
@@ -26,7 +26,8 @@ from interplay.train import checkpoint
 from interplay.train.checkpoint import Checkpoints
 from interplay.train.divergence import DivergenceRule
 from interplay.train.environment import environment
-from interplay.train.loop import LOOK_EVERY, LOOK_SECONDS, BatchMetrics, Interrupted
+from interplay.train.events import BatchSeen
+from interplay.train.loop import LOOK_EVERY, LOOK_SECONDS, Interrupted, is_logged
 from interplay.train.standing import measured_at, sittings
 from interplay.train.timescales import collapse_variables
 
@@ -40,7 +41,8 @@ def train_stack(
     splits: Sequence[Splits],
     *,
     on_epoch: Callable[[RunSpec, EpochMetrics], bool | None] | None = None,
-    on_batch: Callable[[RunSpec, BatchMetrics], None] | None = None,
+    on_batch: Callable[[BatchSeen], None] | None = None,
+    on_model: Callable[[RunSpec, int, int], None] | None = None,
     on_record: Callable[[RunRecord], None] | None = None,
     checkpoints: Sequence[Checkpoints] | None = None,
     facts: Mapping[str, Any] | None = None,
@@ -56,6 +58,7 @@ def train_stack(
             `LeaveStack` to take this one run out of it.
         on_batch: called for each run at the last batch of each epoch, at least about once a second and, on a CPU, every
             `LOOK_EVERY` batches.
+        on_model: called for each run before training, with its number of parameters and the epoch it goes on after.
         on_record: called with each record as its run ends, which may be before the others do.
         checkpoints: where each run leaves checkpoints, in the format of `single`. A run with one to go on from goes on
             from it, or from its start if that is damaged; the others of the stack may stand elsewhere.
@@ -80,6 +83,9 @@ def train_stack(
     members = [_Member(*each, facts) for each in zip(specs, splits, places, strict=True)]
     stack = _Sitting(members, test_every, compiled=compiled)
     try:
+        for member in members:
+            if on_model is not None:
+                on_model(member.spec, parameter_count(stack.networks.outline), member.epoch)
         _to_the_end(stack, on_epoch, on_batch, on_record)
     finally:
         stack.networks.close()
@@ -89,7 +95,7 @@ def train_stack(
 def _to_the_end(
     stack: _Sitting,
     on_epoch: Callable[[RunSpec, EpochMetrics], bool | None] | None,
-    on_batch: Callable[[RunSpec, BatchMetrics], None] | None,
+    on_batch: Callable[[BatchSeen], None] | None,
     on_record: Callable[[RunRecord], None] | None,
 ) -> None:
     while stack.training:
@@ -184,9 +190,7 @@ class _Sitting:
         """Whether the test images are looked at after this epoch of ``member``."""
         return measured_at(epoch, member.spec, self._test_every)
 
-    def train_epoch(
-        self, on_batch: Callable[[RunSpec, BatchMetrics], None] | None
-    ) -> list[tuple[_Member, EpochMetrics]]:
+    def train_epoch(self, on_batch: Callable[[BatchSeen], None] | None) -> list[tuple[_Member, EpochMetrics]]:
         """One epoch of every run that still trains, and one evaluation."""
         began = looked = time.perf_counter()
         networks, training = self.networks, self.training
@@ -211,14 +215,18 @@ class _Sitting:
                     place = self.members.index(member)
                     loss, accuracy = sums.of(place)
                     on_batch(
-                        member.spec,
-                        BatchMetrics(
+                        BatchSeen(
+                            member.spec,
                             epochs[place],
+                            member.spec.epochs,
                             batch,
                             networks.steps,
                             loss if loss is not None else float("nan"),
                             accuracy or 0.0,
                             networks.rate(place, batch),
+                            None,
+                            None,
+                            is_logged=is_logged(batch, networks.steps),
                         ),
                     )
             if not any(networks.on):
@@ -284,7 +292,7 @@ class _Sitting:
         diverged = member.reason is not None
         if member.checkpoints is not None and member.checkpoints.keep and not diverged:
             checkpoint.save(member.checkpoints.final, self.state(member))
-        network = build(member.spec, member.splits.shape, member.splits.classes)
+        network = self.networks.outline
         member.record = RunRecord(
             spec=member.spec,
             status=Status.DIVERGED if diverged else Status.FINISHED,

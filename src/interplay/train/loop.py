@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +26,7 @@ from interplay.train.ddp import ALONE, Group, share_statistics
 from interplay.train.divergence import DivergenceRule
 from interplay.train.environment import environment
 from interplay.train.evaluate import Measured, channels_last, evaluate, measured
+from interplay.train.events import BatchSeen
 from interplay.train.instruments import Instruments
 from interplay.train.standing import measured_at, sittings, snapshot
 from interplay.train.timescales import collapse_variables
@@ -36,24 +36,9 @@ LOOK_SECONDS = 1.0
 """Batches, or seconds if they pass sooner, between two looks at the loss: on a GPU each look makes the host wait."""
 
 
-@dataclass(frozen=True)
-class BatchMetrics:
-    """Progress inside an epoch: means over the batches of this epoch so far."""
-
-    epoch: int
-    batch: int
-    batches: int
-    loss: float
-    accuracy: float
-    lr: float
-    batch_loss: float | None = None
-    batch_accuracy: float | None = None
-    """Of this one batch alone; ``None`` where the way through the code that trains does not tell batches apart."""
-
-    @property
-    def is_logged(self) -> bool:
-        """Whether it is one of every `LOOK_EVERY` or the last: reported whatever the clock says."""
-        return self.batch % LOOK_EVERY == 0 or self.batch == self.batches
+def is_logged(batch: int, batches: int) -> bool:
+    """Whether a batch is one of every `LOOK_EVERY` or the last of its epoch: reported whatever the clock says."""
+    return batch % LOOK_EVERY == 0 or batch == batches
 
 
 class Interrupted(InterplayError):
@@ -71,7 +56,7 @@ def train(
     splits: Splits,
     *,
     on_epoch: Callable[[EpochMetrics], bool | None] | None = None,
-    on_batch: Callable[[BatchMetrics], None] | None = None,
+    on_batch: Callable[[BatchSeen], None] | None = None,
     on_model: Callable[[nn.Module, Sequence[EpochMetrics]], None] | None = None,
     checkpoints: Checkpoints | None = None,
     instruments: Sequence[str] = (),
@@ -191,7 +176,7 @@ class _Run:
         on_model(self.model, tuple(self.history))
         self._began += time.perf_counter() - began
 
-    def train_epoch(self, on_batch: Callable[[BatchMetrics], None] | None) -> tuple[EpochMetrics, str | None]:
+    def train_epoch(self, on_batch: Callable[[BatchSeen], None] | None) -> tuple[EpochMetrics, str | None]:
         """One pass over the training images and one evaluation; with the reason if the loss stopped being finite."""
         began = looked = time.perf_counter()
         device = self.splits.device
@@ -219,7 +204,7 @@ class _Run:
             seen += whole
             if self.epoch == 1 and batch == 1:
                 self.rule.first_batch(group.total(loss.detach().double() * len(labels))[0] / whole)
-            due = batch == self.batches.steps or batch % LOOK_EVERY == 0
+            due = is_logged(batch, self.batches.steps)
             # Several processes must look at the same batches, which their clocks cannot settle.
             due = due or (group.world == 1 and time.perf_counter() - looked > LOOK_SECONDS)
             if due or device.type == "cpu":
@@ -230,7 +215,9 @@ class _Run:
                 sums = group.total(loss_sum, correct, loss.detach().double() * len(labels), hits)
                 mean, accuracy = sums[0] / seen, 100 * sums[1] / seen
                 alone = sums[2] / whole, 100 * sums[3] / whole
-                on_batch(BatchMetrics(self.epoch, batch, self.batches.steps, mean, accuracy, rates[batch - 1], *alone))
+                epochs, steps = self.spec.epochs, self.batches.steps
+                facts = self.epoch, epochs, batch, steps, mean, accuracy, rates[batch - 1], *alone
+                on_batch(BatchSeen(self.spec, *facts, is_logged=is_logged(batch, steps)))
             if reason:
                 break
         trained = time.perf_counter() - began
