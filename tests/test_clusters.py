@@ -166,10 +166,10 @@ def test_gpu_hours_are_of_gpus_and_not_of_the_runs_that_shared_them(tmp_path: Pa
 
 
 def test_plan_says_nothing_of_sharing_unless_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from interplay import lab
+    from interplay.lab import plan
 
     asked: list[Settings] = []
-    monkeypatch.setattr(lab, "forecast", lambda study, settings, *_: asked.append(settings))
+    monkeypatch.setattr(plan, "forecast", lambda study, settings, *_: asked.append(settings))
     assert main(["plan", "lr-ordering", "--workers", "4", "--gpu", "H100"]) == 0
     assert [settings.per_gpu for settings in asked] == [0]
 

@@ -9,7 +9,8 @@ from interplay.cli.read import seconds_of
 from interplay.errors import SpecError
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
-from interplay.speed.estimate import alike, estimate, makespan, plan, probe, readable, schedule
+from interplay.speed.estimate import alike, estimate, makespan, plan, readable, schedule
+from interplay.speed.measure import probe
 from interplay.store.store import Store
 from interplay.study.presets import documented_sets
 from interplay.study.study import combined
@@ -88,7 +89,8 @@ def test_the_queue_is_simulated_with_its_tail() -> None:
 
 
 def test_a_prediction_for_a_gpu_rests_on_measurements_on_that_gpu(tmp_path: Path) -> None:
-    from interplay.lab import Settings, forecast
+    from interplay.lab.plan import forecast
+    from interplay.lab.settings import Settings
     from interplay.study.study import Study
 
     store = Store(tmp_path)

@@ -23,6 +23,8 @@ from interplay.store.ends import Ends
 from interplay.store.store import Store
 from interplay.store.table import COLUMNS
 
+pytestmark = pytest.mark.usefixtures("notes_shown")
+
 SPECS = [RunSpec(dataset="digits", model="mlp", precision="fp32", lr=0.01 * (i + 1)) for i in range(4)]
 BAD = SPECS[1].run_id
 

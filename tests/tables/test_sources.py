@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from interplay import inputs
 from interplay.analysis.analyze import analyze
 from interplay.cli.main import main
 from interplay.errors import InputError, SpecError, UnreadableError
+from interplay.lab.read import observations
 from interplay.tables.mapping import ColumnMap
 from interplay.tables.measurements import measurements
 from interplay.tables.read import TextTable, parse
@@ -272,7 +272,7 @@ def test_a_folder_is_read_with_the_tables_imported_into_it(tmp_path: Path) -> No
     lines = ["lr,wd,batch_size,momentum,test_acc,seed"]
     lines += [f"{lr},{wd},128,0.9,{accuracy(lr, wd, seed)},{seed}" for lr, wd in grid for seed in (1, 2)]
     (tmp_path / "tables" / "optuna-sweep.csv").write_text("\n".join(lines))
-    (found,) = inputs.read([tmp_path], "final_test_acc")
+    (found,) = observations([tmp_path], "final_test_acc")
     assert len(found.runs) == 2 * len(grid)
     verdicts = {each.id: each.verdict for each in analyze([found]).claims}
     assert verdicts["inverse.profile"] == "supported"

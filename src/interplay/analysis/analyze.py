@@ -23,6 +23,7 @@ from interplay.analysis.schedules import across_schedules
 from interplay.analysis.table import TUNED, Table
 from interplay.analysis.verdict import Verdict, holm, undecided
 from interplay.errors import InputError
+from interplay.frames import Framed
 from interplay.record import cleaned
 from interplay.study.claims import PRIMARY, PROGRAMME, Claim
 
@@ -58,7 +59,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(Framed):
     """The result for one metric. ``notes`` name outliers and what was set aside."""
 
     metric: str
@@ -90,6 +91,28 @@ class Analysis:
     def asked(self) -> tuple[Verdict, ...]:
         """The claims that the runs can speak to."""
         return tuple(claim for claim in self.claims if claim.verdict != "not asked")
+
+    def heading(self) -> str:
+        """How many runs say so, of which metric."""
+        return f"{self.runs} runs, by {self.metric}"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each claim."""
+        return [
+            {
+                "claim": claim.id,
+                "verdict": claim.verdict,
+                "estimate": claim.estimate,
+                "low": claim.interval[0],
+                "high": claim.interval[1],
+                "reason": claim.reason,
+            }
+            for claim in self.claims
+        ]
+
+    def remarks(self) -> tuple[str, ...]:
+        """Outliers and what was set aside."""
+        return self.notes
 
     def named_noises(self) -> list[tuple[str, Noise]]:
         """The noise of each network, with `` of NETWORK`` before it where there are several."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import arg
 
-if TYPE_CHECKING:
-    from interplay.tables.mapping import ColumnMap
+from interplay.cli.flags import Command
+from interplay.lab.imports import import_table
+from interplay.tables.mapping import ColumnMap
 
 
 @dataclasses.dataclass(kw_only=True)
-class ColumnFlags:
+class ColumnFlags(Command):
     """What the columns of a table hold, where their names do not tell."""
 
     columns: Annotated[
@@ -26,14 +27,14 @@ class ColumnFlags:
 
     def column_map(self) -> ColumnMap:
         """What the flags say of columns; raises `SpecError` for what is no mapping."""
-        from interplay.tables.mapping import ColumnMap
-
         return ColumnMap.parsed(self.columns, lower=self.lower, ignored=self.ignore, constants=self.set)
 
 
 @dataclasses.dataclass(kw_only=True)
 class ImportFlags(ColumnFlags):
     """Bring runs of another tool into an output folder: a table that analyze, report and predict read with its runs."""
+
+    EXAMPLE = "interplay import optuna sqlite:///sweep.db --output_dir outputs"
 
     kind: Annotated[
         Literal["csv", "mlflow", "optuna", "tensorboard", "wandb"],
@@ -47,8 +48,6 @@ class ImportFlags(ColumnFlags):
 
     def call(self) -> int:
         """Import, and say how columns were read."""
-        from interplay.lab.imports import import_table
-
         print(
             import_table(
                 self.kind,

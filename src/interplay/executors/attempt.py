@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,15 +15,15 @@ from torch import nn
 
 from interplay.data import splits
 from interplay.errors import DataError
+from interplay.executors.job import Job as Job
 from interplay.executors.outcomes import End, Outcome, device_trouble, failure, first_line, where
-from interplay.models.build import parameter_count
 from interplay.record import EpochMetrics, RunRecord, best_epoch
 from interplay.spec import RunSpec, knob_names
 from interplay.stack.train import LeaveStack, train_stack
-from interplay.store.leases import Claim, Claims, Heartbeat, Lease, LeaseLostError
+from interplay.store.leases import Claim, Claims, Heartbeat, LeaseLostError
 from interplay.store.store import Store
 from interplay.summary import setting
-from interplay.trackers.base import NullTracker, TrackedRun, Tracker, TrackerSettings, batch_row, epoch_row
+from interplay.trackers.base import NullTracker, TrackedRun, Tracker, batch_row, epoch_row
 from interplay.trackers.choose import open_tracker
 from interplay.trackers.guard import mark_of
 from interplay.train import checkpoint
@@ -33,35 +33,6 @@ from interplay.train.loop import Interrupted, train
 
 Way = Literal["single", "stacked", "compiled"]
 """Each run by itself; all as one stack; the same through Inductor."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """Operational settings that every run of a study shares: where and how, never what. Plain values, so that it can be
-    handed to another process as it is.
-    """
-
-    data_dir: str
-    output_dir: str
-    device: str = "cpu"
-    save_checkpoints: bool = False
-    experiment: int | None = None
-    instruments: tuple[str, ...] = ()
-    checkpoint_seconds: float = 300.0
-    lease: Lease = field(default_factory=Lease)
-    tracker: TrackerSettings = field(default_factory=TrackerSettings)
-    test_every: int = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Job:
-        """The inverse of ``to_dict``."""
-        instruments = tuple(values["instruments"])
-        lease, tracker = Lease(**values["lease"]), TrackerSettings(**values["tracker"])
-        return cls(**{**values, "instruments": instruments, "lease": lease, "tracker": tracker})
 
 
 def attempt(
@@ -100,7 +71,7 @@ def attempt(
     if way != "single":
         _Attempt(store, leases, job, emit, should_stop, NullTracker(), facts, way).carry_out(specs)
         return
-    tracker = tracker or open_tracker(job.tracker, lambda text: emit(Note(text)))
+    tracker = tracker or open_tracker(job.tracking, lambda text: emit(Note(text)))
     for spec in specs:
         _Attempt(store, leases, job, emit, should_stop, tracker, facts, way).carry_out([spec])
 
@@ -207,9 +178,10 @@ class _Attempt:
 
     def _train_alone(self, spec: RunSpec, data: splits.Splits) -> None:
         def on_model(model: nn.Module, history: Sequence[EpochMetrics]) -> None:
-            self._emit(ModelReady(spec, parameter_count(model), history[-1].epoch if history else 0))
-            name, folder = self._job.tracker.run_name or setting(spec), self._store.folder(spec.run_id)
-            self._tracker.start(TrackedRun(spec, name, model, Path(self._job.output_dir), folder, tuple(history)))
+            name, folder = self._job.tracking.run_name or setting(spec), self._store.folder(spec.run_id)
+            run = TrackedRun(spec, name, model, Path(self._job.output_dir), folder, tuple(history))
+            self._emit(ModelReady(spec, run.parameters, history[-1].epoch if history else 0))
+            self._tracker.start(run)
 
         record = train(
             spec,
@@ -345,7 +317,7 @@ def _best_weights(record: RunRecord, checkpoints: Checkpoints) -> Path | None:
     return checkpoints.best if best is not None and found == best.epoch else None
 
 
-def load(spec: RunSpec, data_dir: str, device: str) -> splits.Splits:
+def load(spec: RunSpec, data_dir: str | Path, device: str) -> splits.Splits:
     """The data of ``spec``; runs in a row that train on the same data share them in memory."""
     same = spec.replace(
         **{name: getattr(_PLAIN, name) for name in _NOT_OF_THE_DATA},

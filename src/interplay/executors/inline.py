@@ -71,7 +71,7 @@ class InlineExecutor(Executor):
                     queue.ended(event.spec, event.outcome)
                     listener.ended(_NAME, event.spec, event.outcome)
 
-        tracker = open_tracker(job.tracker, listener.note)
+        tracker = open_tracker(job.tracking, listener.note)
         while not queue.finished:
             if stop.requested:
                 queue.stop()

@@ -72,7 +72,7 @@ class Worker:
         self.job = order.job
         self.store = Store(Path(order.job.output_dir))
         self.leases = Claims(self.store.runs, order.name, order.job.lease)
-        self.tracker = open_tracker(order.job.tracker, lambda text: self.tell(Note(text)))
+        self.tracker = open_tracker(order.job.tracking, lambda text: self.tell(Note(text)))
         self.tell(Ready())
 
     def _train(self, order: Train) -> None:

@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from interplay.devices import Slot
 from interplay.errors import InterplayError, SpecError
 from interplay.executors.registry import executor_class
+from interplay.executors.slurm import jobs
 from interplay.lab.settings import Settings
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
@@ -15,7 +17,6 @@ from interplay.study.claims import Claim
 from interplay.study.study import Study
 
 if TYPE_CHECKING:
-    from interplay.devices import Slot
     from interplay.executors.base import Executor
 
 
@@ -54,8 +55,6 @@ def cancel(settings: Settings, study: str | None = None) -> str:
     Raises:
         InterplayError: Slurm is not here or does not answer.
     """
-    from interplay.executors.slurm import jobs
-
     known = [each for each in jobs.submissions(settings.store().root) if study is None or each.study == study]
     if known and jobs.states(known) is None:
         raise SpecError("there is no squeue here: cancel from a node of the cluster")
@@ -71,8 +70,6 @@ def cancel(settings: Settings, study: str | None = None) -> str:
 
 def job_lines(store: Store) -> list[str]:
     """A line for each job of this store that Slurm still has; nothing where Slurm is not here."""
-    from interplay.executors.slurm import jobs
-
     known = jobs.submissions(store.root)
     try:
         found = jobs.states(known) or {}

@@ -122,26 +122,6 @@ def estimate(missing: Sequence[RunSpec], records: Iterable[RunRecord], workers: 
     return Estimate(sum(times), makespan(times, workers), workers, source, tuple(times), at_once)
 
 
-def probe(missing: Sequence[RunSpec], device: str, workers: int) -> Estimate | None:
-    """Time a few steps of each kind of run among ``missing``; ``None`` for a dataset whose shape is not known.
-
-    One network trains alone here: several on one GPU are slower each, and the estimate says what it rests on.
-    """
-    from interplay.speed.measure import epoch_seconds  # keeps torch out of what only reads
-
-    seconds: dict[tuple[object, ...], float] = {}
-    times = []
-    for spec in missing:
-        if spec.dataset not in DATASETS:
-            return None
-        kind = (spec.model, *spec.own_knobs.values(), spec.dataset, spec.batch_size, training_images(spec))
-        if kind not in seconds:
-            seconds[kind] = epoch_seconds(spec, device)
-        times.append(spec.epochs * seconds[kind])
-    source = f"a probe of {len(seconds)} kinds of run on {device}"
-    return Estimate(sum(times), makespan(times, workers), workers, source, tuple(times))
-
-
 def alike(store: Store, missing: Sequence[RunSpec], most: int = 50, gpu: str | None = None) -> list[RunRecord]:
     """Some finished runs of the same networks from other studies of the store, to estimate from; see `measured_on`."""
     models = {spec.model for spec in missing}

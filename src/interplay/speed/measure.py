@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
@@ -20,7 +20,7 @@ from interplay.data.splits import Split, Splits
 from interplay.dataset_facts import DATASETS
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
-from interplay.speed.estimate import training_images
+from interplay.speed.estimate import Estimate, makespan, training_images
 from interplay.speed.rates import PLAIN, Rates, Way, climb, fastest
 from interplay.stack.train import train_stack
 from interplay.train.loop import Interrupted, train
@@ -329,3 +329,21 @@ def on_a_gpu(
             return workers.rate(count)
 
         return Rates(rates, climb(rate, most))
+
+
+def probe(missing: Sequence[RunSpec], device: str, workers: int) -> Estimate | None:
+    """Time a few steps of each kind of run among ``missing``; ``None`` for a dataset whose shape is not known.
+
+    One network trains alone here: several on one GPU are slower each, and the estimate says what it rests on.
+    """
+    seconds: dict[tuple[object, ...], float] = {}
+    times = []
+    for spec in missing:
+        if spec.dataset not in DATASETS:
+            return None
+        kind = (spec.model, *spec.own_knobs.values(), spec.dataset, spec.batch_size, training_images(spec))
+        if kind not in seconds:
+            seconds[kind] = epoch_seconds(spec, device)
+        times.append(spec.epochs * seconds[kind])
+    source = f"a probe of {len(seconds)} kinds of run on {device}"
+    return Estimate(sum(times), makespan(times, workers), workers, source, tuple(times))

@@ -23,13 +23,13 @@ from interplay.executors.local import LocalExecutor
 from interplay.executors.outcomes import End, Outcome
 from interplay.executors.queue import LOOK_AGAIN, Patience, Report
 from interplay.executors.signals import StopRequest
-from interplay.record import EpochMetrics
+from interplay.record import EpochMetrics, brief
 from interplay.spec import RunSpec
 from interplay.speed.estimate import work
 from interplay.store.ends import Ends
 from interplay.store.manifest import read_manifest
 from interplay.store.store import Store
-from interplay.summary import brief, setting
+from interplay.summary import setting
 
 
 class AllocationLog(Listener):
