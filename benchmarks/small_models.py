@@ -43,7 +43,8 @@ from interplay.spec import RunSpec
 from interplay.speed.choose import Machine, choose
 from interplay.stack.step import Networks
 from interplay.store.store import Store
-from interplay.train.loop import BatchMetrics, train
+from interplay.train.events import BatchSeen
+from interplay.train.loop import train
 
 CPU = torch.device("cpu")
 CORES = len(cpu_slots(0))
@@ -70,7 +71,7 @@ def alone(spec: RunSpec, splits: Splits, seconds: float) -> float:
     began: list[float] = []
     counted = 0
 
-    def on_batch(progress: BatchMetrics) -> None:
+    def on_batch(progress: BatchSeen) -> None:
         nonlocal counted
         now = time.perf_counter()
         if began and now - began[0] > seconds:

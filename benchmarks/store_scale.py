@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from interplay.executors.attempt import End, Outcome
+from interplay.executors.outcomes import End, Outcome
 from interplay.executors.queue import Patience, Queue
 from interplay.executors.slurm.allocation import scattered
 from interplay.executors.status import status

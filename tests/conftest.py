@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from interplay.data.splits import Splits, load
+from interplay.spec import RunSpec
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKED = ROOT.parent / "shared" / "data"
 
@@ -252,15 +255,28 @@ def two_nodes(_ray: list[RayCluster]) -> RayCluster:
 def pace(tmp_path_factory: pytest.TempPathFactory) -> float:
     """Seconds of an epoch on this machine, so that a run lasts long enough to be disturbed and no longer."""
     from interplay.executors.attempt import Job, attempt
-    from interplay.spec import RunSpec
     from interplay.store.leases import Claims
     from interplay.store.store import Store
 
     folder = tmp_path_factory.mktemp("pace")
     spec = RunSpec(dataset="digits", model="mlp", label_noise=0.2, epochs=40, precision="fp32")
-    ended = attempt(spec, Store(folder), Claims(folder / "runs", "pace"), Job("data", str(folder)))
-    assert ended.record is not None
-    return ended.record.wall_seconds / 40
+    store = Store(folder)
+    attempt([spec], store, Claims(store.runs, "pace"), Job("data", str(folder)))
+    return store.record(spec.run_id).wall_seconds / 40
+
+
+@pytest.fixture(scope="session")
+def digits_spec() -> RunSpec:
+    """A run of a second: the MLP on noisy digits."""
+    return RunSpec(
+        dataset="digits", model="mlp", label_noise=0.2, epochs=6, batch_size=64, val_split=100, precision="fp32"
+    )
+
+
+@pytest.fixture(scope="session")
+def digits(digits_spec: RunSpec) -> Splits:
+    """Its data."""
+    return load(digits_spec, Path("/nonexistent"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,9 +14,10 @@ import pytest
 
 from interplay.cli.documented import multi_gpu
 from interplay.devices import Gpu, Slot, gpu_slots, visible_gpus
-from interplay.executors.attempt import End, Job, Outcome
+from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
 from interplay.executors.local import LocalExecutor, Processes
+from interplay.executors.outcomes import End, Outcome
 from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec

@@ -32,7 +32,8 @@ from interplay.trackers import base, choose, guard, weights_biases
 from interplay.trackers.base import NullTracker, Row, TrackedRun, Tracker, TrackerSettings
 from interplay.trackers.guard import Guarded, Limits, Resent
 from interplay.train import checkpoint
-from interplay.train.loop import BatchMetrics, train
+from interplay.train.events import BatchSeen
+from interplay.train.loop import train
 
 TRACKERS = ["none", *choose.TRACKERS]
 KEY = "0123456789" * 4
@@ -150,7 +151,7 @@ def test_a_wandb_file_holds_every_documented_number(tmp_path: Path) -> None:
     del config["_wandb"]
     assert config == SPEC.to_dict()
 
-    seen: list[BatchMetrics] = []
+    seen: list[BatchSeen] = []
     train(SPEC, load_data(SPEC, Path("/nonexistent")), on_batch=seen.append)
     rows = rows_of(folder)
     batches = [row for row in rows if "step" in row]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from interplay.executors import queue
-from interplay.executors.attempt import End, Outcome
+from interplay.executors.outcomes import End, Outcome
 from interplay.executors.queue import Patience, Queue
 from interplay.executors.slurm.allocation import scattered
 from interplay.record import RunRecord, Status

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from interplay.executors.attempt import End, Outcome
+from interplay.executors.outcomes import End, Outcome
 from interplay.executors.queue import Patience, Queue
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec

@@ -284,7 +284,7 @@ def test_an_unbalanced_quote_in_the_header_costs_no_row(store: Store) -> None:
 
 
 def test_an_endless_error_is_cut_where_it_is_written(tmp_path: Path) -> None:
-    from interplay.executors.attempt import failure, first_line
+    from interplay.executors.outcomes import failure, first_line
 
     store = Store(tmp_path)
     error = ValueError("values " + "1, " * 200_000)

@@ -184,9 +184,9 @@ class MultiGpuFlags(Command):
 
     def call(self) -> int:
         """Run four small networks a GPU in a folder of its own, and count."""
-        from interplay.executors.attempt import Outcome  # torch
-        from interplay.executors.base import Listener
+        from interplay.executors.base import Listener  # torch
         from interplay.executors.local import LocalExecutor
+        from interplay.executors.outcomes import Outcome
 
         real = visible_gpus()
         here = real or [Gpu(str(index)) for index in range(self.logical)]

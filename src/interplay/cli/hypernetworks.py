@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from interplay.record import EpochMetrics, RunRecord
     from interplay.spec import RunSpec
     from interplay.train.ddp import Group
-    from interplay.train.loop import BatchMetrics
+    from interplay.train.events import BatchSeen
 
 PREVIOUS = ".previous"
 """What a checkpoint that a new run would replace is called from then on, before its suffix."""
@@ -248,7 +248,7 @@ class _Session:
             self._note_best(metrics)
         self.tracker.start(run)
 
-    def batch(self, progress: BatchMetrics) -> None:
+    def batch(self, progress: BatchSeen) -> None:
         """Every 50 batches and at the last one of each epoch."""
         from interplay.executors.attempt import tracked
 

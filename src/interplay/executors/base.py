@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from interplay.devices import Slot
-from interplay.executors.attempt import Job, Outcome
+from interplay.executors.attempt import Job
+from interplay.executors.outcomes import Outcome
 from interplay.executors.queue import Report
 from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics
@@ -15,7 +16,7 @@ from interplay.spec import RunSpec
 from interplay.speed.choose import SpeedPlan
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
-from interplay.train.loop import BatchMetrics
+from interplay.train.events import BatchSeen
 
 if TYPE_CHECKING:
     from interplay.study.slurm import SlurmOptions
@@ -27,7 +28,7 @@ class Listener:
     def started(self, worker: str, spec: RunSpec) -> None:
         """A worker has begun to train a run."""
 
-    def batch(self, worker: str, spec: RunSpec, progress: BatchMetrics) -> None:
+    def batch(self, worker: str, spec: RunSpec, progress: BatchSeen) -> None:
         """Progress inside an epoch, about once a second."""
 
     def epoch(self, worker: str, spec: RunSpec, metrics: EpochMetrics) -> None:

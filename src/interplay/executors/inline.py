@@ -9,19 +9,17 @@ from typing import Self
 import torch
 
 from interplay.devices import Slot, cpu_slots, inline_slot
-from interplay.executors.attempt import Hooks, Job, Outcome, attempt
+from interplay.executors.attempt import Job, Way, attempt
 from interplay.executors.base import Asked, Executor, Listener
 from interplay.executors.queue import Queue, Report
 from interplay.executors.signals import StopRequest
-from interplay.executors.stack import attempt_stack
-from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.speed.choose import SpeedPlan
 from interplay.store.leases import Claims
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
 from interplay.trackers.choose import open_tracker
-from interplay.train.loop import BatchMetrics
+from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RunEnded
 
 _NAME = "inline"
 
@@ -56,24 +54,23 @@ class InlineExecutor(Executor):
         queue = Queue(specs, store, stacking=self.speed.limit)
         leases = Claims(store.runs, _NAME, job.lease)
 
-        def on_start(spec: RunSpec) -> None:
-            stop.armed = True
-            listener.started(_NAME, spec)
+        def emit(event: Event) -> None:
+            match event:
+                case ModelReady():
+                    stop.armed = True
+                    listener.started(_NAME, event.spec)
+                case BatchSeen():
+                    listener.batch(_NAME, event.spec, event)
+                case EpochEnded():
+                    listener.epoch(_NAME, event.spec, event.metrics)
+                case Note():
+                    listener.note(event.text)
+                case RunEnded():
+                    if stop.requested:
+                        queue.stop()
+                    queue.ended(event.spec, event.outcome)
+                    listener.ended(_NAME, event.spec, event.outcome)
 
-        def on_epoch(spec: RunSpec, metrics: EpochMetrics) -> bool:
-            listener.epoch(_NAME, spec, metrics)
-            return stop.requested
-
-        def on_batch(spec: RunSpec, progress: BatchMetrics) -> None:
-            listener.batch(_NAME, spec, progress)
-
-        def on_end(spec: RunSpec, outcome: Outcome) -> None:
-            if stop.requested:
-                queue.stop()
-            queue.ended(spec, outcome)
-            listener.ended(_NAME, spec, outcome)
-
-        hooks = Hooks(on_start, on_epoch, on_batch, listener.note)
         tracker = open_tracker(job.tracking, listener.note)
         while not queue.finished:
             if stop.requested:
@@ -83,10 +80,9 @@ class InlineExecutor(Executor):
                 time.sleep(0.05)
                 continue
             facts, compiled = self.speed.facts(given.specs[0]), self.speed.is_compiled(given.specs[0])
-            if given.stacked:
-                attempt_stack(given.specs, store, leases, job, hooks, on_end, facts, compiled=compiled)
-            else:
-                for spec in given.specs:
-                    on_end(spec, attempt(spec, store, leases, job, hooks, tracker, facts))
+            way: Way = "single" if not given.stacked else "compiled" if compiled else "stacked"
+            attempt(
+                given.specs, store, leases, job, emit, lambda: stop.requested, tracker=tracker, facts=facts, way=way
+            )
             stop.armed = False
         return queue.close()

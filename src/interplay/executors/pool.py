@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from interplay.devices import Slot
-from interplay.executors.attempt import End, Job, Outcome
+from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
+from interplay.executors.outcomes import End, Outcome
 from interplay.executors.process import Begin, Ready, Stop, Train
 from interplay.executors.queue import Assignment, Queue, Report
 from interplay.executors.signals import StopRequest
 from interplay.spec import RunSpec
 from interplay.speed.choose import SpeedPlan
 from interplay.train.events import BatchSeen, EpochEnded, ModelReady, Note, RunEnded
-from interplay.train.loop import BatchMetrics
 
 MAX_START_FAILURES = 3
 """Workers of one slot that may in a row die before they are ready, or find their device broken."""
@@ -231,10 +231,7 @@ class Pool(ABC, Generic[H]):
             case EpochEnded():
                 self.listener.epoch(name, message.spec, message.metrics)
             case BatchSeen():
-                facts = {
-                    key: value for key, value in vars(message).items() if key not in ("spec", "epochs", "is_logged")
-                }
-                self.listener.batch(name, message.spec, BatchMetrics(**facts))
+                self.listener.batch(name, message.spec, message)
             case _:
                 raise RuntimeError(f"worker {name} says {message!r}, which means nothing to its supervisor")
 

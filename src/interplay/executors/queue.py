@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from interplay.executors.attempt import End, Outcome, failure
+from interplay.executors.outcomes import End, Outcome, failure
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.stack.grouping import stack_key

@@ -17,17 +17,14 @@ from types import FrameType
 
 import torch
 
-from interplay.executors.attempt import End, Hooks, Outcome, attempt
+from interplay.executors.attempt import attempt
+from interplay.executors.outcomes import End
 from interplay.executors.process import Begin, Ready, Stop, Train
-from interplay.executors.stack import attempt_stack
-from interplay.record import EpochMetrics
-from interplay.spec import RunSpec
 from interplay.speed.measure import Measure, Measured, carry_out
 from interplay.store.leases import Claims
 from interplay.store.store import Store
 from interplay.trackers.choose import open_tracker
-from interplay.train.events import BatchSeen, EpochEnded, ModelReady, Note, RunEnded
-from interplay.train.loop import BatchMetrics
+from interplay.train.events import Note, RunEnded
 
 
 class Worker:
@@ -79,27 +76,17 @@ class Worker:
         self.tell(Ready())
 
     def _train(self, order: Train) -> None:
-        def started(spec: RunSpec) -> None:
-            self.tell(ModelReady(spec, 0, 0))
-
-        def epoch(spec: RunSpec, metrics: EpochMetrics) -> bool:
-            self.tell(EpochEnded(spec, metrics))
-            return self.stopping
-
-        def batch(spec: RunSpec, progress: BatchMetrics) -> None:
-            self.tell(BatchSeen(spec, epochs=spec.epochs, is_logged=progress.is_logged, **vars(progress)))
-
-        def ended(spec: RunSpec, outcome: Outcome) -> None:
-            self.tell(RunEnded(spec, outcome))
-
-        hooks = Hooks(started, epoch, batch, lambda text: self.tell(Note(text)))
-        if order.way == "single":
-            for spec in order.specs:
-                ended(spec, attempt(spec, self.store, self.leases, self.job, hooks, self.tracker, order.facts))
-        else:
-            compiled = order.way == "compiled"
-            where = self.store, self.leases, self.job
-            attempt_stack(order.specs, *where, hooks, ended, order.facts, compiled=compiled)
+        attempt(
+            order.specs,
+            self.store,
+            self.leases,
+            self.job,
+            self.tell,
+            lambda: self.stopping,
+            tracker=self.tracker,
+            facts=order.facts,
+            way=order.way,
+        )
 
     def _measure(self, order: Measure) -> object:
         """Carry out this order and those that follow it; returns the one that does not, if it has come already."""

@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from interplay.executors.attempt import End, Outcome
 from interplay.executors.base import Listener
+from interplay.executors.outcomes import End, Outcome
 from interplay.notes import notice, on_terminal
 from interplay.record import EpochMetrics, brief
 from interplay.spec import RunSpec
@@ -24,7 +24,7 @@ from interplay.speed.estimate import readable, work
 from interplay.study.study import Study
 from interplay.summary import setting
 from interplay.text import file_name
-from interplay.train.loop import BatchMetrics
+from interplay.train.events import BatchSeen
 
 
 def log_path(output_dir: Path, study: Study) -> Path:
@@ -89,7 +89,7 @@ class StudyProgress(Listener):
         self._to_log(f"start    {spec.run_id} on {worker}: {setting(spec)}")
         self._refresh()
 
-    def batch(self, worker: str, spec: RunSpec, progress: BatchMetrics) -> None:
+    def batch(self, worker: str, spec: RunSpec, progress: BatchSeen) -> None:
         """See `Listener`."""
         done = (progress.epoch - 1 + progress.batch / progress.batches) / spec.epochs
         self._left[spec] = self._work.get(spec, 0.0) * (1 - done)

@@ -10,7 +10,7 @@ from interplay.notes import notice, on_terminal
 from interplay.record import EpochMetrics
 
 if TYPE_CHECKING:
-    from interplay.train.loop import BatchMetrics
+    from interplay.train.events import BatchSeen
 
 
 class RunProgress:
@@ -30,7 +30,7 @@ class RunProgress:
     ) -> None:
         self._close()
 
-    def batch(self, progress: BatchMetrics) -> None:
+    def batch(self, progress: BatchSeen) -> None:
         """Show progress inside an epoch; nothing in a file."""
         if not self._live:
             return

@@ -12,7 +12,8 @@ import torch
 from interplay.data.identity import identify
 from interplay.devices import Slot, choose_device, fitted, free_memory, visible_gpus
 from interplay.errors import SchemaError, SpecError
-from interplay.executors.attempt import End, Hooks, attempt
+from interplay.executors.attempt import attempt
+from interplay.executors.outcomes import End, Outcome
 from interplay.executors.process import WorkerProcess
 from interplay.executors.registry import executor_class
 from interplay.executors.signals import StopRequest
@@ -23,7 +24,7 @@ from interplay.lab.progress import RunProgress
 from interplay.lab.results import StudyResult
 from interplay.lab.settings import InterruptedRunError, RunFailedError, Settings
 from interplay.notes import note, notice
-from interplay.record import EpochMetrics, RunRecord, outcome
+from interplay.record import RunRecord, outcome
 from interplay.spec import RunSpec
 from interplay.speed.choose import Machine, SpeedPlan, choose
 from interplay.speed.estimate import plan
@@ -34,6 +35,7 @@ from interplay.store.store import Store
 from interplay.study.study import Study
 from interplay.summary import describe, setting
 from interplay.trackers.choose import announcement, open_tracker
+from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RunEnded
 
 Say = Callable[[str], None]
 """Takes the lines of what came out, one by one, as soon as they are known."""
@@ -79,22 +81,32 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     _announce(settings)
     claims = Claims(store.runs, "interplay run", settings.lease)
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
-
-        def on_start(spec: RunSpec) -> None:
-            stop.armed = True
-
-        def on_epoch(spec: RunSpec, metrics: EpochMetrics) -> bool:
-            progress.epoch(metrics)
-            return stop.requested
+        ended: Outcome
 
         def on_note(text: str) -> None:
             notice(f"note: {text}")
 
-        hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch), on_note)
+        def emit(event: Event) -> None:
+            nonlocal ended
+            match event:
+                case ModelReady():
+                    stop.armed = True
+                case BatchSeen():
+                    progress.batch(event)
+                case EpochEnded():
+                    progress.epoch(event.metrics)
+                case Note():
+                    on_note(event.text)
+                case RunEnded():
+                    ended = event.outcome
+
         job = settings.job(device)
         tracker = open_tracker(job.tracking, on_note)
         waited = False
-        while (ended := attempt(spec, store, claims, job, hooks, tracker)).end is End.TAKEN:
+        while True:
+            attempt([spec], store, claims, job, emit, lambda: stop.requested, tracker=tracker)
+            if ended.end is not End.TAKEN:
+                break
             if not waited:
                 notice(
                     f"Another worker has this run; waiting until it is done or silent for {settings.lapse_seconds:g} s."

@@ -21,8 +21,9 @@ from typing import Any, Self
 
 from interplay.devices import Slot
 from interplay.errors import InterplayError
-from interplay.executors.attempt import End, Job, Outcome
+from interplay.executors.attempt import Job
 from interplay.executors.base import Asked, Executor, Listener
+from interplay.executors.outcomes import End, Outcome
 from interplay.executors.queue import Report
 from interplay.executors.signals import StopRequest
 from interplay.executors.slurm.allocation import Allocation, log_line
