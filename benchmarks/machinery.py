@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from interplay.devices import cpu_slots
-from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
 from interplay.executors.inline import InlineExecutor
+from interplay.executors.job import Job
 from interplay.executors.local import LocalExecutor
 from interplay.executors.outcomes import Outcome
 from interplay.executors.signals import StopRequest

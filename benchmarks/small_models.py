@@ -35,8 +35,8 @@ from textbook import steps as textbook_steps
 
 from interplay.data.splits import Split, Splits, load
 from interplay.devices import cpu_slots
-from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
+from interplay.executors.job import Job
 from interplay.executors.local import LocalExecutor
 from interplay.executors.signals import StopRequest
 from interplay.spec import RunSpec

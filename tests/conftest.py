@@ -254,7 +254,8 @@ def two_nodes(_ray: list[RayCluster]) -> RayCluster:
 @pytest.fixture(scope="session")
 def pace(tmp_path_factory: pytest.TempPathFactory) -> float:
     """Seconds of an epoch on this machine, so that a run lasts long enough to be disturbed and no longer."""
-    from interplay.executors.attempt import Job, attempt
+    from interplay.executors.attempt import attempt
+    from interplay.executors.job import Job
     from interplay.store.leases import Claims
     from interplay.store.store import Store
 

@@ -11,7 +11,7 @@ import pytest
 
 from interplay.cli.main import main
 from interplay.errors import InterplayError, SchemaError, SpecError
-from interplay.executors.attempt import Job
+from interplay.executors.job import Job
 from interplay.executors.outcomes import End, Outcome
 from interplay.executors.queue import Patience, Queue
 from interplay.executors.slurm.allocation import Allocation, scattered

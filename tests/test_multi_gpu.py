@@ -14,8 +14,8 @@ import pytest
 
 from interplay.cli.documented import multi_gpu
 from interplay.devices import Gpu, Slot, gpu_slots, visible_gpus
-from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
+from interplay.executors.job import Job
 from interplay.executors.local import LocalExecutor, Processes
 from interplay.executors.outcomes import End, Outcome
 from interplay.executors.signals import StopRequest
@@ -148,7 +148,7 @@ def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
 def test_a_gpu_gets_as_many_runs_at_once_as_their_measured_shares_allow(tmp_path: Path) -> None:
     """Batch 64 three at a time, 512 alone; runs that fit are given out before those that do not."""
     from interplay.executors.queue import Queue
-    from interplay.speed.choose import SpeedPlan
+    from interplay.speed.plan import SpeedPlan
     from interplay.stack.grouping import kind
 
     base = RunSpec(dataset="digits", model="mlp", precision="fp32")

@@ -14,6 +14,7 @@ from interplay.analysis.analyze import Analysis
 from interplay.analysis.analyze import analyze as engine
 from interplay.analysis.observations import Observations, from_records
 from interplay.lab import read
+from interplay.lab import run as lab_run
 from interplay.lab.results import StudyResult, Table
 from interplay.lab.settings import Settings
 from interplay.record import RunRecord
@@ -40,9 +41,7 @@ def run(spec: RunSpec, settings: Settings | None = None, **options: Any) -> RunR
     Raises:
         InterplayError: data absent or refused, a device that is not there, an interruption, a failure.
     """
-    from interplay.lab.run import run as train  # torch
-
-    return train(spec, _settings(settings, options))
+    return lab_run.run(spec, _settings(settings, options))
 
 
 def run_study(study: Study | str | Path, settings: Settings | None = None, **options: Any) -> StudyResult:
@@ -57,9 +56,7 @@ def run_study(study: Study | str | Path, settings: Settings | None = None, **opt
         InterruptedRunError: stopped by a signal; the same call goes on.
         RunFailedError: some runs failed; the message names them.
     """
-    from interplay.lab.run import run_study as train  # torch
-
-    return train(study if isinstance(study, Study) else load(str(study)), _settings(settings, options))
+    return lab_run.run_study(study if isinstance(study, Study) else load(str(study)), _settings(settings, options))
 
 
 def _settings(settings: Settings | None, options: dict[str, Any]) -> Settings:

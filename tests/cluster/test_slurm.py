@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
 from test_executors import Harness
 
-from interplay.executors.attempt import Job
+from interplay.executors.job import Job
 from interplay.executors.slurm.executor import SlurmExecutor
 from interplay.executors.slurm.jobs import Submission, alive, endings
 from interplay.spec import RunSpec

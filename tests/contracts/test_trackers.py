@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from interplay.data.splits import load as load_data
-from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
 from interplay.executors.inline import InlineExecutor
+from interplay.executors.job import Job
 from interplay.executors.queue import Report
 from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics, RunRecord, Status

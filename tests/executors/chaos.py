@@ -24,7 +24,8 @@ from typing import Any
 
 import torch
 
-from interplay.executors.attempt import Job, attempt
+from interplay.executors.attempt import attempt
+from interplay.executors.job import Job
 from interplay.executors.outcomes import End
 from interplay.record import RunRecord
 from interplay.spec import RunSpec

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from interplay.executors import attempt as module
-from interplay.executors.attempt import Job, Way, attempt
+from interplay.executors.attempt import Way, attempt
+from interplay.executors.job import Job
 from interplay.executors.outcomes import End, Outcome
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec

@@ -323,7 +323,7 @@ def test_the_command_writes_page_and_documented_figures(
 
 def test_a_table_that_cannot_be_read_is_named_by_line(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("lr,wd\n0.1,0\n")
-    with pytest.raises(InputError, match=r"bad\.csv, line 2: no column 'batch_size'"):
+    with pytest.raises(InputError, match=r"bad\.csv, line 2: no column 'final_test_acc'"):
         report([tmp_path / "bad.csv"], tmp_path / "page.html")
 
 

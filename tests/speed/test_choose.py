@@ -10,9 +10,10 @@ import pytest
 
 from interplay.errors import SpecError
 from interplay.spec import RunSpec
-from interplay.speed.choose import USUAL_SIZE, Machine, SpeedPlan, choose, remembered
+from interplay.speed.choose import USUAL_SIZE, Machine, choose, remembered
+from interplay.speed.plan import SpeedPlan
 from interplay.speed.rates import PLAIN, Rates, Way
-from interplay.stack.grouping import bytes_per_network
+from interplay.stack.memory import bytes_per_network
 
 BASE = RunSpec(dataset="digits", model="mlp", precision="fp32", epochs=2000)
 RUNS = [BASE.replace(seed=seed) for seed in range(40)]

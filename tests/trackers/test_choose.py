@@ -9,7 +9,7 @@ import pytest
 from interplay.cli.main import main
 from interplay.cli.run import RunFlags, StudyFlags
 from interplay.errors import SpecError
-from interplay.executors.attempt import Job
+from interplay.executors.job import Job
 from interplay.lab.plan import dry_run
 from interplay.lab.run import run_study
 from interplay.lab.settings import Settings

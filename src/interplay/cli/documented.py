@@ -22,8 +22,11 @@ from interplay.cli.main import call
 from interplay.cli.run import OverrideFlags, print_now
 from interplay.devices import Gpu, gpu_slots, parse_gpus, visible_gpus
 from interplay.errors import InputError
+from interplay.executors.base import Listener
+from interplay.executors.local import LocalExecutor
+from interplay.executors.outcomes import Outcome
 from interplay.executors.signals import StopRequest
-from interplay.lab import doctor, overview, plan
+from interplay.lab import doctor, overview, plan, run
 from interplay.lab.settings import RunFailedError, Settings
 from interplay.spec import RunSpec
 from interplay.study.presets import BY_NUMBER, preset
@@ -51,8 +54,6 @@ class ExperimentFlags(OverrideFlags, options_of("study")):  # type: ignore[misc]
             others = [self.applied(preset(name)) for number, name in BY_NUMBER.items() if number != self.experiment]
             print(plan.dry_run(study, self.settings(), others))
         else:
-            from interplay.lab import run  # torch
-
             run.run_study(study, self.settings(), say=print_now)
         return 0
 
@@ -89,8 +90,6 @@ class AllExperimentsFlags(OverrideFlags, options_of("study")):  # type: ignore[m
         return code
 
     def _one_after_another(self, gpus: Sequence[int]) -> int:
-        from interplay.lab import run  # torch
-
         studies = [self.applied(preset(name)) for name in BY_NUMBER.values()]
         try:
             run.run_studies(studies, dataclasses.replace(self.settings(), gpus=_listed(gpus)), say=print_now)
@@ -184,10 +183,6 @@ class MultiGpuFlags(Command):
 
     def call(self) -> int:
         """Run four small networks a GPU in a folder of its own, and count."""
-        from interplay.executors.base import Listener  # torch
-        from interplay.executors.local import LocalExecutor
-        from interplay.executors.outcomes import Outcome
-
         real = visible_gpus()
         here = real or [Gpu(str(index)) for index in range(self.logical)]
         slots = gpu_slots(self.gpus, 1, here, **({} if real else {"device": "cpu"}))

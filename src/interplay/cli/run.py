@@ -14,8 +14,9 @@ from tyro.conf import arg
 
 from interplay.cli.flags import KNOBS, Command, KnobFlags, flag, line_of, options_of
 from interplay.errors import SpecError
+from interplay.knobs import OptimizerName
 from interplay.lab.settings import Budget
-from interplay.spec import OptimizerName, RunSpec, knob_names
+from interplay.spec import RunSpec, knob_names
 from interplay.study.files import load
 from interplay.study.presets import PRESETS, preset
 from interplay.study.study import Study

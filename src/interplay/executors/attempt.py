@@ -15,8 +15,9 @@ from torch import nn
 
 from interplay.data import splits
 from interplay.errors import DataError
-from interplay.executors.job import Job as Job
-from interplay.executors.outcomes import End, Outcome, device_trouble, failure, first_line, where
+from interplay.executors.errors import device_trouble, where
+from interplay.executors.job import Job
+from interplay.executors.outcomes import End, Outcome, failure, first_line
 from interplay.record import EpochMetrics, RunRecord, best_epoch
 from interplay.spec import RunSpec, knob_names
 from interplay.stack.train import LeaveStack, train_stack

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from interplay.devices import Slot
-from interplay.executors.attempt import Job
+from interplay.executors.job import Job
 from interplay.executors.outcomes import Outcome
 from interplay.executors.queue import Report
 from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
-from interplay.speed.choose import SpeedPlan
+from interplay.speed.plan import SpeedPlan
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
 from interplay.train.events import BatchSeen

@@ -9,12 +9,13 @@ from typing import Self
 import torch
 
 from interplay.devices import Slot, cpu_slots, inline_slot
-from interplay.executors.attempt import Job, Way, attempt
+from interplay.executors.attempt import Way, attempt
 from interplay.executors.base import Asked, Executor, Listener
+from interplay.executors.job import Job
 from interplay.executors.queue import Queue, Report
 from interplay.executors.signals import StopRequest
 from interplay.spec import RunSpec
-from interplay.speed.choose import SpeedPlan
+from interplay.speed.plan import SpeedPlan
 from interplay.store.leases import Claims
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store

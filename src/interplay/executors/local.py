@@ -7,14 +7,14 @@ from multiprocessing import connection
 from typing import Self
 
 from interplay.devices import Slot, cpu_slots, gpu_slots
-from interplay.executors.attempt import Job
 from interplay.executors.base import Asked, Executor, Listener
+from interplay.executors.job import Job
 from interplay.executors.pool import Gone, Member, Pool
 from interplay.executors.process import WorkerProcess
 from interplay.executors.queue import Patience, Queue, Report
 from interplay.executors.signals import StopRequest
 from interplay.spec import RunSpec
-from interplay.speed.choose import SpeedPlan
+from interplay.speed.plan import SpeedPlan
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
 

@@ -1,4 +1,4 @@
-"""How attempts at runs end, and what an error says of them."""
+"""How attempts at runs end. Without torch: who supervises workers needs none."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import torch
-
 from interplay.record import RunRecord, Status, shortened
 from interplay.spec import RunSpec
-from interplay.train.environment import environment
 
 
 class End(StrEnum):
@@ -44,22 +41,6 @@ class Outcome:
     end: End
     record: RunRecord | None = None
     reason: str | None = None
-
-
-def device_trouble(error: Exception) -> End | None:
-    """What an error says of the GPU: out of memory, broken, or nothing. Libraries report both in several ways."""
-    text = str(error)
-    if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "ALLOC_FAILED" in text:
-        return End.OUT_OF_MEMORY
-    return End.DEVICE if isinstance(error, RuntimeError) and "CUDA error" in text else None
-
-
-def where(device: torch.device, path: str) -> dict[str, Any]:
-    """The environment of an attempt that failed."""
-    try:
-        return environment(device, path)
-    except Exception:  # a GPU that cannot even be asked its name must not hide why the run failed
-        return {"device": str(device)}
 
 
 _LONGEST_TRACE = 20_000

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from interplay.devices import Slot
-from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
+from interplay.executors.job import Job
 from interplay.executors.outcomes import End, Outcome
 from interplay.executors.process import Begin, Ready, Stop, Train
 from interplay.executors.queue import Assignment, Queue, Report
 from interplay.executors.signals import StopRequest
 from interplay.spec import RunSpec
-from interplay.speed.choose import SpeedPlan
+from interplay.speed.plan import SpeedPlan
 from interplay.train.events import BatchSeen, EpochEnded, ModelReady, Note, RunEnded
 
 MAX_START_FAILURES = 3

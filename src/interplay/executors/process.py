@@ -25,7 +25,7 @@ from interplay.devices import Slot
 from interplay.spec import RunSpec
 
 if TYPE_CHECKING:
-    from interplay.executors.attempt import Job
+    from interplay.executors.job import Job
 
 STUCK_SECONDS = 30
 """Within which a message that has begun must have come: a process stopped in the middle of one must not stop others."""

@@ -23,8 +23,8 @@ import torch
 
 from interplay.devices import Slot
 from interplay.errors import InterplayError, SpecError
-from interplay.executors.attempt import Job
 from interplay.executors.base import Asked, Executor, Listener
+from interplay.executors.job import Job
 from interplay.executors.pool import Gone, Member, Pool
 from interplay.executors.process import Stop
 from interplay.executors.queue import Queue, Report

@@ -148,5 +148,6 @@ def overview(studies: Sequence[Study], settings: Settings) -> str:
         records = [
             record for spec in in_store(study, settings) if (record := store.readable_record(spec.run_id)) is not None
         ]
-        lines += [f"{study.name}: {len(records)} of {len(study.specs)} runs", *best_settings(records, study.experiment)]
+        runs = [(record.spec, record.final_test_acc) for record in records]
+        lines += [f"{study.name}: {len(records)} of {len(study.specs)} runs", *best_settings(runs, study.experiment)]
     return "\n".join([*lines, f"results {store.results}"])

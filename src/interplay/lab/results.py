@@ -125,7 +125,9 @@ class StudyResult(Framed):
         elsewhere = f", {self.elsewhere} by other workers" if self.elsewhere else ""
         name, results = self.study.name, self.store.results
         lines = [f"{name}: {len(self.committed)} runs committed{diverged}{elsewhere}; results {results}"]
-        if best := best_settings(self.runs, self.study.experiment):
+        accuracies = self.store.accuracies()
+        runs = ((spec, accuracies.get(spec.run_id)) for spec in self.study.specs)
+        if best := best_settings(runs, self.study.experiment):
             lines += ["best settings by mean final test accuracy (chosen on the test set):", *best]
         return lines
 
@@ -175,16 +177,18 @@ _GROUPS: dict[int | None, tuple[str, Callable[[RunSpec], object]]] = {
 }
 
 
-def best_settings(records: Iterable[RunRecord], experiment: int | None) -> list[str]:
+def best_settings(runs: Iterable[tuple[RunSpec, float | None]], experiment: int | None) -> list[str]:
     """The setting with the highest mean final test accuracy over seeds, for each method, lr or batch size of a set.
+
+    ``runs`` are specifications with their final test accuracy (%), ``None`` where there is none.
 
     The choice is made on the test set, as in the documents; the analysis, not this line, says what follows from it.
     """
     title, key = _GROUPS.get(experiment, ("all", lambda spec: ""))
     cells: dict[object, dict[RunSpec, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        if record.final_test_acc is not None:
-            cells[key(record.spec)][record.spec.replace(seed=0)].append(record.final_test_acc)
+    for spec, accuracy in runs:
+        if accuracy is not None:
+            cells[key(spec)][spec.replace(seed=0)].append(accuracy)
     lines = []
     for group, settings in sorted(cells.items(), key=lambda item: (isinstance(item[0], str), item[0])):
         spec, found = max(settings.items(), key=lambda item: statistics.fmean(item[1]))

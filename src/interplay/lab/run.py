@@ -7,12 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from interplay.data.identity import identify
 from interplay.devices import Slot, choose_device, fitted, free_memory, visible_gpus
 from interplay.errors import SchemaError, SpecError
-from interplay.executors.attempt import attempt
 from interplay.executors.outcomes import End, Outcome
 from interplay.executors.process import WorkerProcess
 from interplay.executors.registry import executor_class
@@ -26,8 +23,8 @@ from interplay.lab.settings import InterruptedRunError, RunFailedError, Settings
 from interplay.notes import note, notice
 from interplay.record import RunRecord, outcome
 from interplay.spec import RunSpec
-from interplay.speed.choose import Machine, SpeedPlan, choose
 from interplay.speed.estimate import plan
+from interplay.speed.plan import SpeedPlan
 from interplay.store.checkpoints import publish
 from interplay.store.leases import Claims
 from interplay.store.permissions import UnwritableError, check_writable
@@ -59,6 +56,10 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     Raises:
         InterplayError: data absent or refused, a GPU that is not there, an interruption; the message says what to do.
     """
+    import torch  # a study that is done answers without it
+
+    from interplay.executors.attempt import attempt  # torch
+
     settings = settings or Settings()
     device = choose_device(settings.device)
     if settings.threads:
@@ -220,6 +221,8 @@ def _remember(study: Study, store: Store, *, must: bool) -> None:
 
 def _speed(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Slot], store: Store) -> SpeedPlan:
     """Which of the runs are trained in stacks, and how many at once on a GPU."""
+    from interplay.speed.choose import Machine, choose  # torch
+
     one_thread(slots)  # the probe goes the way of the workers
     on_gpus = Counter(slot.visible for slot in slots)
     machine = Machine(

@@ -17,8 +17,8 @@ from itertools import groupby
 from pathlib import Path
 
 from interplay.devices import Gpu, Slot, cpu_slots, gpu_slots
-from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
+from interplay.executors.job import Job
 from interplay.executors.local import LocalExecutor
 from interplay.executors.outcomes import End, Outcome
 from interplay.executors.queue import LOOK_AGAIN, Patience, Report

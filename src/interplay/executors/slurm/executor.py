@@ -21,8 +21,8 @@ from typing import Any, Self
 
 from interplay.devices import Slot
 from interplay.errors import InterplayError
-from interplay.executors.attempt import Job
 from interplay.executors.base import Asked, Executor, Listener
+from interplay.executors.job import Job
 from interplay.executors.outcomes import End, Outcome
 from interplay.executors.queue import Report
 from interplay.executors.signals import StopRequest
