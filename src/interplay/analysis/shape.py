@@ -37,7 +37,7 @@ FLATNESS_PRIOR = np.array([0.5, 0.25, 0.15, 0.1])
 CURVATURE = np.exp(np.linspace(math.log(0.01), math.log(300.0), 37))
 """c, in fifths of the window per nat²."""
 
-DISCREPANCY = 0.06
+DISCREPANCY = 0.08
 """Error of the family of shapes, as a share of the depth below the best cell."""
 
 ALIKE = 1.2
