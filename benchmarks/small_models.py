@@ -40,7 +40,7 @@ from interplay.executors.base import Listener
 from interplay.executors.local import LocalExecutor
 from interplay.executors.signals import StopRequest
 from interplay.spec import RunSpec
-from interplay.speed.choose import choose
+from interplay.speed.choose import Machine, choose
 from interplay.stack.step import Networks
 from interplay.store.store import Store
 from interplay.train.loop import BatchMetrics, train
@@ -235,8 +235,8 @@ def whole_studies(report: Report, repeats: int) -> None:
 
         def study(path: str, specs: list[RunSpec] = specs) -> float:
             with tempfile.TemporaryDirectory() as folder:
-                stacking = choose(specs, path=path, workers=CORES, free=2**33)  # type: ignore[arg-type]
-                executor = LocalExecutor(cpu_slots(0), stacking=stacking)
+                speed = choose(specs, Machine(free=2**33, workers=CORES), path=path)  # type: ignore[arg-type]
+                executor = LocalExecutor(cpu_slots(0), speed=speed)
                 job = Job(data_dir="data", output_dir=folder)
                 began = time.perf_counter()
                 done = executor.run(specs, Store(Path(folder)), job, Listener(), StopRequest())

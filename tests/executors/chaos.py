@@ -40,7 +40,7 @@ def work(path: str, specs: Sequence[RunSpec], root: Path, lease: Lease) -> None:
     store = Store(root)
     claims = Claims(store.runs, "owner", lease)
     # A checkpoint every epoch, so that attempts resume and not only begin.
-    job = Job(data_dir="/nonexistent", output_dir=str(root), checkpoint_seconds=0.0, lease=lease)
+    job = Job(data_dir="/nonexistent", output_dir=str(root), checkpoint_seconds=0.0)
     while missing := [spec for spec in specs if not store.is_done(spec.run_id)]:
         ends: list[End] = []
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from interplay import lab
+from interplay.lab.report import report
 from interplay.record import RunRecord
 from interplay.store.store import Store
 
@@ -216,7 +216,7 @@ def test_thousands_of_runs_are_shown_a_page_at_a_time(browser: Any, tmp_path: Pa
     lines = ["method,batch_size,lr,wd,momentum,final_test_acc,final_train_loss,best_test_acc"]
     lines += [f"SGDM+WD,128,0.1,{n}e-6,0.9,{50 + n % 40},0.1,{50 + n % 40}" for n in range(1, 5001)]
     (tmp_path / "many.csv").write_text("\n".join(lines) + "\n")
-    tab = Tab(browser, lab.report([tmp_path / "many.csv"], tmp_path / "page.html", figures=False).page)
+    tab = Tab(browser, report([tmp_path / "many.csv"], tmp_path / "page.html", figures=False).page)
     assert len(tab.column("run")) == 200
     assert tab.page.locator("#place").text_content() == "1 to 200 of 5000"
     started = tab.page.evaluate("performance.now()")
@@ -235,7 +235,7 @@ def test_thousands_of_runs_are_shown_a_page_at_a_time(browser: Any, tmp_path: Pa
 
 def test_a_page_without_runs_is_quiet_too(browser: Any, tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
-    tab = Tab(browser, lab.report([tmp_path / "outputs"]).page)
+    tab = Tab(browser, report([tmp_path / "outputs"]).page)
     assert "There are no runs yet." in str(tab.page.text_content("main"))
     assert tab.trouble == []
     tab.page.close()

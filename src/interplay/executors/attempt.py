@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -16,47 +16,19 @@ from torch import nn
 
 from interplay.data import splits
 from interplay.errors import DataError
+from interplay.executors.job import Job as Job
 from interplay.record import EpochMetrics, RunRecord, Status, best_epoch, shortened
 from interplay.spec import RunSpec, knob_names
-from interplay.store.leases import Claim, Claims, Heartbeat, Lease, LeaseLostError
+from interplay.store.leases import Claim, Claims, Heartbeat, LeaseLostError
 from interplay.store.store import Store
 from interplay.summary import setting
-from interplay.trackers.base import TrackedRun, Tracker, TrackerSettings, batch_row, epoch_row
+from interplay.trackers.base import TrackedRun, Tracker, batch_row, epoch_row
 from interplay.trackers.choose import open_tracker
 from interplay.trackers.guard import mark_of
 from interplay.train import checkpoint
 from interplay.train.checkpoint import CheckpointError, Checkpoints
 from interplay.train.environment import environment
 from interplay.train.loop import BatchMetrics, Interrupted, train
-
-
-@dataclass(frozen=True)
-class Job:
-    """Operational settings that every run of a study shares: where and how, never what. Plain values, so that it can be
-    handed to another process as it is.
-    """
-
-    data_dir: str
-    output_dir: str
-    device: str = "cpu"
-    save_checkpoints: bool = False
-    experiment: int | None = None
-    instruments: tuple[str, ...] = ()
-    checkpoint_seconds: float = 300.0
-    lease: Lease = field(default_factory=Lease)
-    tracker: TrackerSettings = field(default_factory=TrackerSettings)
-    test_every: int = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Job:
-        """The inverse of ``to_dict``."""
-        instruments = tuple(values["instruments"])
-        lease, tracker = Lease(**values["lease"]), TrackerSettings(**values["tracker"])
-        return cls(**{**values, "instruments": instruments, "lease": lease, "tracker": tracker})
 
 
 class End(StrEnum):
@@ -119,7 +91,7 @@ def attempt(
     opened for this run. ``facts`` are noted in the environment of the record.
     """
     hooks = hooks or Hooks()
-    tracker = tracker or open_tracker(job.tracker, hooks.on_note)
+    tracker = tracker or open_tracker(job.tracking, hooks.on_note)
     try:
         folder = store.open(spec)
         claim = None if store.is_done(spec.run_id) else claims.take(spec.run_id)
@@ -154,7 +126,7 @@ def _claimed(
     pace: list[float] = []
 
     def on_model(model: nn.Module, history: Sequence[EpochMetrics]) -> None:
-        name = job.tracker.run_name or setting(spec)
+        name = job.tracking.run_name or setting(spec)
         tracker.start(TrackedRun(spec, name, model, Path(job.output_dir), folder, tuple(history)))
 
     def on_batch(progress: BatchMetrics) -> None:
@@ -282,7 +254,7 @@ def failure(spec: RunSpec, reason: str, trace: str | None = None, where: Mapping
     return RunRecord(spec, Status.FAILED, reason=shortened(reason), traceback=trace, environment=where or {})
 
 
-def load(spec: RunSpec, data_dir: str, device: str) -> splits.Splits:
+def load(spec: RunSpec, data_dir: str | Path, device: str) -> splits.Splits:
     """The data of ``spec``; runs in a row that train on the same data share them in memory."""
     same = spec.replace(
         **{name: getattr(_PLAIN, name) for name in _NOT_OF_THE_DATA},

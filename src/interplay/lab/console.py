@@ -17,11 +17,12 @@ from rich.text import Text
 
 from interplay.executors.attempt import End, Outcome
 from interplay.executors.base import Listener
-from interplay.record import EpochMetrics
+from interplay.notes import notice, on_terminal
+from interplay.record import EpochMetrics, brief
 from interplay.spec import RunSpec
 from interplay.speed.estimate import readable, work
 from interplay.study.study import Study
-from interplay.summary import brief, setting
+from interplay.summary import setting
 from interplay.text import file_name
 from interplay.train.loop import BatchMetrics
 
@@ -39,7 +40,7 @@ class StudyProgress(Listener):
         missing: the runs of this sitting.
         total: all runs of the study, those done before included.
         log: file to write lines to, or ``None``.
-        stream: where to show; standard error by default.
+        stream: where to show; by default as the lines of the logger "interplay" are shown.
     """
 
     def __init__(self, missing: list[RunSpec], total: int, log: Path | None, stream: TextIO | None = None) -> None:
@@ -50,11 +51,11 @@ class StudyProgress(Listener):
         self._workers: dict[str, tuple[RunSpec, str]] = {}
         self._waiting: set[RunSpec] = set()
         self._began = time.monotonic()
-        self._stream = stream or sys.stderr
+        self._stream = stream
         self._log = self._open(log)
         self._live: Live | None = None
-        if self._stream.isatty():
-            console = Console(file=self._stream)
+        if on_terminal() if stream is None else stream.isatty():
+            console = Console(file=stream or sys.stderr)
             self._live = Live(
                 self._table(), console=console, refresh_per_second=4, transient=True, redirect_stdout=False
             )
@@ -127,13 +128,11 @@ class StudyProgress(Listener):
         self._line(f"note: {text}")
 
     def result(self, text: str) -> None:
-        """A line of what came out, on standard output and in the log; the live table goes before the first."""
+        """A line of what came out, for the log; the live table goes before whoever asked prints the first."""
         self._to_log(text)
         if self._live is not None:
             self._live.stop()
             self._live = None
-        with contextlib.suppress(OSError):  # whoever reads along may go
-            print(text, flush=True)
 
     def configuration(self, study: Study, settings: object, workers: list[str]) -> None:
         """Head of the log: what is asked for, and on what."""
@@ -148,6 +147,8 @@ class StudyProgress(Listener):
         if self._live is not None:
             self._live.console.print(Text(text))
             self._refresh()
+        elif self._stream is None:
+            notice(text)
         else:
             # Whoever reads along may go (``| head``); the study goes on.
             with contextlib.suppress(OSError):

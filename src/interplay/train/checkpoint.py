@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from interplay.dataset_facts import DATASETS
 from interplay.errors import InterplayError
+from interplay.notes import LOGGER
 from interplay.optim.schedulers import scheduler_after, with_next_rate
 from interplay.spec import RunSpec
 from interplay.train.archive import CheckpointError, DamagedCheckpointError, ForeignCheckpointError, check, seal
@@ -44,7 +44,7 @@ _NEEDED = (
 
 
 def _say(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+    LOGGER.warning("note: %s", text)
 
 
 @dataclass(frozen=True)

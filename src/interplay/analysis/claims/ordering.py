@@ -167,7 +167,7 @@ def _given(optimum: str, cells: Sequence[Cell]) -> dict[str, Any]:
     known = {name: one.get(name) for name in names if name != optimum and one.get(name) is not None}
     if known.get("optimizer") == "sgd":
         known.pop("optimizer")
-    return given | known
+    return given | known | {name: value for name, value in one.own if name != optimum}
 
 
 def method_name(cell: Cell) -> str:

@@ -12,13 +12,13 @@ from interplay.analysis import phrases
 from interplay.analysis.phrases import cell, count
 from interplay.analysis.words import duplicates, exponent_words, grouped, joint_lines, noise_words
 from interplay.figures.style import metric_label
+from interplay.page.charts import Chart
+from interplay.page.words import DASH
 from interplay.record import cleaned
-from interplay.report.charts import Chart
-from interplay.report.words import DASH
 
 if TYPE_CHECKING:
     from interplay.analysis.verdict import Verdict
-    from interplay.report.page import Page, Run
+    from interplay.page.page import Page, Run
 
 STATUSES = ("finished", "diverged", "failed", "running", "interrupted")
 SIGNS = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}

@@ -16,7 +16,7 @@ from interplay.analysis.pictures import Heatmap, MethodCurve, Point
 from interplay.figures.heatmap import OTHER, constant_products, other_points, place
 from interplay.figures.scaling import LABELS, Mark, mark, theory_lines
 from interplay.figures.style import COLOURS
-from interplay.report.words import metric_value
+from interplay.page.words import metric_value
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")

@@ -1,7 +1,7 @@
 """A simulation: 100,000 runs of ten minutes, 1,000 workers, one store. The clock is invented, the policies are not.
 
-Stations choose with `scattered` and keep their queue in a real `Ledger`; of the store there is left who has a run, and
-the table of those that have ended, which a station looks at once a second. docs/scale.md has what claims and looks
+Allocations choose with `scattered` and keep their runs in a real `Queue`; of the store there is left who has a run, and
+the table of those that have ended, which an allocation looks at once a second. docs/scale.md has what leases and looks
 cost. By itself, with its figures: ``pytest -s tests/executors/test_crowds.py``.
 """
 
@@ -17,17 +17,17 @@ import pytest
 
 from interplay.executors import queue
 from interplay.executors.attempt import End, Outcome
-from interplay.executors.queue import Ledger, Patience
+from interplay.executors.queue import Patience, Queue
 from interplay.executors.slurm.allocation import scattered
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.store.store import Store
 
-STATIONS, WORKERS_EACH, RUNS, SECONDS = 25, 40, 100_000, 600.0
+ALLOCATIONS, WORKERS_EACH, RUNS, SECONDS = 25, 40, 100_000, 600.0
 
 
 class Table:
-    """What all stations see of results.csv; ``status`` is one dictionary for all, and a look costs nothing."""
+    """What all allocations see of results.csv; ``status`` is one dictionary for all, and a look costs nothing."""
 
     def __init__(self, status: dict[str, str]) -> None:
         self.status = status
@@ -45,49 +45,49 @@ def simulate(folder: Path, monkeypatch: pytest.MonkeyPatch, *, mixed: bool) -> t
     monkeypatch.setattr(queue.time, "monotonic", lambda: clock[0])
     base = RunSpec(dataset="digits", model="mlp", epochs=10, precision="fp32")
     specs = [base.replace(lr=1e-3 * (1 + i % 1000), seed=i // 1000) for i in range(RUNS)]
-    seats, rng = STATIONS * WORKERS_EACH, random.Random(0)
+    slots, rng = ALLOCATIONS * WORKERS_EACH, random.Random(0)
     lapse = 60.0
-    stations: list[Any] = []
-    for number in range(STATIONS):
-        order = scattered(specs, seats, random.Random(number)) if mixed else specs
-        station = Ledger(order, store, patience=Patience(lapse / 4, 3 * lapse))
-        station._ends = Table(status)  # type: ignore[assignment]
-        stations.append(station)
+    allocations: list[Any] = []
+    for number in range(ALLOCATIONS):
+        order = scattered(specs, slots, random.Random(number)) if mixed else specs
+        allocation = Queue(order, store, patience=Patience(lapse / 4, 3 * lapse))
+        allocation._ends = Table(status)  # type: ignore[assignment]
+        allocations.append(allocation)
     owners: set[str] = set()
     ends, in_vain = Counter[str](), 0
     record = {spec.run_id: RunRecord(spec, Status.FINISHED) for spec in specs[:1]}[specs[0].run_id]
-    # (moment, kind, station, run or None): an end of a run, or an idle worker that looks again
+    # (moment, kind, allocation, run or None): an end of a run, or an idle worker that looks again
     events: list[tuple[float, int, int, RunSpec | None]] = []
     order = 0
 
-    def at(moment: float, station: int, spec: RunSpec | None) -> None:
+    def at(moment: float, allocation: int, spec: RunSpec | None) -> None:
         nonlocal order
         order += 1
-        heapq.heappush(events, (moment, order, station, spec))
+        heapq.heappush(events, (moment, order, allocation, spec))
 
-    for worker in range(seats):
-        at(rng.uniform(0, 30), worker % STATIONS, None)  # allocations do not start in the same instant
+    for worker in range(slots):
+        at(rng.uniform(0, 30), worker % ALLOCATIONS, None)  # allocations do not start in the same instant
     last = 0.0
     while events:
         clock[0], _, number, ended = heapq.heappop(events)
-        station = stations[number]
+        allocation = allocations[number]
         if ended is not None:
             last = clock[0]
             status[ended.run_id] = "finished"
             ends[str(End.COMMITTED)] += 1
-            station.ended(ended, Outcome(End.COMMITTED, record))
-        while (spec := station.next()) is not None:
+            allocation.ended(ended, Outcome(End.COMMITTED, record))
+        while (spec := allocation.next()) is not None:
             if spec.run_id in owners:
                 end = End.DONE if spec.run_id in status else End.TAKEN
                 ends[str(end)] += 1
                 in_vain += clock[0] < 60
-                station.ended(spec, Outcome(end))
+                allocation.ended(spec, Outcome(end))
                 continue
             owners.add(spec.run_id)
             at(clock[0] + SECONDS * rng.uniform(0.9, 1.1), number, spec)
             break
         else:
-            if not station.finished:
+            if not allocation.finished:
                 at(clock[0] + 1.0, number, None)
     return last, ends, in_vain
 
@@ -97,9 +97,9 @@ def simulate(folder: Path, monkeypatch: pytest.MonkeyPatch, *, mixed: bool) -> t
 def test_a_thousand_workers_share_a_hundred_thousand_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     took, ends, in_vain = simulate(tmp_path, monkeypatch, mixed=True)
     assert ends[str(End.COMMITTED)] == RUNS
-    ideal = RUNS * SECONDS / (STATIONS * WORKERS_EACH)
+    ideal = RUNS * SECONDS / (ALLOCATIONS * WORKERS_EACH)
     assert ideal <= took < 1.02 * ideal + 2 * SECONDS  # workers wait for nobody, until the last runs are at work
-    assert in_vain < STATIONS * WORKERS_EACH  # one ask in vain a worker, in one common order hundreds
+    assert in_vain < ALLOCATIONS * WORKERS_EACH  # one ask in vain a worker, in one common order hundreds
     asks = sum(ends.values())
     print(f"\n{took / ideal:.3f} of the ideal time; {dict(ends)}; {asks / took:.1f} asks a second")
     print(f"{in_vain} asks in vain in the first minute")

@@ -14,8 +14,8 @@ from interplay.analysis.cells import Cell
 from interplay.analysis.collapse import Collapse
 from interplay.analysis.pictures import Heatmap, Ordering, Scaling
 from interplay.analysis.predict import Prediction
+from interplay.page import charts, sections
 from interplay.record import EpochMetrics, cleaned
-from interplay.report import charts, sections
 
 
 @dataclass(frozen=True)
@@ -199,4 +199,4 @@ def _short(value: float | None) -> float | None:
 
 
 def _file(name: str) -> str:
-    return resources.files("interplay.report").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("interplay.page").joinpath(name).read_text(encoding="utf-8")

@@ -12,8 +12,8 @@ from interplay.analysis.predict import Prediction
 from interplay.analysis.theories import SYMBOLS
 from interplay.figures.collapse import shade
 from interplay.figures.style import COLOURS, metric_label
-from interplay.report import traces
-from interplay.report.traces import CellFinder
+from interplay.page import traces
+from interplay.page.traces import CellFinder
 
 
 @dataclass(frozen=True)
