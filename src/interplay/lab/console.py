@@ -34,10 +34,10 @@ def log_path(output_dir: Path, study: Study) -> Path:
 
 
 class StudyProgress(Listener):
-    """Shows a sitting of a study: live on a terminal, plain lines otherwise and in the log.
+    """Shows a study that runs: live on a terminal, plain lines otherwise and in the log.
 
     Args:
-        missing: the runs of this sitting.
+        missing: the runs of this call.
         total: all runs of the study, those done before included.
         log: file to write lines to, or ``None``.
         stream: where to show; by default as the lines of the logger "interplay" are shown.
@@ -50,7 +50,8 @@ class StudyProgress(Listener):
         self._left = dict(self._work)
         self._workers: dict[str, tuple[RunSpec, str]] = {}
         self._waiting: set[RunSpec] = set()
-        self._began = time.monotonic()
+        self._began: float | None = None
+        """When the first run began: processes that start say nothing of how long runs take."""
         self._stream = stream
         self._log = self._open(log)
         self._live: Live | None = None
@@ -85,6 +86,7 @@ class StudyProgress(Listener):
 
     def started(self, worker: str, spec: RunSpec) -> None:
         """See `Listener`."""
+        self._began = self._began or time.monotonic()
         self._workers[worker] = (spec, "starts")
         self._to_log(f"start    {spec.run_id} on {worker}: {setting(spec)}")
         self._refresh()
@@ -164,7 +166,7 @@ class StudyProgress(Listener):
     def _eta(self, before: str, after: str) -> str:
         whole, left = sum(self._work.values()), sum(self._left.values())
         done = whole - left
-        if done <= 0 or left <= 0:
+        if self._began is None or done <= 0 or left <= 0:
             return ""
         return before + readable((time.monotonic() - self._began) * left / done) + after
 

@@ -284,7 +284,11 @@ def _refuse_what_is_left(result: StudyResult, problem: str | None) -> None:
     if problem:
         raise RunFailedError(f"{problem}\n{left} runs are left; the same command goes on with them")
     if result.stopped and left:
-        raise InterruptedRunError(f"stopped with {left} runs left; the same command goes on with them")
+        kept = sum(result.store.has_checkpoint(spec.run_id) for spec in result.left)
+        waiting = f", {left - kept} not started" if left > kept else ""
+        raise InterruptedRunError(
+            f"stopped: {kept} run{' keeps' if kept == 1 else 's keep'} a checkpoint{waiting}; the same command goes on"
+        )
     if result.failed:
         of = f"{len(result.failed)} of {len(result.study.specs)}"
         raise RunFailedError(f"{of} runs failed; interplay retry runs them again")

@@ -184,9 +184,12 @@ def _probe_core(
         return runs * spec.epochs * images / rate / workers > WORTH_A_PROBE
 
     name = named(spec, f"K<={ways[-1].networks}", device_name(torch.device("cpu")))
-    found = remembered(
-        name, notes, lambda: on_a_core(spec, ways, machine.device, worthwhile), lambda f: len(f.ways) > 1
-    )
+
+    def work() -> Rates:
+        say("measuring this machine ...")
+        return on_a_core(spec, ways, machine.device, worthwhile)
+
+    found = remembered(name, notes, work, lambda f: len(f.ways) > 1)
     return found if len(found.ways) > 1 else None
 
 
@@ -203,7 +206,7 @@ def _probe_gpu(
     device = "cuda:0" if machine.device.startswith("cuda") else machine.device
 
     def work() -> Rates:
-        say(f"a probe of the GPU, about {20 * (1 + len(ways) + machine.slots)} s")
+        say(f"measuring this GPU, about {20 * (1 + len(ways) + machine.slots)} s ...")
         return on_a_gpu(spec, ways, machine.slots, machine.free * machine.slots, device, start)
 
     asked = ", ".join(map(str, (PLAIN, *ways)))

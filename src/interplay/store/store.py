@@ -82,6 +82,10 @@ class Store:
         """Whether the run has failed at some time and has no result: failures that were set aside for a retry count."""
         return not self.is_done(run_id) and any(self.folder(run_id).glob("failed*.json"))
 
+    def has_checkpoint(self, run_id: str) -> bool:
+        """Whether there is one to resume from."""
+        return (self.folder(run_id) / "last.pt").exists()
+
     def has_failed(self, run_id: str) -> bool:
         """Whether the last attempt at the run failed."""
         return not self.is_done(run_id) and (self.folder(run_id) / "failed.json").exists()
