@@ -33,7 +33,7 @@ def seats(study: Study, settings: Settings) -> list[Slot]:
 def manifest_of(study: Study) -> Manifest:
     """``study`` as the store remembers it: its runs and its claims."""
     claims = tuple(claim.to_table() if isinstance(claim, Claim) else claim for claim in study.claims)
-    return Manifest(study.name, study.specs, study.experiment, claims)
+    return Manifest(study.name, study.specs, study.experiment, claims, study.question)
 
 
 def executor_for(study: Study, settings: Settings, slots: Sequence[Slot]) -> Executor:

@@ -14,7 +14,7 @@ from interplay.store.store import Store
 
 if TYPE_CHECKING:
     from interplay.analysis.observations import Observation, Observations
-    from interplay.report.page import Run
+    from interplay.report.content import Run
     from interplay.tables.rows import Measurement
 
 
@@ -88,7 +88,7 @@ def _of_store(store: Store, source: str, metric: str, *, several: bool) -> tuple
 
 def _of_record(record: RunRecord, source: str, metric: str) -> Run:
     from interplay.analysis.observations import from_records
-    from interplay.report.page import Run
+    from interplay.report.content import Run
 
     results = {name: getattr(record, name) for name in METRICS}
     cell = from_records([record], metric).runs
@@ -107,7 +107,7 @@ def _of_record(record: RunRecord, source: str, metric: str) -> Run:
 
 
 def _unfinished(store: Store, run_id: str, source: str, status: str, note: str | None) -> Run:
-    from interplay.report.page import Run
+    from interplay.report.content import Run
 
     try:
         spec = store.spec(run_id)
@@ -135,7 +135,7 @@ def _of_table(path: Path, source: str, metric: str) -> tuple[Observations, list[
 
 
 def _of_row(row: Measurement, source: str, cell: Observation | None) -> Run:
-    from interplay.report.page import Run
+    from interplay.report.content import Run
 
     names = ("lr", "weight_decay", "momentum", "batch_size", "epochs", "seed", "wall_seconds")
     values: dict[str, Any] = {name: _number(row.text.get(name)) for name in names}

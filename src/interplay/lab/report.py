@@ -14,16 +14,20 @@ from interplay.lab.gathering import gather, stamp
 from interplay.lab.progress import notice
 from interplay.lab.read import stated
 from interplay.store.files import write_whole
+from interplay.store.manifest import studies as manifest_studies
 from interplay.store.store import Store
 
 if TYPE_CHECKING:
     from interplay.analysis.analyze import Analysis
     from interplay.analysis.predict import Prediction
     from interplay.analysis.table import Table
-    from interplay.report.page import Page
+    from interplay.report.content import Page
     from interplay.study.claims import Claim
 
-TITLE = "What the runs say about learning rate, weight decay and batch size"
+QUESTION = "What do these runs say about learning rate, weight decay and batch size?"
+
+NAMED = 4
+"""Studies that the title names; of more, the rest is counted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +89,7 @@ class _Source:
 
     def page(self, refresh: float | None) -> Page:
         """The page as things stand; ``refresh`` in seconds."""
-        from interplay.report.page import Page
+        from interplay.report.content import Page
 
         results, _ = stamp(self.inputs)
         observations, runs = gather(self.inputs, self.metric)
@@ -94,9 +98,13 @@ class _Source:
         if self._last is not None and results == self._results:
             self._last = dataclasses.replace(self._last, runs=tuple(runs), created=created, refresh=refresh)
             return self._last
-        self._last = Page(TITLE, created, self.metric, None, None, None, None, runs=tuple(runs), refresh=refresh)
+        title, question = _titled(self.inputs)
+        self._last = Page(
+            title, question, created, self.metric, None, None, None, None, runs=tuple(runs), refresh=refresh
+        )
         if observations:
             from interplay.analysis.analyze import conclude, tabulate
+            from interplay.analysis.best import best_settings
             from interplay.analysis.collapse import collapse_picture
             from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
 
@@ -109,6 +117,7 @@ class _Source:
                 ordering=ordering_picture(table),
                 heatmap=heatmap_picture(table),
                 scaling=scaling_picture(table),
+                best=best_settings(table),
                 collapse=collapse_picture(table),
                 prediction=_checked(table),
             )
@@ -137,6 +146,21 @@ class _Source:
         records = [record for store in stores for record in store.records()]
         documented = draw(self._table, folder, tuple(FIGURES)).values()
         return (*documented, *further.draw(self._table, records, self._last.prediction, folder))
+
+
+def _titled(inputs: Sequence[str | Path]) -> tuple[str, str]:
+    """Names and questions of the studies that wrote the folders; else the names of what was read."""
+    found = [study for each in map(Path, inputs) if each.is_dir() for study in manifest_studies(each)]
+    names = list(dict.fromkeys(name for name, _ in found)) or list(dict.fromkeys(map(_input_name, inputs)))
+    questions = list(dict.fromkeys(question for _, question in found if question))
+    shown = names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"]
+    return ", ".join(shown), " ".join(questions[:NAMED]) or QUESTION
+
+
+def _input_name(path: str | Path) -> str:
+    """``digits`` of ``results/digits/results.csv``: what tells it apart from others."""
+    whole = Path(path).resolve()
+    return whole.parent.name if whole.name == "results.csv" else whole.stem if whole.is_file() else whole.name
 
 
 def _checked(table: Table) -> Prediction | None:

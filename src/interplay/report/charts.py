@@ -95,6 +95,7 @@ def heatmap(picture: Heatmap, cells: CellFinder) -> list[Chart]:
         "customdata": [[cells.index(p.cell) if p else None for p in row] for row in picture.cells],
         "colorscale": "Cividis",
         "reversescale": not accuracy,
+        "showscale": True,
         "xgap": 1,
         "ygap": 1,
         "colorbar": {
