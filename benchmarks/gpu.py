@@ -24,9 +24,12 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from interplay.data.splits import Split, Splits
+from interplay.devices import Slot
+from interplay.executors.process import WorkerProcess
 from interplay.models.build import build
 from interplay.spec import RunSpec
-from interplay.speed.sharing import Crowd, Way, climb, few
+from interplay.speed.measure import Measure, ProbeWorkers
+from interplay.speed.rates import Way, climb, few
 from interplay.stack.captured import side_by_side
 from interplay.stack.step import Networks
 from interplay.study.presets import PRESETS, preset
@@ -315,8 +318,8 @@ def start_words(spec: RunSpec, splits: Splits, *, compiled: bool) -> tuple[str, 
 def at_once(spec: RunSpec, splits: Splits, way: Way, scale: Scale, repeats: int) -> dict[str, dict[int, float]]:
     """Images a second of several runs at once, by how they share the device and how many there are."""
     device, visible = ("cuda:0", "0") if splits.device.type == "cuda" else ("cpu", "")
-    with Crowd(spec, way, device, visible) as crowd:
-        processes = climb(lambda count: crowd.rate(count, scale.window), scale.at_once)
+    with ProbeWorkers(Measure(spec, way, device), lambda: WorkerProcess(Slot("gpu0", device, visible))) as workers:
+        processes = climb(lambda count: workers.rate(count, scale.window), scale.at_once)
     found = {"processes": processes, "streams": {}, "stack": {}}
     for kind in ("streams", "stack"):
         shape = {k: (k, 1) if kind == "streams" else (1, k) for k in range(1, scale.at_once + 1)}

@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 
 from interplay.devices import cpu_slots
-from interplay.executors.attempt import Job, Outcome
 from interplay.executors.base import Listener
 from interplay.executors.inline import InlineExecutor
+from interplay.executors.job import Job
 from interplay.executors.local import LocalExecutor
+from interplay.executors.outcomes import Outcome
 from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec

@@ -35,15 +35,16 @@ from textbook import steps as textbook_steps
 
 from interplay.data.splits import Split, Splits, load
 from interplay.devices import cpu_slots
-from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
+from interplay.executors.job import Job
 from interplay.executors.local import LocalExecutor
 from interplay.executors.signals import StopRequest
 from interplay.spec import RunSpec
-from interplay.speed.choose import choose
+from interplay.speed.choose import Machine, choose
 from interplay.stack.step import Networks
 from interplay.store.store import Store
-from interplay.train.loop import BatchMetrics, train
+from interplay.train.events import BatchSeen
+from interplay.train.loop import train
 
 CPU = torch.device("cpu")
 CORES = len(cpu_slots(0))
@@ -70,7 +71,7 @@ def alone(spec: RunSpec, splits: Splits, seconds: float) -> float:
     began: list[float] = []
     counted = 0
 
-    def on_batch(progress: BatchMetrics) -> None:
+    def on_batch(progress: BatchSeen) -> None:
         nonlocal counted
         now = time.perf_counter()
         if began and now - began[0] > seconds:
@@ -235,8 +236,8 @@ def whole_studies(report: Report, repeats: int) -> None:
 
         def study(path: str, specs: list[RunSpec] = specs) -> float:
             with tempfile.TemporaryDirectory() as folder:
-                stacking = choose(specs, path=path, workers=CORES, free=2**33)  # type: ignore[arg-type]
-                executor = LocalExecutor(cpu_slots(0), stacking=stacking)
+                speed = choose(specs, Machine(free=2**33, workers=CORES), path=path)  # type: ignore[arg-type]
+                executor = LocalExecutor(cpu_slots(0), speed=speed)
                 job = Job(data_dir="data", output_dir=folder)
                 began = time.perf_counter()
                 done = executor.run(specs, Store(Path(folder)), job, Listener(), StopRequest())

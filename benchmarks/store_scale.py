@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from interplay.executors.attempt import End, Outcome
-from interplay.executors.queue import Ledger, Patience
+from interplay.executors.outcomes import End, Outcome
+from interplay.executors.queue import Patience, Queue
 from interplay.executors.slurm.allocation import scattered
 from interplay.executors.status import status
 from interplay.record import EpochMetrics, RunRecord, Status
@@ -85,7 +85,7 @@ def reading(root: Path, count: int) -> list[tuple[str, float]]:
     rows = [
         ("manifest, read", timed(lambda: read_manifest(manifest))),
         ("plan: one look a folder", timed(lambda: plan(runs, store))),
-        ("start of a station: the table", timed(ends.look)),
+        ("start of an allocation: the table", timed(ends.look)),
         ("look again, nothing new", timed(ends.look)),
         ("status: every record", timed(lambda: look_everywhere(store, runs))),
         ("status: the table", timed(lambda: status(store, runs))),
@@ -112,13 +112,13 @@ def _commit(root: str, chosen: list[RunSpec], answers: Any) -> None:
     answers.put(len(chosen))
 
 
-def _work(root: str, runs: list[RunSpec], mixed: bool, seats: int, answers: Any) -> None:
-    """A whole sitting without training: claim, beat, commit, release; counts the ends of its attempts."""
+def _work(root: str, runs: list[RunSpec], mixed: bool, slots: int, answers: Any) -> None:
+    """A whole queue without training: claim, beat, commit, release; counts the ends of its attempts."""
     store, ended = Store(Path(root)), Counter[str]()
     claims = Claims(store.runs, "bench")
-    ledger = Ledger(scattered(runs, seats) if mixed else runs, store, patience=Patience(linger=5.0))
-    while not ledger.finished:
-        spec = ledger.next()
+    queue = Queue(scattered(runs, slots) if mixed else runs, store, patience=Patience(linger=5.0))
+    while not queue.finished:
+        spec = queue.next()
         if spec is None:
             time.sleep(0.02)
             continue
@@ -126,13 +126,13 @@ def _work(root: str, runs: list[RunSpec], mixed: bool, seats: int, answers: Any)
         claim = None if store.is_done(spec.run_id) else claims.take(spec.run_id)
         if claim is None:
             end = End.DONE if store.is_done(spec.run_id) else End.TAKEN
-            ledger.ended(spec, Outcome(end))
+            queue.ended(spec, Outcome(end))
         else:
             claim.beat({"epoch": 1})
             record = store.commit(RunRecord(spec, Status.FINISHED, HISTORY))
             claim.release()
             end = End.COMMITTED if record is not None else End.DONE
-            ledger.ended(spec, Outcome(end, record))
+            queue.ended(spec, Outcome(end, record))
         ended[str(end)] += 1
     answers.put(ended)
 
@@ -171,7 +171,7 @@ def writing(root: Path, count: int, processes: int) -> list[tuple[str, float]]:
 
 
 def sharing(processes: int, runs: int) -> list[tuple[str, float, Counter[str]]]:
-    """A study of ``runs`` finished by so many sittings at once, in one common order and in one of their own each."""
+    """A study of ``runs`` finished by so many supervisors at once, in one common order and in one of their own each."""
     rows = []
     for name, mixed in (("one common order", False), ("scattered", True)):
         with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:

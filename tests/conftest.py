@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import shlex
 import shutil
@@ -16,6 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from interplay.data.splits import Splits, load
+from interplay.spec import RunSpec
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKED = ROOT.parent / "shared" / "data"
 
@@ -28,6 +30,15 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def notes_shown() -> Iterator[None]:
+    """Notes go to standard error, as in a command."""
+    from interplay import notes
+
+    with notes.shown():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -74,31 +85,48 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
 
     Flags are parsed and study files are read as ever. The command must end with 0.
     """
-    from interplay import lab
     from interplay.analysis import words as words_module
     from interplay.analysis.verify import measure as measure_module
     from interplay.analysis.verify import problems as verify_module
-    from interplay.cli import documented, hypernetworks
+    from interplay.cli import documented, hypernetworks, tables
     from interplay.cli import main as command
-    from interplay.lab import doctor
+    from interplay.cli import read as reading
+    from interplay.lab import doctor, extending, overview, plan, read, report, run
     from interplay.lab.report import Written
+    from interplay.store.store import Store
 
     asked: list[object] = []
-    for name, _ in inspect.getmembers(lab, inspect.isfunction):
-        monkeypatch.setattr(lab, name, lambda *args, name=name, **words: asked.append(name) or [])
 
     class Nothing:
-        """An analysis of nothing."""
+        """An answer of nothing."""
 
         def to_dict(self) -> dict[str, object]:
             return {}
 
+        def lines(self, **words: object) -> str:
+            return ""
+
+    for place, names in (
+        (run, ("run", "run_study", "run_studies", "retry", "summary")),
+        (extending, ("until_decided",)),
+        (plan, ("dry_run", "forecast")),
+        (overview, ("show_status", "overview")),
+        (read, ("plot",)),
+        (reading, ("cancel",)),
+        (tables, ("import_table",)),
+        (Store, ("rebuild",)),
+    ):
+        for name in names:
+            # What it gives is passed over, printed, or asked for its lines.
+            answer = Nothing() if place in (plan, overview) else []
+            monkeypatch.setattr(place, name, lambda *args, n=name, a=answer, **words: asked.append(n) or a)
+
     written = Written(ROOT / "README.md", ())
-    monkeypatch.setattr(lab, "report", lambda *args, **words: asked.append(words) or written)
-    monkeypatch.setattr(lab, "predict", lambda *args, **words: asked.append(words) or Nothing())
-    monkeypatch.setattr(lab, "compare", lambda *args: asked.append(args) or Nothing())
-    monkeypatch.setattr(lab, "analyze", lambda *args: asked.append(args) or Nothing())
-    monkeypatch.setattr(lab, "extended", lambda study, settings, **words: study)
+    monkeypatch.setattr(report, "report", lambda *args, **words: asked.append(words) or written)
+    monkeypatch.setattr(read, "predict", lambda *args, **words: asked.append(words) or Nothing())
+    monkeypatch.setattr(read, "compare", lambda *args: asked.append(args) or Nothing())
+    monkeypatch.setattr(read, "analyze", lambda *args, **words: asked.append(args) or Nothing())
+    monkeypatch.setattr(extending, "extended", lambda study, settings, **words: study)
     monkeypatch.setattr(documented.PlotFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(hypernetworks.HyperFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(documented.AllExperimentsFlags, "call", lambda self: asked.append(self) or 0)
@@ -226,16 +254,30 @@ def two_nodes(_ray: list[RayCluster]) -> RayCluster:
 @pytest.fixture(scope="session")
 def pace(tmp_path_factory: pytest.TempPathFactory) -> float:
     """Seconds of an epoch on this machine, so that a run lasts long enough to be disturbed and no longer."""
-    from interplay.executors.attempt import Job, attempt
-    from interplay.spec import RunSpec
+    from interplay.executors.attempt import attempt
+    from interplay.executors.job import Job
     from interplay.store.leases import Claims
     from interplay.store.store import Store
 
     folder = tmp_path_factory.mktemp("pace")
     spec = RunSpec(dataset="digits", model="mlp", label_noise=0.2, epochs=40, precision="fp32")
-    ended = attempt(spec, Store(folder), Claims(folder / "runs", "pace"), Job("data", str(folder)))
-    assert ended.record is not None
-    return ended.record.wall_seconds / 40
+    store = Store(folder)
+    attempt([spec], store, Claims(store.runs, "pace"), Job("data", str(folder)))
+    return store.record(spec.run_id).wall_seconds / 40
+
+
+@pytest.fixture(scope="session")
+def digits_spec() -> RunSpec:
+    """A run of a second: the MLP on noisy digits."""
+    return RunSpec(
+        dataset="digits", model="mlp", label_noise=0.2, epochs=6, batch_size=64, val_split=100, precision="fp32"
+    )
+
+
+@pytest.fixture(scope="session")
+def digits(digits_spec: RunSpec) -> Splits:
+    """Its data."""
+    return load(digits_spec, Path("/nonexistent"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

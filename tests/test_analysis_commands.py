@@ -56,7 +56,7 @@ def test_what_cannot_be_analysed_is_named(capsys: pytest.CaptureFixture[str]) ->
     Path("bad.csv").write_text("lr,wd\n0.1,0\n")
     # A file that can be read and holds nothing that can be analysed is a check that failed, no impossible request.
     assert main(["analyze", "bad.csv"]) == 1
-    assert "bad.csv, line 2: no column 'batch_size'" in capsys.readouterr().err
+    assert "bad.csv, line 2: no column 'final_test_acc'" in capsys.readouterr().err
     Path("cut.csv").write_text("batch_size,lr,wd\n128,0.1,0\n128,0.")
     assert main(["analyze", "cut.csv"]) == 1
     assert "cut.csv, line 3" in capsys.readouterr().err

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interplay.cli.main import main, run_main, spelled_out
+from interplay.cli.flags import spelled_out
+from interplay.cli.main import main, run_main
 from interplay.cli.run import RunFlags
 from interplay.lab.progress import RunProgress
 from interplay.record import EpochMetrics, RunRecord
@@ -108,7 +109,7 @@ def test_the_documented_flags_and_defaults() -> None:
 def test_every_documented_spelling_of_mixed_precision(words: list[str], precision: str) -> None:
     import tyro
 
-    assert tyro.cli(RunFlags, args=spelled_out(words), use_underscores=True).spec().precision == precision
+    assert tyro.cli(RunFlags, args=spelled_out(RunFlags, words), use_underscores=True).spec().precision == precision
 
 
 def test_every_knob_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from interplay.cli.main import main
 from interplay.errors import InterplayError, SchemaError, SpecError
-from interplay.executors.attempt import End, Job, Outcome
-from interplay.executors.queue import Ledger, Patience
-from interplay.executors.slurm.allocation import Station, scattered
+from interplay.executors.job import Job
+from interplay.executors.outcomes import End, Outcome
+from interplay.executors.queue import Patience, Queue
+from interplay.executors.slurm.allocation import Allocation, scattered
 from interplay.executors.slurm.executor import SlurmError, SlurmExecutor, _parameters
 from interplay.executors.slurm.jobs import Submission, alive, endings, states, submissions
 from interplay.lab.plan import forecast
@@ -165,10 +166,10 @@ def test_gpu_hours_are_of_gpus_and_not_of_the_runs_that_shared_them(tmp_path: Pa
 
 
 def test_plan_says_nothing_of_sharing_unless_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from interplay import lab
+    from interplay.lab import plan
 
     asked: list[Settings] = []
-    monkeypatch.setattr(lab, "forecast", lambda study, settings, *_: asked.append(settings))
+    monkeypatch.setattr(plan, "forecast", lambda study, settings, *_: asked.append(settings))
     assert main(["plan", "lr-ordering", "--workers", "4", "--gpu", "H100"]) == 0
     assert [settings.per_gpu for settings in asked] == [0]
 
@@ -207,7 +208,7 @@ def test_a_manifest_is_read_back_whatever_the_models(tmp_path: Path) -> None:
         read_manifest(path)
 
 
-def test_stations_begin_at_different_runs_and_long_runs_still_come_first() -> None:
+def test_allocations_begin_at_different_runs_and_long_runs_still_come_first() -> None:
     specs = [RunSpec(dataset="digits", model="mlp", epochs=e, seed=s) for e in (10, 1000) for s in range(200)]
     orders = [scattered(specs, 8, random.Random(seed)) for seed in range(50)]
     assert all(sorted(o, key=lambda s: s.run_id) == sorted(specs, key=lambda s: s.run_id) for o in orders)
@@ -215,21 +216,21 @@ def test_stations_begin_at_different_runs_and_long_runs_still_come_first() -> No
     assert all({spec.epochs for spec in order[:192]} == {1000} for order in orders)
 
 
-def test_a_station_knows_what_has_ended_from_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_allocation_knows_what_has_ended_from_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from interplay.executors.signals import StopRequest
 
     store = Store(tmp_path)
     for spec in SPECS:
         store.commit(RunRecord(spec, Status.FINISHED))
     path = Manifest("x", SPECS).write(tmp_path)
-    report = Station(str(path), Job("data", str(tmp_path))).sit(StopRequest())
+    report = Allocation(str(path), Job("data", str(tmp_path))).run(StopRequest())
     assert report.left == []
     assert "0 of 4 runs missing" in capsys.readouterr().out
 
 
 def test_gpus_of_an_allocation_are_those_that_slurm_lets_it_see(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    slots = Station("m", Job("data", "out", "cuda:0"), per_gpu=2).slots()
+    slots = Allocation("m", Job("data", "out", "cuda:0"), per_gpu=2).slots()
     assert [(slot.name, slot.visible, slot.device) for slot in slots] == [
         ("gpu0.0", "2", "cuda:0"),
         ("gpu1.0", "5", "cuda:0"),
@@ -280,28 +281,28 @@ def test_status_of_a_large_store_opens_no_record_of_a_finished_run(
     assert opened == [SPECS[2].run_id, SPECS[3].run_id]
 
 
-def test_many_sittings_in_their_own_orders_finish_a_study_with_few_wasted_asks(tmp_path: Path) -> None:
-    """The traffic of sittings that train nothing; benchmarks/store_scale.py has the measurement in full."""
+def test_many_queues_in_their_own_orders_finish_a_study_with_few_wasted_asks(tmp_path: Path) -> None:
+    """The traffic of supervisors that train nothing; benchmarks/store_scale.py has the measurement in full."""
     runs = [RunSpec(dataset="digits", model="mlp", epochs=1, seed=seed) for seed in range(60)]
     store, asks = Store(tmp_path), {"committed": 0, "in vain": 0}
-    ledgers = [Ledger(scattered(runs, 6, random.Random(i)), store, patience=Patience(look_again=0.0)) for i in range(6)]
+    queues = [Queue(scattered(runs, 6, random.Random(i)), store, patience=Patience(look_again=0.0)) for i in range(6)]
     workers = [Claims(store.runs, f"w{i}") for i in range(6)]
     busy: dict[int, tuple[RunSpec, Claim]] = {}
-    while not all(ledger.finished for ledger in ledgers):
-        for index, ledger in enumerate(ledgers):
+    while not all(queue.finished for queue in queues):
+        for index, queue in enumerate(queues):
             if index in busy:
                 spec, claim = busy.pop(index)
                 committed = store.commit(RunRecord(spec, Status.FINISHED))
                 claim.release()
                 assert committed is not None
                 asks["committed"] += 1
-                ledger.ended(spec, Outcome(End.COMMITTED, committed))
-            elif (next_one := ledger.next()) is not None:
+                queue.ended(spec, Outcome(End.COMMITTED, committed))
+            elif (next_one := queue.next()) is not None:
                 store.open(next_one)
                 taken = None if store.is_done(next_one.run_id) else workers[index].take(next_one.run_id)
                 if taken is None:
                     asks["in vain"] += 1
-                    ledger.ended(next_one, Outcome(End.DONE if store.is_done(next_one.run_id) else End.TAKEN))
+                    queue.ended(next_one, Outcome(End.DONE if store.is_done(next_one.run_id) else End.TAKEN))
                 else:
                     busy[index] = (next_one, taken)
     assert asks["committed"] == 60
@@ -314,7 +315,7 @@ def test_a_ray_that_is_started_here_listens_to_this_machine_only_and_wants_its_t
     pytest.importorskip("ray")
     script = """
 import os, psutil
-from interplay.executors.ray import RayExecutor, _connect
+from interplay.executors.ray_actors import RayExecutor, _connect
 RayExecutor().check()
 assert _connect(None, 1)
 found = [psutil.Process(), *psutil.Process().children(recursive=True)]

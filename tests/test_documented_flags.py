@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from interplay import lab
 from interplay.cli import documented
 from interplay.cli.documented import AllExperimentsFlags, ExperimentFlags, run_all_experiments, run_experiments
+from interplay.lab import overview, read, run
 from interplay.spec import RunSpec
 from interplay.study.study import Study
 
@@ -18,10 +18,10 @@ from interplay.study.study import Study
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Study]:
     """Studies that would be run."""
     found: list[Study] = []
-    monkeypatch.setattr(lab, "run_study", lambda study, settings: found.append(study))
-    monkeypatch.setattr(lab, "run_studies", lambda studies, settings: found.extend(studies))
-    monkeypatch.setattr(lab, "overview", lambda studies, settings: "")
-    monkeypatch.setattr(lab, "plot", lambda *words: {})
+    monkeypatch.setattr(run, "run_study", lambda study, settings, **words: found.append(study))
+    monkeypatch.setattr(run, "run_studies", lambda studies, settings, **words: found.extend(studies))
+    monkeypatch.setattr(overview, "overview", lambda studies, settings: "")
+    monkeypatch.setattr(read, "plot", lambda *words: {})
     return found
 
 
@@ -72,6 +72,19 @@ def test_sets_side_by_side_get_every_flag_that_they_share() -> None:
         "path": "single",
         "stack": 4,
         "executor": "inline",
+        "address": "auto",
+        "partition": "debug",
+        "account": "me",
+        "time": "2:00:00",
+        "mem": "8G",
+        "gpus_per_node": 1,
+        "workers_per_gpu": 2,
+        "workers_per_node": 3,
+        "cpus_per_worker": 4,
+        "constraint": "h100",
+        "notice_seconds": 60,
+        "sbatch": ("--qos=long", "--exclusive"),
+        "setup": ("module load cuda",),
     }
     switches = {f.name: not f.default for f in dataclasses.fields(AllExperimentsFlags) if isinstance(f.default, bool)}
     del switches["parallel"]

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "interplay"
 
 # Open to all: they import nothing of the package but each other.
-OPEN = {"dataset_facts", "spec", "record", "errors", "text", "notes", "locks"}
+OPEN = {"dataset_facts", "spec", "record", "errors", "text", "notes", "locks", "options", "frames", "knobs"}
 
 # Which rooms a room may import, besides the open ones and itself.
 ALLOWED: dict[str, set[str]] = {
@@ -21,6 +21,9 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "notes": set(),
     "locks": set(),
+    "options": set(),
+    "frames": set(),
+    "knobs": set(),
     "spec": set(),
     "record": set(),
     "summary": set(),
@@ -38,8 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "executors": {"devices", "data", "study", "store", "trackers", "train", "stack", "speed", "summary"},
     "analysis": {"tables", "study"},  # of the latter the claims
     "figures": {"analysis"},
-    "report": {"analysis", "figures"},
-    "inputs": {"analysis", "store", "tables"},
+    "page": {"analysis", "figures"},
     "lab": {
         "data",
         "devices",
@@ -52,11 +54,11 @@ ALLOWED: dict[str, set[str]] = {
         "tables",
         "analysis",
         "figures",
-        "report",
-        "inputs",
+        "page",
         "summary",
     },
-    "cli": {"lab", "data", "devices", "study", "executors", "trackers", "train", "analysis"},
+    "cli": {"lab", "tables", "data", "devices", "study", "executors", "trackers", "train", "analysis"},
+    "facade": {"analysis", "lab", "study"},
     "__main__": {"cli"},
 }
 TORCH = {"data", "devices", "models", "optim", "train", "stack", "trackers", "speed", "executors", "lab", "cli"}
@@ -97,7 +99,9 @@ def test_a_room_imports_only_what_the_design_allows(path: Path) -> None:
     [
         "import interplay",
         "import interplay.cli.main",
-        "import interplay.lab",
+        "import interplay.lab.settings",
+        "import interplay.executors.job",
+        "import interplay; interplay.RunSpec; interplay.Study; interplay.Settings",
         "import interplay.data.identity",
         "from interplay.cli.main import main; main(['doctor', '--help'])",
         "from interplay.cli.main import main; main(['--help'])",
@@ -116,6 +120,131 @@ print(sorted({{"torch", "sklearn", "scipy", "pandas", "matplotlib", "plotly", "w
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+HEAVY = {
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "seaborn",
+    "plotly",
+    "wandb",
+    "tensorboard",
+    "submitit",
+    "ray",
+    "tyro",
+    "tqdm",
+    "pynvml",
+    "optuna",
+    "mlflow",
+}
+"""Libraries that take long to import, or are extras: an import within a function may keep these out, nothing else."""
+
+FOR_ANOTHER_REASON = {
+    "__main__.py": "Ctrl-C while modules are imported is no traceback either",
+    "cli/hypernetworks.py": "it trains by itself, past the lab",
+}
+"""Files whose imports within functions keep nothing out, each with its reason."""
+
+
+def within_functions(path: Path) -> list[tuple[int, str]]:
+    """Line and module of each import that stands within a function."""
+    found = {}
+    for function in ast.walk(ast.parse(path.read_text())):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import):
+                    found[node.lineno] = node.names[0].name
+                elif isinstance(node, ast.ImportFrom):
+                    first = f"{node.module}.{node.names[0].name}"
+                    found[node.lineno] = first if (file_of(first)) else str(node.module)
+    return sorted(found.items())
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module of the package."""
+    if not module.startswith("interplay"):
+        return None
+    base = PACKAGE.joinpath(*module.split(".")[1:])
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def at_import(path: Path) -> set[str]:
+    """Modules that are imported when the module of ``path`` is: not those within functions or for types alone."""
+    found: set[str] = set()
+
+    def look(nodes: list[ast.stmt]) -> None:
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                found.add(str(node.module))
+                found.update(f"{node.module}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                look(node.orelse)
+            elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for name in ("body", "orelse", "finalbody"):
+                    look(getattr(node, name, []))
+
+    look(ast.parse(path.read_text()).body)
+    return found
+
+
+def brought_by(module: str, seen: set[str] | None = None) -> set[str]:
+    """The heavy libraries that importing ``module`` imports, by whatever way."""
+    seen = set() if seen is None else seen
+    if module in seen:
+        return set()
+    seen.add(module)
+    heavy = {module.split(".")[0]} & HEAVY
+    path = file_of(module)
+    return heavy.union(*(brought_by(name, seen) for name in at_import(path))) if path is not None else heavy
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_an_import_within_a_function_keeps_a_heavy_library_out(path: Path) -> None:
+    """It says why: torch, an extra, or what makes ``--help`` slow; and the module has not imported that anyway."""
+    here = "interplay." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    already = brought_by(here.removesuffix(".__init__"))
+    others = [(line, module) for line, module in within_functions(path) if not brought_by(module) - already]
+    assert bool(others) == (str(path.relative_to(PACKAGE)) in FOR_ANOTHER_REASON), others
+
+
+CIRCLES = {
+    "analysis/optimizers.py": "`analyze` asks it for each optimiser, and it asks `analyze` for the verdicts of each"
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_an_import_within_a_function_hides_no_circle(path: Path) -> None:
+    circles = [
+        (line, name) for line, name in within_functions(path) if path in {file_of(each) for each in reached(name)}
+    ]
+    assert bool(circles) == (str(path.relative_to(PACKAGE)) in CIRCLES), circles
+
+
+def reached(module: str) -> set[str]:
+    """``module`` and all modules of the package that it imports."""
+    found: set[str] = set()
+    left = [module]
+    while left:
+        name = left.pop()
+        path = file_of(name)
+        if path is not None and name not in found:
+            found.add(name)
+            left += at_import(path)
+    return found
+
+
+def test_imports_within_functions_are_counted() -> None:
+    """Whoever adds one says so here; fewer are better."""
+    assert sum(len(within_functions(path)) for path in FILES) <= MOST_WITHIN_FUNCTIONS
+
+
+MOST_WITHIN_FUNCTIONS = 96
 
 
 def test_files_stay_small_enough_to_hold_in_mind() -> None:

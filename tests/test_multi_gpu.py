@@ -14,9 +14,10 @@ import pytest
 
 from interplay.cli.documented import multi_gpu
 from interplay.devices import Gpu, Slot, gpu_slots, visible_gpus
-from interplay.executors.attempt import End, Job, Outcome
 from interplay.executors.base import Listener
-from interplay.executors.local import LocalExecutor, _Sitting
+from interplay.executors.job import Job
+from interplay.executors.local import LocalExecutor, Processes
+from interplay.executors.outcomes import End, Outcome
 from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
@@ -72,8 +73,9 @@ def test_a_gpu_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture
 def _idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Worker processes that only wait to be ended: for what is decided about them, none need import torch."""
-    (tmp_path / "idle").write_text("#!/bin/sh\nexec cat > /dev/null\n")
+    """Worker processes that only wait to be let go: for what is decided about them, none need import torch."""
+    script = "import os, sys\nwhile os.read(int(sys.argv[-1]), 1 << 16): pass\n"
+    (tmp_path / "idle").write_text(f"#!{sys.executable} -IS\n{script}")
     (tmp_path / "idle").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "idle"))
 
@@ -92,48 +94,50 @@ def visible(pid: int) -> str:
 @pytest.mark.usefixtures("_idle")
 def test_a_worker_is_started_with_its_gpu_visible_before_torch_is(tmp_path: Path) -> None:
     """The variable must be set in the environment of the process itself, not by code that runs in it."""
-    from interplay.executors.queue import Ledger
+    from interplay.executors.queue import Queue
 
     slots = gpu_slots("1,3", 1, [Gpu(name) for name in ("0", "1", "2", "GPU-abc")], device="cpu")
     job = Job(data_dir="data", output_dir=str(tmp_path))
-    sitting = _Sitting(LocalExecutor(slots), Ledger([], Store(tmp_path)), job, Witness())
-    sitting.start(2)
+    specs = [RunSpec(dataset="digits", model="mlp", precision="fp32", seed=seed) for seed in range(2)]
+    pool = Processes(LocalExecutor(slots), Queue(specs, Store(tmp_path)), job, Witness())
+    pool.start()
     try:
-        found = {name: visible(worker.process.pid) for name, worker in sitting.workers.items()}
+        found = {name: visible(member.handle.pid) for name, member in pool.members.items()}
     finally:
-        sitting.end()
+        pool.end()
     assert found == {"gpu1": "CUDA_VISIBLE_DEVICES=1", "gpu3": "CUDA_VISIBLE_DEVICES=GPU-abc"}
 
 
 @pytest.mark.usefixtures("_idle")
 def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
-    from interplay.executors.queue import Ledger
+    from interplay.executors.queue import Queue
 
     spec = RunSpec(dataset="digits", model="mlp", precision="fp32")
     slots = gpu_slots("all", 2, [Gpu("0"), Gpu("1")], device="cpu")
-    ledger, witness = Ledger([spec, spec.replace(seed=1)], Store(tmp_path)), Witness()
-    sitting = _Sitting(LocalExecutor(slots), ledger, Job("data", str(tmp_path)), witness)
-    sitting.start(4)
+    queue, witness = Queue([spec, spec.replace(seed=1)], Store(tmp_path)), Witness()
+    pool = Processes(LocalExecutor(slots), queue, Job("data", str(tmp_path)), witness)
+    for slot in slots:
+        pool._start(slot)
     try:
         full = Outcome(End.OUT_OF_MEMORY, reason="OutOfMemoryError: CUDA out of memory")
-        both = [sitting.workers["gpu0.1"], sitting.workers["gpu0.0"]]
-        given = [ledger.next() for _ in both]
+        both = [pool.members["gpu0.1"], pool.members["gpu0.0"]]
+        given = [queue.next() for _ in both]
         for worker, each in zip(both, given, strict=True):  # both at once: neither ever had the GPU to itself
             assert each is not None
-            worker.runs, worker.sharing = {each.run_id: each}, 2
+            worker.runs, worker.sharing = {each: None}, 2
         for worker, each in zip(both, given, strict=True):
             assert each is not None
-            sitting._ended(worker, each, full)
-        assert set(sitting.workers) == {"gpu0.0", "gpu1.0", "gpu1.1"}
+            pool._ended(worker, each, full)
+        assert set(pool.members) == {"gpu0.0", "gpu1.0", "gpu1.1"}
         assert not list(Store(tmp_path).records())
-        alone = sitting.workers["gpu0.0"]
-        failing = ledger.next()
+        alone = pool.members["gpu0.0"]
+        failing = queue.next()
         assert failing is not None
-        alone.runs, alone.sharing = {failing.run_id: failing}, 1
-        sitting._ended(alone, failing, full)
-        assert set(sitting.workers) == {"gpu0.0", "gpu1.0", "gpu1.1"}
+        alone.runs, alone.sharing = {failing: None}, 1
+        pool._ended(alone, failing, full)
+        assert set(pool.members) == {"gpu0.0", "gpu1.0", "gpu1.1"}
     finally:
-        sitting.end()
+        pool.end()
     assert witness.notes == ["GPU 0 is out of memory: 1 instead of 2 slots"]
     record = Store(tmp_path).record(failing.run_id)  # alone on its GPU and still too large: failed, and named
     assert record is not None
@@ -143,33 +147,33 @@ def test_out_of_memory_costs_a_slot_and_not_the_run(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_idle")
 def test_a_gpu_gets_as_many_runs_at_once_as_their_measured_shares_allow(tmp_path: Path) -> None:
     """Batch 64 three at a time, 512 alone; runs that fit are given out before those that do not."""
-    from interplay.executors.queue import Ledger
-    from interplay.speed.choose import Stacking
+    from interplay.executors.queue import Queue
+    from interplay.speed.plan import SpeedPlan
     from interplay.stack.grouping import kind
 
     base = RunSpec(dataset="digits", model="mlp", precision="fp32")
     small, large = ([base.replace(batch_size=size, lr=0.1 * n) for n in (1, 2, 3, 4)] for size in (64, 512))
-    stacking = Stacking(shares={kind(small[0]): 3, kind(large[0]): 1}, why={kind(small[0]): {"probe": {}}})
+    speed = SpeedPlan(shares={kind(small[0]): 3, kind(large[0]): 1}, why={kind(small[0]): {"probe": {}}})
     slots = gpu_slots("all", 4, [Gpu("0")], device="cpu")
     order = [small[0], large[0], *small[1:], *large[1:]]
-    ledger = Ledger(order, Store(tmp_path))
-    sitting = _Sitting(LocalExecutor(slots, stacking=stacking), ledger, Job("data", str(tmp_path)), Witness())
-    sitting.start(4)
+    queue = Queue(order, Store(tmp_path))
+    pool = Processes(LocalExecutor(slots, speed=speed), queue, Job("data", str(tmp_path)), Witness())
+    pool.start()
     try:
-        sent: list[dict[str, Any]] = []
-        for worker in sitting.workers.values():
-            worker.ready, worker.send = True, sent.append  # type: ignore[method-assign]
+        sent: list[Any] = []
+        for member in pool.members.values():
+            member.ready, member.handle.send = True, sent.append  # type: ignore[method-assign]
 
         def at_work() -> list[RunSpec]:
-            sitting._hand_out()
-            return [spec for worker in sitting.workers.values() for spec in worker.runs.values()]
+            pool._hand_out()
+            return [spec for member in pool.members.values() for spec in member.runs]
 
         def end(spec: RunSpec) -> None:
-            (worker,) = [each for each in sitting.workers.values() if spec.run_id in each.runs]
-            sitting._ended(worker, spec, Outcome(End.DONE))
+            (member,) = [each for each in pool.members.values() if spec in each.runs]
+            pool._ended(member, spec, Outcome(End.DONE))
 
         assert at_work() == small[:3]
-        assert [order["facts"] for order in sent] == [{"probe": {}, "at_once": n} for n in (1, 2, 3)]
+        assert [order.facts for order in sent] == [{"probe": {}, "at_once": n} for n in (1, 2, 3)]
         end(small[0])
         assert set(at_work()) == set(small[1:])  # the large one comes first and does not fit
         for spec in small[1:3]:
@@ -180,7 +184,7 @@ def test_a_gpu_gets_as_many_runs_at_once_as_their_measured_shares_allow(tmp_path
             assert at_work() == [spec]
             end(spec)
     finally:
-        sitting.end()
+        pool.end()
 
 
 @pytest.mark.slow  # each of its three workers imports torch
@@ -210,7 +214,7 @@ def test_a_worker_asked_to_go_by_the_system_costs_its_run_nothing(tmp_path: Path
         assert [m.epoch for m in record.history] == list(range(1, 101))
 
 
-def test_workers_that_cannot_start_end_the_sitting_with_the_reason(
+def test_workers_that_cannot_start_end_the_study_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken").write_text("#!/bin/sh\necho 'no torch here' >&2\nexit 3\n")
@@ -222,6 +226,6 @@ def test_workers_that_cannot_start_end_the_sitting_with_the_reason(
         [spec, spec.replace(seed=1)], Store(tmp_path), job, Witness(), StopRequest()
     )
     assert report.problem is not None
-    assert "no worker process can be started" in report.problem
+    assert "no worker can be started" in report.problem
     assert "exit code 3): no torch here" in report.problem
     assert len(report.left) == 2

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from interplay import lab
 from interplay.cli import documented
 from interplay.cli.documented import run_all_experiments, run_experiments, split_gpus
 from interplay.cli.main import main
-from interplay.lab import Settings
+from interplay.lab.run import run_study
+from interplay.lab.settings import Settings
 from interplay.record import RunRecord, Status
 from interplay.store.store import Store
 from interplay.study.files import load
@@ -301,11 +301,17 @@ def test_status_names_every_state(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status"]) == 0
     out = capsys.readouterr().out
     assert "4 finished, 1 running, 1 diverged, 1 interrupted, 1 failed" in out
-    assert re.search(r"running +\w+  epoch 3/10, about 7 min left  on gpu3 of node7", out)
-    assert re.search(r"diverged .*lr 9 .*: the training loss is not finite", out)
-    assert re.search(r"failed .*lr 8 .*: RuntimeError: out of luck", out)
+    assert re.search(
+        r"running +lr 6, weight_decay 0\.\d+, seed 42: epoch 3/10, about 7 min left, on gpu3 of node7", out
+    )
+    assert re.search(r"interrupted +lr 7, .*: goes on when it is asked for again", out)
+    assert done.run_id not in out
+    assert re.search(r"diverged +lr 9, .*: the training loss is not finite", out)
+    assert re.search(r"failed +lr 8, .*: RuntimeError: out of luck", out)
+    assert main(["status", "--ids"]) == 0
+    assert re.search(rf"running +{done.replace(lr=6.0).run_id}  lr 6, ", capsys.readouterr().out)
     Path("small.toml").write_text(STUDY.replace("[0.05, 0.1]", "[0.05, 0.1, 0.2]"))
-    assert main(["status", "small.toml", *INLINE]) == 0
+    assert main(["status", "small.toml"]) == 0
     assert capsys.readouterr().out.startswith("4 finished, 0 running, 0 diverged, 0 interrupted, 0 failed, 2 missing")
 
 
@@ -477,7 +483,7 @@ def test_the_record_names_the_model_that_was_really_built() -> None:
 
 
 def test_a_study_in_python() -> None:
-    report = lab.run_study(load("small.toml"), Settings(executor="inline", log=False))
+    report = run_study(load("small.toml"), Settings(executor="inline", log=False))
     assert len(report.committed) == 4
     assert {r.status for r in report.committed} == {Status.FINISHED}
     assert torch.get_num_threads() == 1

@@ -1,40 +1,55 @@
-"""Measure how learning rate, weight decay, batch size, momentum and schedule act together."""
+"""Measure how learning rate, weight decay, batch size, momentum and schedule act together.
+
+Importing this is cheap: torch, scipy and pandas are imported by the call that needs them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from interplay.record import EpochMetrics, RunRecord, Status
-from interplay.spec import RunSpec
-
 if TYPE_CHECKING:
-    from interplay.analysis.analyze import Analysis
+    from interplay.facade import analyze, load_table, report, run, run_study
+    from interplay.lab.settings import Settings
+    from interplay.record import EpochMetrics, RunRecord, Status
+    from interplay.spec import RunSpec
     from interplay.study.claims import Claim
+    from interplay.study.study import Study
 
 __version__ = "0.1.0"
-__all__ = ["Claim", "EpochMetrics", "RunRecord", "RunSpec", "Status", "__version__", "analyze"]
+__all__ = [
+    "Claim",
+    "EpochMetrics",
+    "RunRecord",
+    "RunSpec",
+    "Settings",
+    "Status",
+    "Study",
+    "__version__",
+    "analyze",
+    "load_table",
+    "report",
+    "run",
+    "run_study",
+]
 
-
-def analyze(
-    records: Iterable[RunRecord], metric: str = "final_test_acc", claims: Sequence[str | Claim] = ()
-) -> Analysis:
-    """What ``records`` support: noise, optima and verdicts with intervals; of ``claims`` first.
-
-    Raises:
-        SpecError: records have no such metric, or a claim that is not known.
-    """
-    from interplay.analysis.analyze import analyze as engine
-    from interplay.analysis.observations import from_records
-    from interplay.study.claims import known_claims
-
-    return engine([from_records(records, metric)], own=known_claims(tuple(claims)))
+_PLACES = {
+    "facade": ("analyze", "load_table", "report", "run", "run_study"),
+    "lab.settings": ("Settings",),
+    "record": ("EpochMetrics", "RunRecord", "Status"),
+    "spec": ("RunSpec",),
+    "study.claims": ("Claim",),
+    "study.study": ("Study",),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`Claim` on demand: those who only read records need no studies."""
-    if name == "Claim":
-        from interplay.study.claims import Claim
-
-        return Claim
+    """The names of the facade, each from its module at the first use."""
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"interplay.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -326,3 +326,34 @@ def _exact_fields(cls: type, values: Any) -> dict[str, Any]:
     if extra := sorted(set(values) - names):
         raise SchemaError(f"{cls.__name__}: unknown {', '.join(extra)}")
     return {name: values[name] for name in names}
+
+
+# -- in words ------------------------------------------------------------------------------------------------------
+
+
+def outcome(record: RunRecord) -> str:
+    """How a run ended: its accuracies, or why it has none."""
+    if record.status is not Status.FINISHED:
+        return f"{record.status}: {record.reason}"
+    return (
+        f"finished: test accuracy {_percent(record.final_test_acc)} (best epoch {_percent(record.best_test_acc)}), "
+        f"training loss {_number(record.final_train_loss)}"
+    )
+
+
+def brief(record: RunRecord) -> str:
+    """The same in few words, for a line among many."""
+    if record.status is not Status.FINISHED:
+        return f"{record.status} after epoch {len(record.history)}: {record.reason}"
+    return (
+        f"test {_percent(record.final_test_acc)}  best {_percent(record.best_test_acc)}  "
+        f"train loss {_number(record.final_train_loss)}"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.2f} %"
+
+
+def _number(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.4f}"

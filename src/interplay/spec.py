@@ -15,44 +15,21 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any, Literal, cast, get_args, get_type_hints
 
+from interplay import knobs
 from interplay.dataset_facts import DATASETS, AugmentName
 from interplay.errors import SpecError, nearest
+from interplay.knobs import ModelName, OptimizerName, ScheduleName, knob
 from interplay.text import one_line, shown
 
 SPEC_SCHEMA = 1
 """Version of the set of knobs below; part of every run_id.
 
-A knob that belongs to some models or optimisers only (``_knob(..., model=...)``) exists for those alone: elsewhere it
+A knob that belongs to some models or optimisers only (``knob(..., model=...)``) exists for those alone: elsewhere it
 is refused, stored nowhere and part of no identity. Adding one leaves every earlier run its name and its record.
 """
-
-ModelName = Literal["resnet18", "resnet8", "resnet8_s2", "resnet20", "wide_resnet", "hyper_resnet", "cnn", "mlp"]
-OptimizerName = Literal["sgd", "sgdw", "sgds", "adam", "adamw"]
-ScheduleName = Literal["cosine", "constant", "step", "linear"]
-
-_SMALLER = {"cnn": 4, "resnet8": 4, "resnet20": 4, "wide_resnet": 4, "hyper_resnet": 4, "resnet8_s2": 8, "resnet18": 8}
-"""How many times smaller, rounded up, the last map of a network is than its images; without batch norm, no entry."""
-
-_WIDE = ("wide_resnet", "hyper_resnet")
-_HYPER = ("hyper_resnet",)
-_ADAM = ("adam", "adamw")
-
-
-_WITHOUT_COLUMN = ("dampening", "schedule_every", "milestones", "gamma")
-
-
-def _in_words(knobs: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in knobs.items())
-
-
-def _knob(default: Any, help: str, **only: tuple[str, ...]) -> Any:
-    """A knob; ``only`` says of which models (``model=``) or optimisers (``optimizer=``) it is one, if not of all."""
-    words = [word for words in only.values() for word in words]
-    help = f"{help} ({', '.join(words)} only)" if words else help
-    return dataclasses.field(default=default, metadata={"help": help, "only": only})
 
 
 @dataclass(frozen=True)
@@ -62,52 +39,52 @@ class RunSpec:
     Two specs that are equal describe the same computation, and ``run_id`` names it.
     """
 
-    dataset: str = _knob("cifar100", "cifar10, cifar100, digits, or the path of an .npz file with your own images")
-    fingerprint: str = _knob("", "identity of the data; filled in from the published checksums or from the file")
-    train_limit: int | None = _knob(None, "train on this many images only, drawn by seed (default: all)")
-    val_split: int = _knob(0, "hold out this many training images for validation, drawn by seed")
-    label_noise: float = _knob(0.0, "fraction of training labels replaced by another class, drawn by seed")
-    augment: AugmentName | None = _knob(None, "training augmentation (default: crop_flip for CIFAR, else none)")
-    model: ModelName = _knob("resnet18", "network to train")
-    widening: int = _knob(1, "factor on the channels of every stage", model=_WIDE)
-    blocks_per_stage: int = _knob(6, "residual blocks in each of the three stages", model=_WIDE)
-    hyper_init: Literal["he", "original"] = _knob(
+    dataset: str = knob("cifar100", "cifar10, cifar100, digits, or the path of an .npz file with your own images")
+    fingerprint: str = knob("", "identity of the data; filled in from the published checksums or from the file")
+    train_limit: int | None = knob(None, "train on this many images only, drawn by seed (default: all)")
+    val_split: int = knob(0, "hold out this many training images for validation, drawn by seed")
+    label_noise: float = knob(0.0, "fraction of training labels replaced by another class, drawn by seed")
+    augment: AugmentName | None = knob(None, "training augmentation (default: crop_flip for CIFAR, else none)")
+    model: ModelName = knob("resnet18", "network to train")
+    widening: int = knob(1, "factor on the channels of every stage", model=knobs.WIDE)
+    blocks_per_stage: int = knob(6, "residual blocks in each of the three stages", model=knobs.WIDE)
+    hyper_init: Literal["he", "original"] = knob(
         "he",
         "generated kernels start with standard deviation sqrt(2/fan_in), or as large as the public code has them",
-        model=_HYPER,
+        model=knobs.HYPER,
     )
-    kernel_decay: float = _knob(
-        0.0, "decay of the generated kernels, besides that of the stored parameters", model=_HYPER
+    kernel_decay: float = knob(
+        0.0, "decay of the generated kernels, besides that of the stored parameters", model=knobs.HYPER
     )
-    normalize_embeddings: bool = _knob(False, "give every embedding the length it is drawn with", model=_HYPER)
-    optimizer: OptimizerName = _knob(
+    normalize_embeddings: bool = knob(False, "give every embedding the length it is drawn with", model=knobs.HYPER)
+    optimizer: OptimizerName = knob(
         "sgd",
         "sgd: decay coupled to the gradient, as torch; sgdw: decoupled; sgds: stable weight decay; "
         "adam: coupled, as torch; adamw: decoupled",
     )
-    lr: float = _knob(0.1, "peak learning rate")
-    weight_decay: float = _knob(5e-4, "weight decay coefficient")
-    momentum: float = _knob(0.9, "momentum, torch convention v = momentum*v + g; the beta1 of adam and adamw")
-    dampening: float = _knob(0.0, "dampening of the gradient in the momentum buffer")
-    nesterov: bool = _knob(False, "Nesterov momentum")
-    beta2: float = _knob(0.999, "decay of the mean of squared gradients", optimizer=_ADAM)
-    eps: float = _knob(1e-8, "added to the root of the mean of squared gradients", optimizer=_ADAM)
-    decay_on: Literal["all", "weights"] = _knob("all", "decay every parameter, or spare biases and normalisation")
-    batch_size: int = _knob(128, "images per step; the last short batch of an epoch is kept")
-    epochs: int = _knob(100, "passes over the training images")
-    schedule: ScheduleName = _knob("cosine", "shape of the learning rate over the run")
-    schedule_every: Literal["epoch", "step"] = _knob("epoch", "update the learning rate once an epoch or at every step")
-    warmup_epochs: int = _knob(0, "epochs of linear warm-up before the schedule starts")
-    milestones: tuple[float, ...] = _knob((0.5, 0.75), "step schedule: fractions of the run at which the rate drops")
-    gamma: float = _knob(0.1, "step schedule: factor of each drop")
-    precision: Literal["bf16", "fp32"] = _knob("bf16", "bf16 autocast over fp32 weights, or fp32 throughout")
-    seed: int = _knob(42, "seed of subset, label noise, initialisation, order and augmentation")
+    lr: float = knob(0.1, "peak learning rate")
+    weight_decay: float = knob(5e-4, "weight decay coefficient")
+    momentum: float = knob(0.9, "momentum, torch convention v = momentum*v + g; the beta1 of adam and adamw")
+    dampening: float = knob(0.0, "dampening of the gradient in the momentum buffer")
+    nesterov: bool = knob(False, "Nesterov momentum")
+    beta2: float = knob(0.999, "decay of the mean of squared gradients", optimizer=knobs.ADAM)
+    eps: float = knob(1e-8, "added to the root of the mean of squared gradients", optimizer=knobs.ADAM)
+    decay_on: Literal["all", "weights"] = knob("all", "decay every parameter, or spare biases and normalisation")
+    batch_size: int = knob(128, "images per step; the last short batch of an epoch is kept")
+    epochs: int = knob(100, "passes over the training images")
+    schedule: ScheduleName = knob("cosine", "shape of the learning rate over the run")
+    schedule_every: Literal["epoch", "step"] = knob("epoch", "update the learning rate once an epoch or at every step")
+    warmup_epochs: int = knob(0, "epochs of linear warm-up before the schedule starts")
+    milestones: tuple[float, ...] = knob((0.5, 0.75), "step schedule: fractions of the run at which the rate drops")
+    gamma: float = knob(0.1, "step schedule: factor of each drop")
+    precision: Literal["bf16", "fp32"] = knob("bf16", "bf16 autocast over fp32 weights, or fp32 throughout")
+    seed: int = knob(42, "seed of subset, label noise, initialisation, order and augmentation")
 
     def __post_init__(self) -> None:
-        for name in _REAL:
+        for name in knobs.REAL:
             # 12 digits make 0.1*3 and 0.3 the same run; 0.1 + 0.2 style noise would otherwise split it in two.
             self._set(name, float(f"{self._number(name):.12g}") + 0.0)  # and -0.0 is 0.0
-        for name in _WHOLE:
+        for name in knobs.WHOLE:
             self._set(name, self._integer(name))
         if self.train_limit is not None:
             self._set("train_limit", self._integer("train_limit"))
@@ -139,17 +116,13 @@ class RunSpec:
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         if isinstance(value, bool) or not whole:
             raise SpecError(f"{name} must be a whole number, not {shown(value)}")
-        if value > (most := _MOST.get(name, 2**31 - 1)):
+        if value > (most := knobs.MOST.get(name, 2**31 - 1)):
             raise SpecError(f"{name} must be at most {most}, not {shown(value)}")
         return int(value)
 
     def _check_choices(self) -> None:
         for name, allowed in choices().items():
-            value = getattr(self, name)
-            if value not in allowed and not (name == "augment" and value is None):
-                raise SpecError(
-                    f"unknown {name} {shown(value)}; {nearest(value if isinstance(value, str) else '', allowed)}"
-                )
+            self._check_choice(name, allowed)
         for name in ("dataset", "fingerprint"):
             one_line(name, getattr(self, name))
         if self.dataset not in DATASETS and not self.dataset.endswith(".npz"):
@@ -159,6 +132,17 @@ class RunSpec:
         for name in ("nesterov", "normalize_embeddings"):
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(f"{name} must be true or false, not {shown(getattr(self, name))}")
+
+    def _check_choice(self, name: str, allowed: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in allowed and not (name == "augment" and value is None):
+            raise SpecError(
+                f"unknown {name} {shown(value)}; {nearest(value if isinstance(value, str) else '', allowed)}"
+            )
+
+    def _check_seed(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise SpecError(f"seed must be in [0, 2**63), not {shown(self.seed)}")
 
     def _check_ranges(self) -> None:
         def require(ok: bool, name: str, rule: str) -> None:
@@ -175,7 +159,7 @@ class RunSpec:
         require(0 <= self.warmup_epochs < self.epochs, "warmup_epochs", f"in [0, epochs={self.epochs})")
         require(self.train_limit is None or self.train_limit >= 1, "train_limit", "1 or greater")
         require(self.val_split >= 0, "val_split", "0 or greater")
-        require(0 <= self.seed < 2**63, "seed", "in [0, 2**63)")
+        self._check_seed()
         require(self.gamma > 0, "gamma", "greater than 0")
         require(self.kernel_decay >= 0, "kernel_decay", "0 or greater")
         require(0 <= self.beta2 < 1, "beta2", "in [0, 1)")
@@ -183,7 +167,7 @@ class RunSpec:
         rising = list(self.milestones) == sorted(set(self.milestones))
         require(rising and all(0 < x < 1 for x in self.milestones), "milestones", "rising fractions in (0, 1)")
         self._check_scopes()
-        if self.optimizer in _ADAM and (self.dampening or self.nesterov):
+        if self.optimizer in knobs.ADAM and (self.dampening or self.nesterov):
             raise SpecError(f"dampening and nesterov are knobs of the SGD family; {self.optimizer} has neither")
         if self.dampening and self.momentum == 0:
             raise SpecError("dampening acts on the momentum buffer: it needs momentum > 0")
@@ -228,7 +212,7 @@ class RunSpec:
     def check_data(self, available: int, shape: tuple[int, int, int]) -> None:
         """Raise `SpecError` if ``available`` training images of ``shape`` (C, H, W) cannot be trained on."""
         used, size = self.training_images(available), self.batch_size
-        if used % size != 1 % size or max(shape[1:]) > _SMALLER.get(self.model, 0):
+        if used % size != 1 % size or max(shape[1:]) > knobs.SMALLER.get(self.model, 0):
             return
         raise SpecError(
             f"batch_size {size} leaves a last batch of 1 image ({used} training images), and {self.model} turns images "
@@ -249,11 +233,8 @@ class RunSpec:
         """
         if not self.fingerprint:
             raise SpecError(f"the data of {self.dataset!r} have no fingerprint yet: resolve the spec before naming it")
-        identity = self.to_dict()
-        if self.dataset not in DATASETS:
-            identity["dataset"] = "npz"
-        text = json.dumps({"schema": SPEC_SCHEMA, **identity}, sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        before, after = _around_seed(tuple(getattr(self, name) for name in knob_names() if name != "seed"))
+        return hashlib.sha256(f"{before}{self.seed}{after}".encode()).hexdigest()[:16]
 
     @property
     def method(self) -> str:
@@ -281,13 +262,13 @@ class RunSpec:
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.metadata["only"] and _applies(field, vars(self))
+            if field.metadata["only"] and knobs.applies(field, vars(self))
         }
 
     @property
     def own_words(self) -> str:
         """``own_knobs`` in one line, such as ``widening=2 blocks_per_stage=6``; empty for most runs."""
-        return _in_words(self.own_knobs)
+        return knobs.in_words(self.own_knobs)
 
     @property
     def other_knobs(self) -> dict[str, Any]:
@@ -296,21 +277,21 @@ class RunSpec:
         With them, as ``data``, the fingerprint where the files are not the published ones. Empty for most runs.
         """
         facts = DATASETS.get(self.dataset)
-        knobs = {
+        found = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name in _WITHOUT_COLUMN and getattr(self, field.name) != field.default
+            if field.name in knobs.WITHOUT_COLUMN and getattr(self, field.name) != field.default
         }
         if self.augment != (facts.augment if facts else "none"):
-            knobs["augment"] = self.augment
+            found["augment"] = self.augment
         if self.fingerprint and (facts is None or self.fingerprint != facts.fingerprint):
-            knobs["data"] = self.fingerprint.rpartition(":")[2]
-        return knobs
+            found["data"] = self.fingerprint.rpartition(":")[2]
+        return found
 
     @property
     def other_words(self) -> str:
         """``other_knobs`` in one line."""
-        return _in_words(self.other_knobs)
+        return knobs.in_words(self.other_knobs)
 
     def stream(self, name: str, index: int = 0) -> int:
         """Seed of one stream of random numbers (63 bits), independent of every other name, index and run seed.
@@ -328,11 +309,27 @@ class RunSpec:
         if changes.get("dataset", self.dataset) != self.dataset:
             changes = {"fingerprint": "", "augment": None, **changes}
         _refuse_unknown(changes)
+        changes = {name: value for name, value in changes.items() if not knobs.same(getattr(self, name), value)}
+        if not changes:
+            return self
+        if changes.keys() <= knobs.BY_THEMSELVES and changes.get("fingerprint") != "":
+            return self._renewed(changes)
         return dataclasses.replace(self, **changes)
+
+    def _renewed(self, changes: Mapping[str, Any]) -> RunSpec:
+        """A copy that checks `knobs.BY_THEMSELVES` only: a study is few settings under many seeds."""
+        copy = object.__new__(type(self))
+        vars(copy).update({name: getattr(self, name) for name in knob_names()})
+        vars(copy).update(changes)
+        copy._set("seed", copy._integer("seed"))
+        copy._check_seed()
+        copy._check_choice("precision", choices()["precision"])
+        one_line("fingerprint", copy.fingerprint)
+        return copy
 
     def to_dict(self) -> dict[str, Any]:
         """All knobs that this model and this optimiser have, by name, as JSON types."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if _applies(f, vars(self))}
+        values = {name: getattr(self, name) for name in _names_of(self.model, self.optimizer)}
         values["milestones"] = list(self.milestones)
         return values
 
@@ -348,18 +345,33 @@ class RunSpec:
 
         Knobs of other models and optimisers may be absent, as they are from what ``to_dict`` gives.
         """
-        missing = [f.name for f in dataclasses.fields(cls) if f.name not in values and _applies(f, values)]
+        own = (values.get("model"), values.get("optimizer"))
+        usual = all(isinstance(word, str) for word in own)  # what is stored may be anything
+        names = _names_of(*map(str, own)) if usual else knob_names()
+        missing = [name for name in names if name not in values]
         if missing:
             raise SpecError(f"the stored spec lacks {', '.join(missing)}")
         return cls.build(values)
 
 
-_REAL = ("lr", "weight_decay", "momentum", "dampening", "label_noise", "gamma", "kernel_decay", "beta2", "eps")
-_WHOLE = ("val_split", "batch_size", "epochs", "warmup_epochs", "seed", "widening", "blocks_per_stage")
+@lru_cache(maxsize=10_000)
+def _around_seed(values: tuple[Any, ...]) -> tuple[str, str]:
+    """What stands before and after the seed in the JSON text that names a run; all other knobs in their order."""
+    names = [name for name in knob_names() if name != "seed"]
+    identity = RunSpec(**dict(zip(names, values, strict=True)), seed=0).to_dict()
+    if identity["dataset"] not in DATASETS:
+        identity["dataset"] = "npz"
+    text = json.dumps({"schema": SPEC_SCHEMA, **identity}, sort_keys=True, allow_nan=False)
+    # In a text within JSON the quotation mark before the colon would be escaped.
+    before, mark, after = text.partition('"seed": ')
+    return before + mark, after.removeprefix("0")
 
 
-_MOST = {"epochs": 10**6, "widening": 10**3, "blocks_per_stage": 10**3, "seed": 2**63 - 1}
-"""Limits of whole numbers (others: 2**31 - 1): beyond, no machine holds the network or comes to the end of the run."""
+@cache
+def _names_of(model: str, optimizer: str) -> tuple[str, ...]:
+    """The knobs that a run of this model and this optimiser has."""
+    chosen = {"model": model, "optimizer": optimizer}
+    return tuple(field.name for field in dataclasses.fields(RunSpec) if knobs.applies(field, chosen))
 
 
 def _refuse_unknown(values: Mapping[str, Any]) -> None:
@@ -367,11 +379,6 @@ def _refuse_unknown(values: Mapping[str, Any]) -> None:
     for key in values:
         if key not in known:
             raise SpecError(f"unknown key {shown(key)}; {nearest(key, known)}")
-
-
-def _applies(field: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:
-    """Whether a run with ``values`` has the knob."""
-    return all(values.get(chooser) in words for chooser, words in field.metadata["only"].items())
 
 
 @cache

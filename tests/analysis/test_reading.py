@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from interplay import inputs
 from interplay.analysis.cells import Cell
 from interplay.analysis.observations import from_records, from_rows
 from interplay.errors import InputError, SpecError
+from interplay.lab import read
 from interplay.lab.gathering import gather
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
@@ -61,10 +61,10 @@ def test_a_table_from_a_spreadsheet_is_read_and_one_that_is_not_text_is_refused(
     marked, latin = tmp_path / "marked.csv", tmp_path / "latin.csv"
     marked.write_text(text, encoding="utf-8-sig")
     latin.write_bytes(text.encode() + "é".encode("latin-1"))
-    (observations,) = inputs.read([marked], ACC)
+    (observations,) = read.observations([marked], ACC)
     assert observations.runs[0].value == 70.0
     with pytest.raises(InputError, match=r"latin\.csv is not text in UTF-8"):
-        inputs.read([latin], ACC)
+        read.observations([latin], ACC)
 
 
 def finished(acc: float | None = 50.0, val: float | None = None, **knobs: object) -> RunRecord:
@@ -77,7 +77,7 @@ def test_what_was_not_measured_did_not_diverge(tmp_path: Path) -> None:
     assert len(from_records([finished(), split], "final_val_acc").runs) == 1
     Store(tmp_path).commit(finished())
     with pytest.raises(InputError, match=r"no run of .* has final_val_acc: none held out images"):
-        inputs.read([tmp_path], "final_val_acc")
+        read.observations([tmp_path], "final_val_acc")
 
 
 def test_the_page_reads_repetitions_as_the_analysis_does(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_the_page_reads_repetitions_as_the_analysis_does(tmp_path: Path) -> None
         Store(folder).commit(finished(acc))
         Store(folder).commit(finished(acc, val_split=100, val=acc))
     for metric in (ACC, "final_val_acc"):
-        (page, _), read = gather(folders, metric), inputs.read(folders, metric)
+        (page, _), analysed = gather(folders, metric), read.observations(folders, metric)
         assert [sorted(each.repetition for each in one.runs) for one in page] == [
-            sorted(each.repetition for each in one.runs) for one in read
+            sorted(each.repetition for each in one.runs) for one in analysed
         ]
 
 

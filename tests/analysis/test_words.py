@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from interplay import lab
 from interplay.analysis import phrases
 from interplay.analysis.analyze import Analysis, Measured, analyze, beside_other_metric, verdicts
 from interplay.analysis.cells import Cell
@@ -22,6 +21,7 @@ from interplay.analysis.optimum import Optimum
 from interplay.analysis.verdict import Plan, Verdict
 from interplay.analysis.words import OPTIMA, OWN, grouped, joint_lines, report
 from interplay.cli.main import main
+from interplay.lab import read
 from interplay.study.claims import Claim
 
 LONG = (
@@ -227,7 +227,7 @@ def test_the_lab_judges_by_the_other_metric_where_the_table_has_it(
     for name, columns in (("both.csv", list(table[0])), ("one.csv", [c for c in table[0] if c != "final_test_loss"])):
         lines = [",".join(columns), *(",".join(row[c] for c in columns) for row in table)]
         (tmp_path / name).write_text("\n".join(lines) + "\n")
-    said = {name: {c.other_metric for c in lab.analyze([tmp_path / name]).claims} for name in ("both.csv", "one.csv")}
+    said = {name: {c.other_metric for c in read.analyze([tmp_path / name]).claims} for name in ("both.csv", "one.csv")}
     assert "by final_test_loss: refuted" in said["both.csv"]
     assert said["one.csv"] == {""}
     assert main(["analyze", str(tmp_path / "both.csv"), "--metric", "final_test_loss"]) == 0

@@ -82,9 +82,9 @@ import json, sys
 from pathlib import Path
 import ray
 from interplay.executors.base import Listener
-from interplay.executors.ray import RayExecutor
+from interplay.executors.ray_actors import RayExecutor
 from interplay.executors.signals import StopRequest
-from interplay.executors.attempt import Job
+from interplay.executors.job import Job
 from interplay.spec import RunSpec
 from interplay.store.store import Store
 

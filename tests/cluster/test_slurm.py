@@ -17,11 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 
 from test_executors import Harness
 
-from interplay.executors.attempt import Job
+from interplay.executors.job import Job
 from interplay.executors.slurm.executor import SlurmExecutor
 from interplay.executors.slurm.jobs import Submission, alive, endings
 from interplay.spec import RunSpec
-from interplay.store.leases import Lease
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
 from interplay.study.slurm import SlurmOptions
@@ -174,7 +173,7 @@ def test_each_worker_of_an_allocation_has_a_gpu_of_its_own(study: Study, pace: f
     store = Store(study.output)
     options = SlurmOptions(gpus_per_node=2, workers_per_gpu=1, time="10")
     executor = SlurmExecutor(options, 0, Manifest("gpus", specs))
-    executor.submit(store, Job("data", str(study.output), "cpu", lease=Lease(beat=0.5, lapse=3.0)))
+    executor.submit(store, Job("data", str(study.output), "cpu", lapse_seconds=3.0))
     seen: set[tuple[str, str]] = set()
     deadline = time.monotonic() + 60
     while len(seen) < 2 and time.monotonic() < deadline:

@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from interplay.data.splits import load as load_data
-from interplay.executors.attempt import Job
 from interplay.executors.base import Listener
 from interplay.executors.inline import InlineExecutor
+from interplay.executors.job import Job
 from interplay.executors.queue import Report
 from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics, RunRecord, Status
@@ -29,12 +29,13 @@ from interplay.spec import RunSpec
 from interplay.store.store import Store
 from interplay.summary import setting
 from interplay.trackers import base, choose, guard, weights_biases
-from interplay.trackers.base import NullTracker, Row, TrackedRun, Tracker, TrackerName, TrackerSettings
+from interplay.trackers.base import NullTracker, Row, TrackedRun, Tracker, TrackerSettings
 from interplay.trackers.guard import Guarded, Limits, Resent
 from interplay.train import checkpoint
-from interplay.train.loop import BatchMetrics, train
+from interplay.train.events import BatchSeen
+from interplay.train.loop import train
 
-TRACKERS: list[TrackerName] = ["none", "tensorboard", "wandb"]
+TRACKERS = ["none", *choose.TRACKERS]
 KEY = "0123456789" * 4
 """Looks like a key of W&B and is none."""
 
@@ -135,8 +136,8 @@ def folders_of(output: Path, run_id: str = "") -> list[Path]:
 
 
 def test_a_wandb_file_holds_every_documented_number(tmp_path: Path) -> None:
-    told = TrackerSettings("wandb", project="mine", entity="us", group="my study")
-    report, notes = sitting(tmp_path, SPEC, tracker=told, instruments=("weight_norm",))
+    told = {"tracker": "wandb", "wandb_project": "mine", "wandb_entity": "us", "group": "my study"}
+    report, notes = sitting(tmp_path, SPEC, instruments=("weight_norm",), **told)
     assert notes == []
     (record,) = report.committed
     (folder,) = folders_of(tmp_path)
@@ -150,7 +151,7 @@ def test_a_wandb_file_holds_every_documented_number(tmp_path: Path) -> None:
     del config["_wandb"]
     assert config == SPEC.to_dict()
 
-    seen: list[BatchMetrics] = []
+    seen: list[BatchSeen] = []
     train(SPEC, load_data(SPEC, Path("/nonexistent")), on_batch=seen.append)
     rows = rows_of(folder)
     batches = [row for row in rows if "step" in row]
@@ -206,11 +207,11 @@ def test_a_wandb_file_holds_every_documented_number(tmp_path: Path) -> None:
 
 
 def test_all_files_stay_below_the_output_folder_and_weights_nobody_asked_for_go(tmp_path: Path) -> None:
-    sitting(tmp_path / "out", SPEC, tracker=TrackerSettings("wandb"))
+    sitting(tmp_path / "out", SPEC, tracker="wandb")
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
     kept = {p.name for p in Store(tmp_path / "out").folder(SPEC.run_id).iterdir()}
     assert kept == {"spec.json", "history.jsonl", "record.json"}
-    sitting(tmp_path / "kept", SPEC, tracker=TrackerSettings("wandb"), save_checkpoints=True)
+    sitting(tmp_path / "kept", SPEC, tracker="wandb", save_checkpoints=True)
     kept = {p.name for p in Store(tmp_path / "kept").folder(SPEC.run_id).iterdir()}
     assert kept == {"spec.json", "history.jsonl", "record.json", "best.pt", "final.pt"}
 
@@ -218,7 +219,7 @@ def test_all_files_stay_below_the_output_folder_and_weights_nobody_asked_for_go(
 def test_tensorboard_files_hold_the_same_numbers(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    report, notes = sitting(tmp_path, SPEC, tracker=TrackerSettings("tensorboard"))
+    report, notes = sitting(tmp_path, SPEC, tracker="tensorboard")
     assert notes == []
     (record,) = report.committed
     found = EventAccumulator(str(tmp_path / "tensorboard" / SPEC.run_id)).Reload()
@@ -236,8 +237,8 @@ def test_tensorboard_files_hold_the_same_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TRACKERS)
-def test_a_tracker_changes_no_bit_of_a_run(name: TrackerName, tmp_path: Path, plain: RunRecord) -> None:
-    report, notes = sitting(tmp_path, SPEC, tracker=TrackerSettings(name))
+def test_a_tracker_changes_no_bit_of_a_run(name: str, tmp_path: Path, plain: RunRecord) -> None:
+    report, notes = sitting(tmp_path, SPEC, tracker=name)
     assert notes == []
     (record,) = report.committed
     assert numbers(record) == numbers(plain)
@@ -246,9 +247,9 @@ def test_a_tracker_changes_no_bit_of_a_run(name: TrackerName, tmp_path: Path, pl
 
 
 @pytest.mark.parametrize("name", TRACKERS)
-def test_a_diverged_run_is_tracked_to_its_end(name: TrackerName, tmp_path: Path) -> None:
+def test_a_diverged_run_is_tracked_to_its_end(name: str, tmp_path: Path) -> None:
     spec = SPEC.replace(lr=1e6, schedule="constant")
-    report, notes = sitting(tmp_path, spec, tracker=TrackerSettings(name))
+    report, notes = sitting(tmp_path, spec, tracker=name)
     assert notes == []
     assert [r.status for r in report.committed] == [Status.DIVERGED]
     if name == "wandb":
@@ -267,7 +268,7 @@ def tracked_run(tmp_path: Path) -> TrackedRun:
 
 
 @pytest.mark.parametrize("name", TRACKERS)
-def test_the_calls_of_the_protocol_in_every_order(name: TrackerName, tmp_path: Path, plain: RunRecord) -> None:
+def test_the_calls_of_the_protocol_in_every_order(name: str, tmp_path: Path, plain: RunRecord) -> None:
     warnings: list[str] = []
     tracker = choose.open_tracker(TrackerSettings(name), warnings.append)
     row = base.batch_row(epoch=1, batch=50, batches=100, loss=1.0, accuracy=50.0, lr=0.1)
@@ -288,7 +289,7 @@ def test_the_calls_of_the_protocol_in_every_order(name: TrackerName, tmp_path: P
 @pytest.mark.parametrize("name", TRACKERS)
 @pytest.mark.parametrize("kill", [False, True])
 def test_a_run_that_goes_on_is_logged_as_it_was_trained(
-    name: TrackerName, kill: bool, tmp_path: Path, plain: RunRecord
+    name: str, kill: bool, tmp_path: Path, plain: RunRecord
 ) -> None:
     """Stopped after epoch 1; or ended in epoch 2, which is then trained twice and logged twice."""
     logged: list[tuple[str, float]] = []
@@ -313,7 +314,7 @@ def test_a_run_that_goes_on_is_logged_as_it_was_trained(
             stop.requested = not kill
 
     stop = StopRequest()
-    job = Job("data", str(tmp_path), tracker=TrackerSettings(name), checkpoint_seconds=0.0)
+    job = Job("data", str(tmp_path), tracker=name, checkpoint_seconds=0.0)
     with pytest.MonkeyPatch.context() as patch:
         if name == "none":
             patch.setattr("interplay.executors.inline.open_tracker", lambda *_: Guarded(Resent(Noted(), "x"), print))
@@ -509,16 +510,16 @@ def test_a_watch_that_fails_inside_the_backward_pass_costs_no_run(
         raise RuntimeError("the service is gone")
 
     monkeypatch.setattr(TorchHistory, "log_tensor_stats", fails)
-    report, notes = sitting(tmp_path, SPEC, tracker=TrackerSettings("wandb"))
+    report, notes = sitting(tmp_path, SPEC, tracker="wandb")
     assert [numbers(r) for r in report.committed] == [numbers(plain)]
     assert len(notes) == 1
     assert "the service is gone" in notes[0]
 
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard"])
-def test_a_folder_that_cannot_be_written_costs_a_warning(name: TrackerName, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_costs_a_warning(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("a file where the folder should be")
-    report, notes = sitting(tmp_path, SPEC, tracker=TrackerSettings(name))
+    report, notes = sitting(tmp_path, SPEC, tracker=name)
     assert len(report.committed) == 1
     assert len(notes) == 1
 
@@ -657,7 +658,7 @@ def test_a_killed_worker_leaves_nobody_waiting_for_the_service_of_wandb(tmp_path
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob("out/runs/*/last.pt")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        worker = next(p for p in psutil.Process(process.pid).children() if "interplay.executors.process" in p.cmdline())
+        worker = next(p for p in psutil.Process(process.pid).children() if "interplay.executors.worker" in p.cmdline())
         worker.kill()
         killed = time.monotonic()
         for line in process.stdout or ():

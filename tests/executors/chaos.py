@@ -24,12 +24,14 @@ from typing import Any
 
 import torch
 
-from interplay.executors.attempt import End, Hooks, Job, Outcome, attempt
-from interplay.executors.stack import attempt_stack
+from interplay.executors.attempt import attempt
+from interplay.executors.job import Job
+from interplay.executors.outcomes import End
 from interplay.record import RunRecord
 from interplay.spec import RunSpec
 from interplay.store.leases import Claims, Lease
 from interplay.store.store import Store
+from interplay.train.events import Event, RunEnded
 
 BASE = RunSpec(dataset="digits", model="mlp", precision="fp32", train_limit=60, batch_size=30)
 CLEAN = {"spec.json", "history.jsonl", "record.json"}
@@ -40,19 +42,16 @@ def work(path: str, specs: Sequence[RunSpec], root: Path, lease: Lease) -> None:
     store = Store(root)
     claims = Claims(store.runs, "owner", lease)
     # A checkpoint every epoch, so that attempts resume and not only begin.
-    job = Job(data_dir="/nonexistent", output_dir=str(root), checkpoint_seconds=0.0, lease=lease)
+    job = Job(data_dir="/nonexistent", output_dir=str(root), checkpoint_seconds=0.0)
     while missing := [spec for spec in specs if not store.is_done(spec.run_id)]:
         ends: list[End] = []
 
-        def tell(spec: RunSpec, outcome: Outcome, ends: list[End] = ends) -> None:
-            assert outcome.end not in (End.FAILED, End.APART), outcome
-            ends.append(outcome.end)
+        def emit(event: Event, ends: list[End] = ends) -> None:
+            if isinstance(event, RunEnded):
+                assert event.outcome.end not in (End.FAILED, End.APART), event.outcome
+                ends.append(event.outcome.end)
 
-        if path == "stacked":
-            attempt_stack(missing, store, claims, job, Hooks(), tell)
-        else:
-            for spec in missing:
-                tell(spec, attempt(spec, store, claims, job))
+        attempt(missing, store, claims, job, emit, way="stacked" if path == "stacked" else "single")
         if End.UNABLE in ends:
             return
         if not set(ends) & {End.COMMITTED, End.DONE}:

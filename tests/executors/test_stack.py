@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from interplay.executors import stack as module
-from interplay.executors.attempt import End, Hooks, Job, Outcome, attempt
-from interplay.executors.stack import attempt_stack
-from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.executors import attempt as module
+from interplay.executors.attempt import Way, attempt
+from interplay.executors.job import Job
+from interplay.executors.outcomes import End, Outcome
+from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.store.leases import Claims, Lease
 from interplay.store.store import Store
+from interplay.train.events import EpochEnded, Event, RunEnded
 
 BASE = RunSpec(dataset="digits", model="mlp", precision="fp32", epochs=4, label_noise=0.2)
 SPECS = [BASE.replace(lr=0.02 * (i + 1), seed=i) for i in range(3)]
@@ -31,15 +34,26 @@ class Bench:
     def claims(self, worker: str = "this") -> Claims:
         return Claims(self.store.runs, worker, Lease(beat=0.02, lapse=60))
 
-    def attempt(self, specs: list[RunSpec], hooks: Hooks | None = None, **facts: Any) -> dict[RunSpec, Outcome]:
+    def attempt(
+        self,
+        specs: list[RunSpec],
+        watch: Callable[[Event], None] = lambda event: None,
+        should_stop: Callable[[], bool] = lambda: False,
+        *,
+        way: Way = "stacked",
+        **facts: Any,
+    ) -> dict[RunSpec, Outcome]:
         self.told = {}
 
-        def tell(spec: RunSpec, outcome: Outcome) -> None:
-            assert spec not in self.told, "an outcome is told once"
-            self.told[spec] = outcome
+        def emit(event: Event) -> None:
+            if isinstance(event, RunEnded):
+                assert event.spec not in self.told, "an outcome is told once"
+                self.told[event.spec] = event.outcome
+            watch(event)
 
-        attempt_stack(specs, self.store, self.claims(), self.job, hooks or Hooks(), tell, facts)
-        assert not list(self.store.runs.glob("*/claim.json"))
+        attempt(specs, self.store, self.claims(), self.job, emit, should_stop, facts=facts, way=way)
+        left = [json.loads(path.read_text())["worker"] for path in self.store.runs.glob("*/claim.json")]
+        assert "this" not in left, "every lease is given back"
         return self.told
 
     def ends(self) -> list[End]:
@@ -76,30 +90,19 @@ def test_runs_that_are_done_or_taken_leave_the_rest_to_the_stack(bench: Bench) -
     bench.store.open(SPECS[1])
     other = bench.claims("another").take(SPECS[1].run_id)
     assert other is not None
-    told: dict[RunSpec, End] = {}
-    attempt_stack(
-        SPECS, bench.store, bench.claims(), bench.job, Hooks(), lambda spec, outcome: told.update({spec: outcome.end})
-    )
+    told = {spec: outcome.end for spec, outcome in bench.attempt(SPECS).items()}
     assert told == {SPECS[0]: End.DONE, SPECS[1]: End.TAKEN, SPECS[2]: End.COMMITTED}
     assert (bench.store.folder(SPECS[1].run_id) / "claim.json").exists()
 
 
 def test_a_run_taken_over_leaves_and_the_others_go_on(bench: Bench) -> None:
-    def on_epoch(spec: RunSpec, metrics: EpochMetrics) -> None:
-        if spec == SPECS[0] and metrics.epoch == 2:
+    def watch(event: Event) -> None:
+        if isinstance(event, EpochEnded) and event.spec == SPECS[0] and event.metrics.epoch == 2:
             claim = bench.store.folder(SPECS[1].run_id) / "claim.json"
             owner = json.loads(claim.read_text())
             claim.write_text(json.dumps({**owner, "attempt": "theirs", "worker": "another"}))
 
-    told: list[tuple[RunSpec, End]] = []
-    attempt_stack(
-        SPECS,
-        bench.store,
-        bench.claims(),
-        bench.job,
-        Hooks(on_epoch=on_epoch),
-        lambda spec, outcome: told.append((spec, outcome.end)),
-    )
+    told = [(spec, outcome.end) for spec, outcome in bench.attempt(SPECS, watch).items()]
     assert told == [(SPECS[1], End.TAKEN), (SPECS[0], End.COMMITTED), (SPECS[2], End.COMMITTED)]
     assert not bench.store.is_done(SPECS[1].run_id)
     assert [m.epoch for m in bench.store.history(SPECS[1].run_id)] == [1]
@@ -108,12 +111,17 @@ def test_a_run_taken_over_leaves_and_the_others_go_on(bench: Bench) -> None:
 
 @pytest.mark.parametrize("then", ["alone", "stack", "other stack"])
 def test_a_stack_asked_to_stop_leaves_checkpoints_that_either_path_takes_up(bench: Bench, then: str) -> None:
-    bench.attempt(SPECS, Hooks(on_epoch=lambda spec, metrics: metrics.epoch == 2))
+    seen: list[int] = []
+    bench.attempt(
+        SPECS,
+        lambda event: seen.append(event.metrics.epoch) if isinstance(event, EpochEnded) else None,
+        lambda: seen[-1] == 2,
+    )
     assert bench.ends() == [End.INTERRUPTED] * 3
     assert all((bench.store.folder(spec.run_id) / "last.pt").exists() for spec in SPECS)
     if then == "alone":
-        for spec in SPECS:
-            assert attempt(spec, bench.store, bench.claims(), bench.job).end is End.COMMITTED
+        bench.attempt(SPECS, way="single")
+        assert bench.ends() == [End.COMMITTED] * 3
     else:
         for part in ([SPECS], [SPECS[2:], SPECS[:2]])[then == "other stack"]:
             bench.attempt(part)
@@ -131,12 +139,12 @@ def test_a_diverged_run_is_committed_while_the_others_train(bench: Bench) -> Non
     wild = BASE.replace(lr=1e9, seed=5)
     order: list[str] = []
 
-    def tell(spec: RunSpec, outcome: Outcome) -> None:
-        order.append(spec.run_id)
-        if spec == wild:
-            assert bench.store.is_done(wild.run_id)
+    def watch(event: Event) -> None:
+        if isinstance(event, RunEnded):
+            order.append(event.spec.run_id)
+            assert event.spec != wild or bench.store.is_done(wild.run_id)
 
-    attempt_stack([*SPECS, wild], bench.store, bench.claims(), bench.job, Hooks(), tell)
+    bench.attempt([*SPECS, wild], watch)
     assert order[0] == wild.run_id
     record = bench.store.record(wild.run_id)
     assert record is not None

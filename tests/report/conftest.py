@@ -101,6 +101,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="session")
 def page(store: Store) -> Path:
     """Its page."""
-    from interplay import lab
+    from interplay.lab.report import report
 
-    return lab.report([store.root], figures=False).page
+    return report([store.root], figures=False).page

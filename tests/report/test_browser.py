@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from interplay import lab
+from interplay.lab.report import report
 from interplay.record import RunRecord
 from interplay.store.store import Store
 
@@ -196,8 +196,8 @@ def test_every_row_is_reached_by_the_keyboard(tab: Tab) -> None:
     assert tab.page.locator("#runs tbody button[aria-pressed=true]").count() == 1
     nameless = tab.page.evaluate(
         """() => [...document.querySelectorAll("button, input, select, [role=img], [role=region]")].filter(e =>
-            e.offsetParent && !(e.textContent.trim() || e.getAttribute("aria-label") || e.getAttribute("aria-labelledby")
-            || e.closest("label"))).map(e => e.outerHTML)"""
+            e.offsetParent && !(e.textContent.trim() || e.getAttribute("aria-label")
+            || e.getAttribute("aria-labelledby") || e.closest("label"))).map(e => e.outerHTML)"""
     )
     assert nameless == []
 
@@ -273,9 +273,9 @@ def test_thousands_of_runs_are_shown_a_page_at_a_time(browser: Any, tmp_path: Pa
     lines = ["method,batch_size,lr,wd,momentum,final_test_acc,final_train_loss,best_test_acc"]
     lines += [f"SGDM+WD,128,0.1,{n}e-6,0.9,{50 + n % 40},0.1,{50 + n % 40}" for n in range(1, 20_001)]
     (tmp_path / "many.csv").write_text("\n".join(lines) + "\n")
-    tab = Tab(browser, lab.report([tmp_path / "many.csv"], tmp_path / "page.html", figures=False).page)
+    tab = Tab(browser, report([tmp_path / "many.csv"], tmp_path / "page.html", figures=False).page)
     assert len(tab.column("run")) == 50
-    assert tab.page.locator(".dt-info").text_content() == "1 to 50 of 20000"
+    assert tab.page.locator(".dt-info").text_content() == "1 to 50 of 20,000"
     started = tab.page.evaluate("performance.now()")
     tab.head("decay λ").click()
     tab.head("decay λ").click()
@@ -292,7 +292,7 @@ def test_thousands_of_runs_are_shown_a_page_at_a_time(browser: Any, tmp_path: Pa
 
 def test_a_page_without_runs_is_quiet_too(browser: Any, tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
-    tab = Tab(browser, lab.report([tmp_path / "outputs"]).page)
+    tab = Tab(browser, report([tmp_path / "outputs"]).page)
     assert "There are no runs yet." in str(tab.page.text_content("main"))
     assert tab.trouble == []
     tab.page.close()

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from interplay import lab
 from interplay.analysis.analyze import tabulate
 from interplay.analysis.cells import Cell
 from interplay.analysis.laws import joint_fit
@@ -26,11 +25,13 @@ from interplay.analysis.predict import checked
 from interplay.analysis.verdict import Plan, Verdict
 from interplay.cli.main import main
 from interplay.errors import InputError
+from interplay.lab import read
+from interplay.lab.report import report
+from interplay.page import charts
+from interplay.page.content import Page, Run
+from interplay.page.page import as_json, render
+from interplay.page.sections import ANSWERS
 from interplay.record import EpochMetrics, RunRecord
-from interplay.report import charts
-from interplay.report.content import Page, Run
-from interplay.report.page import as_json, render
-from interplay.report.sections import ANSWERS
 from interplay.spec import RunSpec
 from interplay.store.store import Store
 from interplay.store.table import DOCUMENTED
@@ -143,7 +144,7 @@ def test_sections_stand_in_order_with_the_verdicts_first(parts: Parts, html: str
 
 def test_its_numbers_are_those_of_the_analysis(store: Store, html: str) -> None:
     data = embedded(html)
-    expected = lab.analyze([store.root])
+    expected = read.analyze([store.root])
     assert data["analysis"] == json.loads(json.dumps(expected.to_dict()))
     claim = next(c for c in expected.claims if c.estimate is not None)
     assert estimate(claim) in html
@@ -188,7 +189,7 @@ def test_the_best_setting_is_named_first_and_its_runs_lead_the_table(store: Stor
 
 def test_the_answer_is_a_sentence_a_claim(store: Store, parts: Parts) -> None:
     words = " ".join(" ".join(parts.words).split())
-    for claim in lab.analyze([store.root]).asked:
+    for claim in read.analyze([store.root]).asked:
         assert f"{claim.question} {ANSWERS[claim.verdict]}" in words
 
 
@@ -342,7 +343,7 @@ def test_tables_have_no_curves_and_the_page_says_so(
 
 def test_the_same_table_twice_is_named_as_such(tmp_path: Path, programme: Programme) -> None:
     path = table(tmp_path / "a.csv", programme(0))
-    written = lab.report([path, path], tmp_path / "page.html", figures=False)
+    written = report([path, path], tmp_path / "page.html", figures=False)
     words = " ".join(Parts(written.page.read_text(encoding="utf-8")).words)
     assert re.search(r"a\.csv#2 repeats \S*a\.csv#1 to the last digit", words)
     assert "intervals from residuals, since nothing was repeated" in words or "nothing tells the noise" in words
@@ -350,7 +351,7 @@ def test_the_same_table_twice_is_named_as_such(tmp_path: Path, programme: Progra
 
 def test_a_store_without_results_makes_a_page(tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
-    written = lab.report([tmp_path / "outputs"])
+    written = report([tmp_path / "outputs"])
     html = written.page.read_text(encoding="utf-8")
     assert written.figures == ()
     assert "No run has finished yet" in html
@@ -361,7 +362,7 @@ def test_a_store_without_results_makes_a_page(tmp_path: Path) -> None:
 def test_one_run_makes_a_page_that_concludes_nothing(tmp_path: Path, programme: Programme) -> None:
     store = Store(tmp_path)
     store.commit(programme(0)[0])
-    html = lab.report([tmp_path]).page.read_text(encoding="utf-8")
+    html = report([tmp_path]).page.read_text(encoding="utf-8")
     data = embedded(html)
     assert {claim["verdict"] for claim in data["analysis"]["claims"]} == {"not asked"}
     assert "These runs speak to no claim." in html
@@ -370,7 +371,7 @@ def test_one_run_makes_a_page_that_concludes_nothing(tmp_path: Path, programme: 
 
 
 def test_losses_are_a_metric_too(store: Store, tmp_path: Path) -> None:
-    written = lab.report([store.root], tmp_path / "x" / "page.html", "final_test_loss", figures=False)
+    written = report([store.root], tmp_path / "x" / "page.html", "final_test_loss", figures=False)
     data = embedded(written.page.read_text(encoding="utf-8"))
     grid = next(t for t in data["charts"]["heatmap"]["data"] if t["type"] == "heatmap")
     assert grid["reversescale"]
@@ -396,14 +397,14 @@ def test_the_command_writes_page_and_documented_figures(
 
 def test_a_table_that_cannot_be_read_is_named_by_line(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("lr,wd\n0.1,0\n")
-    with pytest.raises(InputError, match=r"bad\.csv, line 2: no column 'batch_size'"):
-        lab.report([tmp_path / "bad.csv"], tmp_path / "page.html")
+    with pytest.raises(InputError, match=r"bad\.csv, line 2: no column 'final_test_acc'"):
+        report([tmp_path / "bad.csv"], tmp_path / "page.html")
 
 
 def test_a_folder_without_a_specification_is_shown_and_one_that_is_no_run_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "runs" / "stray").mkdir(parents=True)
     (tmp_path / "runs" / "0123456789abcdef").mkdir()
-    data = embedded(lab.report([tmp_path]).page.read_text(encoding="utf-8"))
+    data = embedded(report([tmp_path]).page.read_text(encoding="utf-8"))
     (run,) = data["runs"]
     assert (run["id"], run["status"]) == ("0123456789abcdef", "interrupted")
     assert "spec.json" in run["note"]

@@ -9,9 +9,8 @@ from interplay.cli.read import seconds_of
 from interplay.errors import SpecError
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
-from interplay.speed import epochs as module
-from interplay.speed.epochs import probe
 from interplay.speed.estimate import alike, estimate, makespan, plan, readable, schedule
+from interplay.speed.measure import probe
 from interplay.store.store import Store
 from interplay.study.presets import documented_sets
 from interplay.study.study import combined
@@ -53,20 +52,18 @@ def test_wall_time_counts_workers_and_the_longest_run() -> None:
     assert makespan([], 3) == 0
 
 
-def test_a_probe_needs_no_data() -> None:
-    spec = RunSpec(dataset="cifar100", model="cnn", train_limit=1000, epochs=3, precision="fp32")
-    assert 0 < module.epoch_seconds(spec, 1000, "cpu") < 600
+def test_data_whose_shape_is_not_known_cannot_be_probed() -> None:
     assert probe([RunSpec(dataset="own.npz", fingerprint="npz:1")], "cpu", 2) is None
 
 
 def test_each_kind_of_run_is_probed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def two_seconds(spec: RunSpec, images: int, device: str) -> float:
+    def two_seconds(spec: RunSpec, device: str) -> float:
         asked.append(spec.batch_size)
         return 2.0
 
-    monkeypatch.setattr(module, "epoch_seconds", two_seconds)
+    monkeypatch.setattr("interplay.speed.measure.epoch_seconds", two_seconds)
     base = RunSpec(dataset="cifar100", model="cnn", precision="fp32")
     found = probe([base.replace(epochs=e, batch_size=b) for e in (1, 4) for b in (64, 128)], "cpu", 2)
     assert found is not None
@@ -92,7 +89,8 @@ def test_the_queue_is_simulated_with_its_tail() -> None:
 
 
 def test_a_prediction_for_a_gpu_rests_on_measurements_on_that_gpu(tmp_path: Path) -> None:
-    from interplay.lab import Settings, forecast
+    from interplay.lab.plan import forecast
+    from interplay.lab.settings import Settings
     from interplay.study.study import Study
 
     store = Store(tmp_path)

@@ -15,7 +15,7 @@ from interplay.models.build import build
 from interplay.optim import sgd
 from interplay.optim.schedules import epoch_rates
 from interplay.spec import RunSpec
-from interplay.speed.epochs import random_splits
+from interplay.speed.measure import random_splits
 from interplay.stack.captured import Body, Step, as_it_stands, recorder_for, side_by_side
 from interplay.stack.step import Networks
 from interplay.stack.train import train_stack

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from interplay.models.build import build, parameter_count
 from interplay.spec import RunSpec
-from interplay.stack.grouping import bytes_per_network, fitting, stack_key, stackable, stacks
+from interplay.stack.grouping import stack_key, stackable, stacks
+from interplay.stack.memory import bytes_per_network, fitting
 
 BASE = RunSpec(dataset="digits", model="mlp", epochs=3)
 

@@ -17,7 +17,8 @@ from interplay.spec import RunSpec
 from interplay.stack.train import LeaveStack, train_stack
 from interplay.train import checkpoint
 from interplay.train.checkpoint import Checkpoints
-from interplay.train.loop import BatchMetrics, Interrupted, train
+from interplay.train.events import BatchSeen
+from interplay.train.loop import Interrupted, train
 
 HEALTHY = [(0.05, 0.0, 0.9, 1), (0.02, 1e-3, 0.5, 2), (0.1, 5e-4, 0.0, 3), (0.05, 1e-4, 0.9, 1)]
 """Learning rate, decay, momentum and seed of runs that train well."""
@@ -235,8 +236,8 @@ def test_a_run_can_leave_and_the_others_go_on(digits_spec: RunSpec) -> None:
 
 def test_batches_are_reported_for_each_run(digits_spec: RunSpec) -> None:
     specs = runs(digits_spec.replace(batch_size=10, epochs=2), HEALTHY[:2])
-    seen: dict[RunSpec, list[BatchMetrics]] = {spec: [] for spec in specs}
-    found = train_stack(specs, data(specs), on_batch=lambda spec, progress: seen[spec].append(progress))
+    seen: dict[RunSpec, list[BatchSeen]] = {spec: [] for spec in specs}
+    found = train_stack(specs, data(specs), on_batch=lambda progress: seen[progress.spec].append(progress))
     for record, spec in zip(found, specs, strict=True):
         assert record is not None
         assert [(b.epoch, b.batch) for b in seen[spec] if b.batch in (50, 90)] == [(1, 50), (1, 90), (2, 50), (2, 90)]

@@ -23,6 +23,8 @@ from interplay.store.ends import Ends
 from interplay.store.store import Store
 from interplay.store.table import COLUMNS
 
+pytestmark = pytest.mark.usefixtures("notes_shown")
+
 SPECS = [RunSpec(dataset="digits", model="mlp", precision="fp32", lr=0.01 * (i + 1)) for i in range(4)]
 BAD = SPECS[1].run_id
 
@@ -282,7 +284,7 @@ def test_an_unbalanced_quote_in_the_header_costs_no_row(store: Store) -> None:
 
 
 def test_an_endless_error_is_cut_where_it_is_written(tmp_path: Path) -> None:
-    from interplay.executors.attempt import failure, first_line
+    from interplay.executors.outcomes import failure, first_line
 
     store = Store(tmp_path)
     error = ValueError("values " + "1, " * 200_000)
@@ -346,14 +348,14 @@ def test_a_damaged_history_ends_there(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"job_id": 5}', "\udcff", '"x"', "1" * 5000, '{"a": {"path": 1}}'])
 def test_notes_beside_the_runs_stop_nothing_either(store: Store, text: str) -> None:
     from interplay.executors.slurm.jobs import submissions
-    from interplay.speed.stacks import _read
+    from interplay.speed.choose import read_notes
     from interplay.store.manifest import read_manifest
 
     (store.root / "jobs").mkdir()
     path = store.root / "jobs" / "slurm-7.json"
     path.write_bytes(text.encode("utf-8", errors="surrogateescape"))
     assert submissions(store.root) == []
-    assert isinstance(_read(path), dict)
+    assert isinstance(read_notes(path), dict)
     with pytest.raises(SchemaError, match=str(path)):
         read_manifest(path)
 

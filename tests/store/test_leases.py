@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from interplay.executors.attempt import End, safe
+from interplay.executors.attempt import safe
+from interplay.executors.outcomes import End
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.store.leases import Claims, Heartbeat, Lease, LeaseLostError, claim_of

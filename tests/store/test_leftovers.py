@@ -24,6 +24,8 @@ from interplay.store.permissions import UnwritableError, check_writable
 from interplay.store.store import Store
 from interplay.train.checkpoint import Checkpoints
 
+pytestmark = pytest.mark.usefixtures("notes_shown")
+
 SPEC = RunSpec(dataset="digits", model="mlp", precision="fp32")
 RECORD = RunRecord(SPEC, Status.FINISHED, (EpochMetrics(1, 0.1, 1.0, 50.0, 1.5, 60.0),))
 CLEAN = ["history.jsonl", "record.json", "spec.json"]

@@ -15,6 +15,8 @@ from interplay.study.claims import PROGRAMME, Claim
 from interplay.study.files import parse
 from interplay.study.study import Study
 
+pytestmark = pytest.mark.usefixtures("notes_shown")
+
 BASE = {"dataset": "digits", "model": "mlp"}
 STATED: tuple[dict[str, Any], ...] = (
     {"optimum": "lr", "along": "batch_size", "exponent": 0.5, "band": 0.2},

@@ -23,6 +23,8 @@ from interplay.store.manifest import read_extension
 from interplay.study.files import parse
 from interplay.study.study import Study
 
+pytestmark = pytest.mark.usefixtures("notes_shown")
+
 ADAM = {"optimum": "lr", "along": "batch_size", "exponent": 0.5, "band": 0.2}
 BASE = {"dataset": "digits", "model": "mlp", "optimizer": "adam", "weight_decay": 0.0, "epochs": 2}
 
@@ -70,12 +72,11 @@ def grows(monkeypatch: pytest.MonkeyPatch, settings: Settings, result: Callable[
 
 def says(monkeypatch: pytest.MonkeyPatch, study: Study, *cells: dict[str, Any], seeds: int = 0) -> None:
     """An analysis that asks for these cells, whatever the runs."""
-    from interplay.analysis import analyze as engine
     from interplay.analysis.verdict import Plan, Verdict
 
     plan = Plan(f"{len(cells)} cells", cells, seeds, 0, (0.3, 0.6)) if cells else None
     said = Verdict(study.own_claims()[0].id, "inconclusive", 0.4, (0.1, 0.9), "too wide", plan)
-    monkeypatch.setattr(engine, "verdicts", lambda table, own: [said])
+    monkeypatch.setattr(extending, "verdicts", lambda table, own: [said])
 
 
 # -- which runs -------------------------------------------------------------------------------------------------------
@@ -192,7 +193,6 @@ def test_a_cell_that_cannot_be_run_is_named_and_left_out(
 def test_rounds_follow_each_other_until_a_word_is_said(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from interplay.analysis import analyze as engine
     from interplay.analysis.verdict import Plan, Verdict
 
     asked = grows(monkeypatch, settings)
@@ -203,7 +203,7 @@ def test_rounds_follow_each_other_until_a_word_is_said(
         word = "supported" if len(table.runs) > 12 else "inconclusive"
         return [Verdict(small.own_claims()[0].id, word, 0.5, (0.4, 0.6), "", plan)]  # type: ignore[arg-type]
 
-    monkeypatch.setattr(engine, "verdicts", said)
+    monkeypatch.setattr(extending, "verdicts", said)
     ended = until_decided(small, settings, Budget(runs=20))
     assert asked == [8, 12, 16]
     assert (ended.rounds, ended.reason) == (3, "every claim is decided")

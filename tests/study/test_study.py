@@ -14,6 +14,8 @@ from interplay.store.store import Store
 from interplay.study.files import load
 from interplay.study.study import Study, combined
 
+pytestmark = pytest.mark.usefixtures("notes_shown")
+
 
 def study(*specs: RunSpec) -> Study:
     return Study("s", "?", ("inverse.profile",), "", "", specs)

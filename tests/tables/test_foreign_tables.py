@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from interplay import inputs
 from interplay.analysis.analyze import analyze, tabulate
 from interplay.analysis.cells import Cell
 from interplay.analysis.observations import Observations, from_table
 from interplay.errors import InputError
+from interplay.lab.read import observations
 from interplay.tables.read import parse, read
 
 HEADER = "batch_size,lr,wd,momentum,final_test_acc,final_train_loss,seed"
@@ -67,7 +67,7 @@ def test_tables_of_this_lab_are_read_without_remark(path: Path) -> None:
 def test_a_copy_with_fewer_digits_is_no_second_seed(change: Callable[[int], str], tmp_path: Path) -> None:
     first = write(tmp_path / "a.csv", grid(1))
     second = write(tmp_path / "b.csv", [change(row).removesuffix(",1") + ",2" for row in range(20)])
-    both, ((_, _, count),) = tabulate(inputs.read([first, second], "final_test_acc"))
+    both, ((_, _, count),) = tabulate(observations([first, second], "final_test_acc"))
     assert (len(both.runs), count) == (20, 20)
     assert {len(values) for values in both.cells.values()} == {1}
     noise = both.noise_of(both.all_cells()[0])
@@ -77,7 +77,7 @@ def test_a_copy_with_fewer_digits_is_no_second_seed(change: Callable[[int], str]
 def test_runs_of_two_seeds_are_kept_however_they_are_rounded(tmp_path: Path) -> None:
     first = write(tmp_path / "a.csv", grid(1, digits=3))
     second = write(tmp_path / "b.csv", grid(2))
-    both, copies = tabulate(inputs.read([first, second], "final_test_acc"))
+    both, copies = tabulate(observations([first, second], "final_test_acc"))
     assert (len(both.runs), copies) == (40, [])
 
 
@@ -206,7 +206,7 @@ def test_an_unknown_state_is_named_and_left_out() -> None:
 def test_a_table_of_unfinished_runs_says_why_nothing_is_left(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", ["128,0.2,1e-3,0.9,12,2.1,1,RUNNING"], f"{HEADER},status")
     with pytest.raises(InputError, match=r"no runs that finished.*RUNNING 1"):
-        inputs.read([path], "final_test_acc")
+        observations([path], "final_test_acc")
 
 
 # -- numbers and form --------------------------------------------------------------------------------------------------

@@ -9,8 +9,10 @@ import pytest
 from interplay.cli.main import main
 from interplay.cli.run import RunFlags, StudyFlags
 from interplay.errors import SpecError
-from interplay.executors.attempt import Job
-from interplay.lab import Settings, dry_run, run_study
+from interplay.executors.job import Job
+from interplay.lab.plan import dry_run
+from interplay.lab.run import run_study
+from interplay.lab.settings import Settings
 from interplay.study.presets import preset
 from interplay.trackers.base import TrackerSettings
 from interplay.trackers.choose import require
@@ -68,7 +70,7 @@ def test_flags_become_settings_and_no_part_of_a_run() -> None:
 
 def test_a_job_keeps_its_tracker_on_the_way_to_another_process() -> None:
     job = Settings(tracker="wandb", wandb_entity="e").job("cpu", group="a study")
-    assert job.tracker == TrackerSettings("wandb", "interplay", "e", "a study")
+    assert job.tracking == TrackerSettings("wandb", "interplay", "e", "a study")
     assert Job.from_dict(job.to_dict()) == job
 
 

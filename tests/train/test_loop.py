@@ -18,7 +18,8 @@ from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.train import checkpoint
 from interplay.train.checkpoint import CheckpointError, Checkpoints
-from interplay.train.loop import BatchMetrics, Interrupted, train
+from interplay.train.events import BatchSeen
+from interplay.train.loop import Interrupted, train
 
 
 def numbers(record: RunRecord) -> list[dict[str, Any]]:
@@ -186,7 +187,7 @@ def test_a_stop_request_at_the_last_epoch_finishes_the_run(digits_spec: RunSpec,
 
 
 def test_batches_are_reported_at_the_last_one_of_each_epoch(digits_spec: RunSpec, digits: Splits) -> None:
-    seen: list[BatchMetrics] = []
+    seen: list[BatchSeen] = []
     record = train(digits_spec.replace(batch_size=10, epochs=2), digits, on_batch=seen.append)
     assert [(b.epoch, b.batch) for b in seen] == [(1, 50), (1, 90), (2, 50), (2, 90)]
     assert seen[1].loss == pytest.approx(record.history[0].train_loss)
@@ -195,7 +196,7 @@ def test_batches_are_reported_at_the_last_one_of_each_epoch(digits_spec: RunSpec
 
 
 def test_a_batch_is_reported_by_itself_besides_the_mean_so_far(digits_spec: RunSpec, digits: Splits) -> None:
-    seen: list[BatchMetrics] = []
+    seen: list[BatchSeen] = []
     # One batch an epoch: the batch alone is the epoch.
     record = train(digits_spec.replace(batch_size=900, epochs=2), digits, on_batch=seen.append)
     assert [(b.batch_loss, b.batch_accuracy) for b in seen] == [(b.loss, b.accuracy) for b in seen]

@@ -19,9 +19,8 @@ from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.stack.train import train_stack
 from interplay.train import checkpoint
-from interplay.train.checkpoint import CheckpointError, Checkpoints, load_checkpoint
+from interplay.train.checkpoint import CheckpointError, Checkpoints, load_checkpoint, snapshot
 from interplay.train.loop import Interrupted, train
-from interplay.train.standing import snapshot
 
 EPOCHS, STEPS = 12, 7
 

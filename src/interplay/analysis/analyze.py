@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ from interplay.analysis.schedules import across_schedules
 from interplay.analysis.table import TUNED, Table
 from interplay.analysis.verdict import Verdict, holm, undecided
 from interplay.errors import InputError
+from interplay.frames import Framed
 from interplay.record import cleaned
 from interplay.study.claims import PRIMARY, PROGRAMME, Claim
 
@@ -57,7 +59,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(Framed):
     """The result for one metric. ``notes`` name outliers and what was set aside."""
 
     metric: str
@@ -89,6 +91,28 @@ class Analysis:
     def asked(self) -> tuple[Verdict, ...]:
         """The claims that the runs can speak to."""
         return tuple(claim for claim in self.claims if claim.verdict != "not asked")
+
+    def heading(self) -> str:
+        """How many runs say so, of which metric."""
+        return f"{self.runs} runs, by {self.metric}"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each claim."""
+        return [
+            {
+                "claim": claim.id,
+                "verdict": claim.verdict,
+                "estimate": claim.estimate,
+                "low": claim.interval[0],
+                "high": claim.interval[1],
+                "reason": claim.reason,
+            }
+            for claim in self.claims
+        ]
+
+    def remarks(self) -> tuple[str, ...]:
+        """Outliers and what was set aside."""
+        return self.notes
 
     def named_noises(self) -> list[tuple[str, Noise]]:
         """The noise of each network, with `` of NETWORK`` before it where there are several."""
@@ -197,7 +221,7 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
         notes=(*table.notes, *_networks(table), *map(_some, (e for e in exponents if e.measured > FEW))),
         runs=len(table.runs),
         repetitions=tuple(dict.fromkeys(run.repetition for run in table.runs)),
-        noises=tuple((network, table.noise_in(network)) for network in table.networks()),
+        noises=tuple((each, table.noise_in(each)) for each in dict.fromkeys(one.scatter for one in table.networks())),
         agreement=_agreement(table),
         exponents=exponents,
     )
@@ -316,10 +340,12 @@ def network_words(network: Cell) -> str:
 
 def _networks(table: Table) -> list[str]:
     """Where there are several networks or data: which one has how many runs, since a claim speaks of one of them."""
-    counts = table.networks()
+    counts: Counter[Cell] = Counter()
+    for network, runs in table.networks().items():
+        counts[network.scatter] += runs
     if len(counts) < 2:
         return []
-    words = ", ".join(f"{network_words(name)} ({runs} runs)" for name, runs in list(counts.items())[:6])
+    words = ", ".join(f"{network_words(name)} ({runs} runs)" for name, runs in counts.most_common(6))
     more = f" and {len(counts) - 6} more" if len(counts) > 6 else ""
     return [f"{len(counts)} networks or data: {words}{more}; each claim speaks of the one with the most curves for it"]
 

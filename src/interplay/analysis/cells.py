@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
-from interplay.spec import RunSpec
+from interplay.spec import RunSpec, knob_names
 from interplay.tables.values import Value, rounded
 
 DOCUMENTED: dict[str, Value] = {
@@ -35,6 +35,7 @@ _COLUMNS = (
 ).split()
 _WHOLE = frozenset(("batch_size", "epochs", "train_limit", "val_split", "warmup_epochs"))
 _FIRST = ("model", "dataset")
+_STANDARD = frozenset((*knob_names(), "method", "data"))
 
 
 class Cell:
@@ -138,6 +139,19 @@ class Cell:
     def network(self) -> Cell:
         """The knobs that name network, data, optimiser and so on: all but those that claims vary (`VARIED`)."""
         return self.without(*VARIED)
+
+    @cached_property
+    def scatter(self) -> Cell:
+        """What decides how much runs scatter, besides their level: `network` without numbers of one's own.
+
+        Those that a table or a script names itself have many values as an axis has, and few runs each.
+        """
+        return self.network.without(*(name for name, value in self.own if isinstance(value, int | float)))
+
+    @property
+    def own(self) -> tuple[tuple[str, Value], ...]:
+        """Knobs under names of one's own, which this lab's training does not have."""
+        return tuple((name, value) for name, value in self.knobs if name not in _STANDARD)
 
     def without(self, *names: str) -> Cell:
         """The same without some knobs: equal for cells that differ in these only, so a key to group by."""

@@ -46,7 +46,9 @@ def measured(
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for s in table.all_cells():
-        fixed = tuple(getattr(s, name) for name in _KNOBS if name != of)
+        if of not in s and of in MAY_BE_ABSENT:
+            continue
+        fixed = tuple(_told(s, name) for name in _KNOBS if name != of)
         groups.setdefault((s.schedule, s.network, *fixed), []).append(s)
     steps = {run.cell: run.steps for run in table.runs}
     found: dict[tuple[str, Cell], list[Measured]] = {}
@@ -56,15 +58,18 @@ def measured(
         if len(positive) < 3 or (of == "lr" and members[0].weight_decay == 0):
             continue
         one = members[0]
-        given = {name: getattr(one, name) for name in (*_KNOBS, "schedule") if name != of}
+        given = {
+            name: value for name in (*_KNOBS, "schedule") if name != of and (value := _told(one, name)) is not None
+        }
         optimum = table.optimum(of, members, given, listed=False)
         level = {s: table.sign * float(np.mean(table.cells[s])) for s in members if s in table.cells}
         none = next((level[s] for s in members if s in level and getattr(s, of) == 0), None)
         curve = tuple(sorted((getattr(s, of), level[s]) for s in positive if s in level))
         if len(curve) < 2:
             continue
-        at = {name: axis(one) for name, axis in AXES.items()} | {"weight_decay": one.weight_decay}
-        at.pop(of)
+        at = {name: axis(one) for name, axis in AXES.items() if name not in MAY_BE_ABSENT or name in one}
+        at |= {"weight_decay": one.weight_decay}
+        at.pop(of, None)
         found.setdefault((schedule, network), []).append(
             Measured(at, optimum, tuple(members), curve, none, steps.get(one))
         )
@@ -72,6 +77,16 @@ def measured(
 
 
 _KNOBS = ("lr", "weight_decay", "momentum", "batch_size", "epochs")
+
+MAY_BE_ABSENT = ("lr", "batch_size")
+"""Knobs that have no value in runs that do not tell it; without decay or momentum a run has 0 of it."""
+
+
+def _told(cell: Cell, name: str) -> Any:
+    """The value of a knob; ``None`` where it is one of `MAY_BE_ABSENT` and the runs do not tell it."""
+    if name in MAY_BE_ABSENT and name not in cell:
+        return None
+    return getattr(cell, name, None)
 
 
 @dataclass(frozen=True)
@@ -158,7 +173,8 @@ def span(at: Sequence[Mapping[str, float]]) -> tuple[tuple[str, ...], Array, Arr
 
     Scores [settings, rank] are logarithms relative to the mean setting.
     """
-    axes = tuple(name for name in at[0] if len({round(math.log(a[name]), 9) for a in at}) > 1)
+    told = [name for name in at[0] if all(name in each for each in at)]
+    axes = tuple(name for name in told if len({round(math.log(a[name]), 9) for a in at}) > 1)
     logs = np.log([[a[name] for name in axes] for a in at]).reshape(len(at), len(axes))
     centred = logs - logs.mean(axis=0)
     if not axes:

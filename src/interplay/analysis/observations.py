@@ -51,7 +51,7 @@ class Observation:
     @property
     def tau_epochs(self) -> float | None:
         """τ = m / (η λ M) in epochs; ``None`` without decay."""
-        if not self.steps or not self.cell.weight_decay or self.gain is None:
+        if not self.steps or not self.cell.weight_decay or self.gain is None or "lr" not in self.cell:
             return None
         return self.gain * self.cell.epochs / (self.cell.lr * self.cell.weight_decay * self.steps)
 
@@ -181,20 +181,25 @@ def observation(row: Measurement, source: str, metric: str) -> Observation | Non
     value = None if _diverged(row, cell) else row.metrics.get(metric)
     if value is None and row.state is State.FINISHED:
         return None
-    steps = cell.epochs * math.ceil(images / cell.batch_size)
+    # Where the table does not tell the batch size, nothing is known of steps.
+    steps = cell.epochs * math.ceil(images / cell.batch_size) if "batch_size" in cell else None
     # Cosine and linear, stepped once an epoch, average (E+1)/(2E) of the peak.
     share = {"cosine": 1, "linear": 1}.get(cell.schedule, 0) * (cell.epochs + 1) / (2 * cell.epochs)
-    total = row.numbers.get("sum_of_rates") or (cell.lr * steps * share if share else None)
+    total = row.numbers.get("sum_of_rates")
+    if not total and share and steps and "lr" in cell:
+        total = cell.lr * steps * share
     repetition = f"{source} {row.seed}" if row.seed else source if row.repeat == 1 else f"{source} #{row.repeat}"
     loss, window = row.metrics.get("final_train_loss"), row.numbers.get("window_epochs")
-    return Observation(cell, repetition, value, loss, total, float(steps), window, gain, source=source, line=row.line)
+    return Observation(
+        cell, repetition, value, loss, total, steps and float(steps), window, gain, source=source, line=row.line
+    )
 
 
 def _cell(row: Measurement) -> tuple[Cell, float | None]:
     """The cell of a row, and m of `Observation.gain`. Raises ValueError for what `RunSpec` would refuse."""
     cell = Cell(row.knobs)
-    told = [name for name in ("weight_decay", "momentum") if name in cell]
-    for name in ("lr", *told, "batch_size", "epochs", "dampening"):
+    told = [name for name in ("lr", "weight_decay", "momentum", "batch_size") if name in cell]
+    for name in (*told, "epochs", "dampening"):
         if isinstance(cell[name], bool) or not isinstance(cell[name], int | float):
             raise ValueError(f"{name} must be a number, not {cell[name]!r}")
     _check_ranges(cell)
@@ -206,17 +211,17 @@ def _cell(row: Measurement) -> tuple[Cell, float | None]:
 def _check_ranges(cell: Cell) -> None:
     """Raises ValueError for what `RunSpec` would refuse, before it is divided by or its logarithm taken."""
     rules = {
-        "lr": 0 < cell["lr"] < math.inf,
+        "lr": 0 < cell.get("lr", 1.0) < math.inf,
         "weight_decay": 0 <= cell.get("weight_decay", 0.0) < math.inf,
         "momentum": 0 <= cell.get("momentum", 0.0) < 1,
         "dampening": 0 <= cell["dampening"] < 1,
-        "batch_size": 1 <= cell["batch_size"] < math.inf,
+        "batch_size": 1 <= cell.get("batch_size", 1) < math.inf,
         "epochs": 1 <= cell["epochs"] < math.inf,
     }
     for name, held in rules.items():
         if not held:
             raise ValueError(f"{'wd' if name == 'weight_decay' else name} {cell[name]:g} is out of range")
-        if name in ("batch_size", "epochs") and not float(cell[name]).is_integer():
+        if name in ("batch_size", "epochs") and not float(cell.get(name, 1)).is_integer():
             raise ValueError(f"{name} {cell[name]:g} is no whole number")
 
 

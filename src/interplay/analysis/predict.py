@@ -111,6 +111,10 @@ def predict(table: Table, of: Of, at: Mapping[str, float]) -> Prediction:
             f"{interior} settings have an optimum of {SYMBOLS[of]} inside the grid, {len(found)} one that is bounded; "
             f"{MIN_INSIDE} and {MIN_SETTINGS} at least are needed: interplay study --extend adds cells"
         )
+    if absent := [name for name in ("lr", "batch_size") if name != of and name not in found[0].at]:
+        raise PredictionError(
+            f"these runs do not tell their {absent[0]}: --set {absent[0]}=VALUE if it was one for all"
+        )
     steps = _steps(found)
     places = [{**m.at, "steps": steps(m.at)} for m in found]
     optima = Optima.of(found, steps)

@@ -34,7 +34,7 @@ FLATNESS = np.array([0.0, 0.6, 1.3, 3.0])
 
 FLATNESS_PRIOR = np.array([0.5, 0.25, 0.15, 0.1])
 
-CURVATURE = np.exp(np.linspace(math.log(0.01), math.log(300.0), 19))
+CURVATURE = np.exp(np.linspace(math.log(0.01), math.log(300.0), 37))
 """c, in fifths of the window per nat²."""
 
 DISCREPANCY = 0.08
@@ -47,7 +47,7 @@ finer grid does not average it out."""
 WINDOW_SDS = 15.0
 """Cells within so many SD of one run of the best cell shape the curve."""
 
-FLAT = 0.005
+FLAT = 0.002
 """Share of the standard error of the best cell below which a curve counts as level."""
 
 SURE = 4.0

@@ -25,7 +25,7 @@ TUNED = ("lr", "weight_decay")
 class Table:
     """Cells of all runs with their noise, and the optima that are asked of it.
 
-    Noise is pooled for each network and data (`Cell.network`) by itself: one network tells nothing of the scatter of
+    Noise is pooled for each network and data (`Cell.scatter`) by itself: one network tells nothing of the scatter of
     another. ``cells`` are without those in which at least half of the runs diverged.
     """
 
@@ -43,7 +43,7 @@ class Table:
         self._found: dict[tuple[str, tuple[Cell, ...]], Optimum] = {}
         values: dict[Cell, list[list[float]]] = {}
         for cell, repeated in self.cells.items():
-            values.setdefault(cell.network, []).append([self.sign * v for v in repeated])
+            values.setdefault(cell.scatter, []).append([self.sign * v for v in repeated])
         self._noise: dict[Cell, Noise | None] = {network: pool(cells) for network, cells in values.items()}
         self._guessed: set[Cell] = set()
 
@@ -70,6 +70,7 @@ class Table:
 
     def noise_in(self, network: Cell) -> Noise | None:
         """Of one network and its data: from repetitions, or else from residuals; ``None`` where neither tells it."""
+        network = network.scatter
         if self._noise.get(network) is None and network not in self._guessed:
             self._guessed.add(network)
             self._noise[network] = from_residuals(self._curves_without_noise(network), self._expected(network))
@@ -77,7 +78,7 @@ class Table:
 
     def noise_of(self, cell: Cell) -> Noise | None:
         """Of the runs of the same network and data."""
-        return self.noise_in(cell.network)
+        return self.noise_in(cell)
 
     def error(self, cell: Cell) -> float:
         """Standard error of the mean of a cell.
@@ -184,7 +185,7 @@ class Table:
     def _expected(self, network: Cell) -> float | None:
         """SD of the test accuracy to expect between runs; ``None`` for another metric and for unknown data."""
         facts = DATASETS.get(str(network.get("dataset", "cifar100")))
-        levels = [mean for cell, mean in self._mean.items() if cell.network == network]
+        levels = [mean for cell, mean in self._mean.items() if cell.scatter == network]
         if facts is None or "acc" not in self.metric or not levels:
             return None
         share = min(max(max(levels) / 100, 0.01), 0.999)
@@ -192,6 +193,6 @@ class Table:
 
     def _curves_without_noise(self, network: Cell) -> list[list[Curve]]:
         """The longest curves along each of the knobs that are tuned."""
-        cells = [cell for cell in self.all_cells() if cell.network == network]
+        cells = [cell for cell in self.all_cells() if cell.scatter == network]
         found = [[self._curve(of, members, None) for members in self.slices(of, cells, 5).values()] for of in TUNED]
         return [sorted(curves, key=lambda curve: -len(curve.x))[:8] for curves in found]

@@ -7,6 +7,7 @@ from typing import Any
 
 from interplay.analysis import phrases
 from interplay.analysis.analyze import Agreement, Analysis, Measured
+from interplay.analysis.cells import VARIED
 from interplay.analysis.compare import Comparison, Pair
 from interplay.analysis.laws import Joint
 from interplay.analysis.layout import Layout
@@ -273,7 +274,7 @@ def _pair(pair: Pair) -> tuple[str, ...]:
     sides = (f"{mean:.2f} ({runs})" for mean, runs in zip((pair.ours, pair.theirs), pair.runs, strict=True))
     error = "" if pair.error is None else f"{pair.error:.2f}"
     z = "" if pair.z is None else f"{pair.z:+.1f}"
-    knobs = (f"{s.lr:g}", f"{s.weight_decay:g}", f"{s.momentum:g}", str(s.batch_size))
+    knobs = phrases.knob_words({name: s.get(name) for name in VARIED}, VARIED[:4])
     return (*knobs, *sides, f"{pair.difference:+.2f}", error, z)
 
 

@@ -17,9 +17,17 @@ from typing import IO, Annotated, Any, Literal, TextIO
 
 from tyro.conf import arg
 
+from interplay.cli.flags import Command, line_of, options_of, words_of
 from interplay.cli.main import call
-from interplay.cli.run import MachineFlags, OverrideFlags
+from interplay.cli.run import OverrideFlags, print_now
+from interplay.devices import Gpu, gpu_slots, parse_gpus, visible_gpus
 from interplay.errors import InputError
+from interplay.executors.base import Listener
+from interplay.executors.local import LocalExecutor
+from interplay.executors.outcomes import Outcome
+from interplay.executors.signals import StopRequest
+from interplay.lab import doctor, overview, plan, run
+from interplay.lab.settings import RunFailedError, Settings
 from interplay.spec import RunSpec
 from interplay.study.presets import BY_NUMBER, preset
 
@@ -30,40 +38,39 @@ EXPERIMENTS: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
 
 
 @dataclasses.dataclass(kw_only=True)
-class ExperimentFlags(OverrideFlags, MachineFlags):
+class ExperimentFlags(OverrideFlags, options_of("study")):  # type: ignore[misc]
     """Run a documented set: 1 learning rate ordering (24 runs), 2 η-λ interaction (35 runs), 3 batch size (24 runs)."""
+
+    EXAMPLE = "python run_experiments.py --experiment 1 --epochs 100 --gpus all"
 
     experiment: Annotated[Literal[1, 2, 3], arg(help="which set")]
     dry_run: Annotated[bool, arg(help="only say what there is to do and how long it may take")] = False
 
     def call(self) -> int:
         """Run what is missing of the set."""
-        from interplay import lab
-
-        study = self.applied(preset(BY_NUMBER[self.experiment]))
+        again = line_of("python run_experiments.py", self, without=("dry_run",))
+        study = dataclasses.replace(self.applied(preset(BY_NUMBER[self.experiment])), command=again)
         if self.dry_run:
             others = [self.applied(preset(name)) for number, name in BY_NUMBER.items() if number != self.experiment]
-            print(lab.dry_run(study, self.settings(), others))
+            print(plan.dry_run(study, self.settings(), others))
         else:
-            lab.run_study(study, self.settings())
+            run.run_study(study, self.settings(), say=print_now)
         return 0
 
 
 @dataclasses.dataclass(kw_only=True)
-class AllExperimentsFlags(OverrideFlags, MachineFlags):
+class AllExperimentsFlags(OverrideFlags, options_of("study")):  # type: ignore[misc]
     """Check the machine, back up results, run all three sets, summarise.
 
     Uses all GPUs where there are any, the CPU otherwise, unless --gpus says which.
     """
 
+    EXAMPLE = "python run_all_experiments.py --parallel --save-checkpoints --epochs 100"
+
     parallel: Annotated[bool, arg(help="run the three sets at the same time, on disjoint GPUs")] = False
 
     def call(self) -> int:
         """Run everything; the exit code is that of the first set that did not end well."""
-        from interplay import lab
-        from interplay.devices import parse_gpus, visible_gpus
-        from interplay.lab import doctor
-
         for check in doctor.examine(self.data_dir, self.output_dir):
             print(check, file=sys.stderr)
         there = len(visible_gpus())
@@ -73,20 +80,20 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
             print(f"existing results are kept in {backup}", file=sys.stderr)
         code = self._side_by_side(chosen) if self.parallel else self._one_after_another(chosen)
         try:
-            for figure in lab.plot([self.output_dir], self.output_dir / "plots").values():
+            from interplay.lab import read  # scipy
+
+            for figure in read.plot([self.output_dir], self.output_dir / "plots").values():
                 print(f"figure {figure}")
         except InputError as error:  # nothing has finished
             print(f"no figures: {error}", file=sys.stderr)
-        print(lab.overview([self.applied(preset(name)) for name in BY_NUMBER.values()], self.settings()))
+        print(overview.overview([self.applied(preset(name)) for name in BY_NUMBER.values()], self.settings()))
         return code
 
     def _one_after_another(self, gpus: Sequence[int]) -> int:
-        from interplay import lab
-
         studies = [self.applied(preset(name)) for name in BY_NUMBER.values()]
         try:
-            lab.run_studies(studies, dataclasses.replace(self.settings(), gpus=_listed(gpus)))
-        except lab.RunFailedError as error:
+            run.run_studies(studies, dataclasses.replace(self.settings(), gpus=_listed(gpus)), say=print_now)
+        except RunFailedError as error:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
         return 0
@@ -128,15 +135,7 @@ class AllExperimentsFlags(OverrideFlags, MachineFlags):
 
     def _words(self, *, shared: bool) -> list[str]:
         """The flags that all three sets share, spelled out for another process; ``shared``: so is a GPU."""
-        words: list[str] = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in _OF_ONE_SET or value is None or value == ():
-                continue
-            if isinstance(value, bool):
-                words.append(f"--{field.name}" if value else f"--no_{field.name}")
-            else:
-                words += [f"--{field.name}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+        words = words_of(self, without=_OF_ONE_SET)
         return [*words, "--per_gpu", str(self.per_gpu or (1 if shared else 0))]
 
 
@@ -145,8 +144,10 @@ _OF_ONE_SET = ("parallel", "gpus", "workers", "per_gpu")
 
 
 @dataclasses.dataclass(kw_only=True)
-class PlotFlags:
+class PlotFlags(Command):
     """Draw the documented figures from results: exp1_lr_ordering, exp2_eta_lambda_heatmap, exp3_batch_size_scaling."""
+
+    EXAMPLE = "python plot_results.py --stats"
 
     input: Annotated[
         tuple[Path, ...], arg(help="CSV files with at least the eight columns, or output folders; several are repeats")
@@ -158,35 +159,30 @@ class PlotFlags:
 
     def call(self) -> int:
         """Draw what the results can show; exit 1 if they can show nothing that was asked for."""
-        from interplay import lab
-        from interplay.analysis.words import report
+        from interplay.analysis.words import report  # scipy
+        from interplay.lab import read
 
         wanted = EXPERIMENTS if self.experiment is None else (self.experiment,)
-        drawn = lab.plot(self.input, self.output_dir, wanted, self.metric)
+        drawn = read.plot(self.input, self.output_dir, wanted, self.metric)
         for experiment in wanted:
             print(drawn.get(experiment) or f"experiment {experiment}: its grid is not among these results")
         if self.stats:
             # The best epoch is chosen on the test set: good for a picture, not for a verdict.
-            print(report(lab.analyze(self.input, JUDGED if self.metric == "best_test_acc" else self.metric)))
+            print(report(read.analyze(self.input, JUDGED if self.metric == "best_test_acc" else self.metric)))
         return 0 if drawn else 1
 
 
 @dataclasses.dataclass(kw_only=True)
-class MultiGpuFlags:
+class MultiGpuFlags(Command):
     """Spread small runs over GPUs, one worker each; without any, over logical ones on the CPU."""
+
+    EXAMPLE = "python test_multi_gpu.py --gpus all"
 
     gpus: Annotated[str, arg(help="all, 0, 0,1,2,3, 0-7 or 0,2-4,7")] = "all"
     logical: Annotated[int, arg(help="GPUs to stand in where there is none")] = 2
 
     def call(self) -> int:
         """Run four small networks a GPU in a folder of its own, and count."""
-        from interplay.devices import Gpu, gpu_slots, visible_gpus
-        from interplay.executors.attempt import Outcome
-        from interplay.executors.base import Listener
-        from interplay.executors.local import LocalExecutor
-        from interplay.executors.signals import StopRequest
-        from interplay.lab import Settings
-
         real = visible_gpus()
         here = real or [Gpu(str(index)) for index in range(self.logical)]
         slots = gpu_slots(self.gpus, 1, here, **({} if real else {"device": "cpu"}))
@@ -255,19 +251,19 @@ def _listed(gpus: Sequence[int]) -> str | None:
 
 def run_experiments(argv: Sequence[str] | None = None) -> int:
     """``run_experiments.py``."""
-    return call({"run": ExperimentFlags}, "run_experiments.py", sys.argv[1:] if argv is None else argv)
+    return call(ExperimentFlags, "run_experiments.py", sys.argv[1:] if argv is None else argv)
 
 
 def run_all_experiments(argv: Sequence[str] | None = None) -> int:
     """``run_all_experiments.py`` and ``run_all_experiments.sh``."""
-    return call({"run": AllExperimentsFlags}, "run_all_experiments", sys.argv[1:] if argv is None else argv)
+    return call(AllExperimentsFlags, "run_all_experiments", sys.argv[1:] if argv is None else argv)
 
 
 def plot_results(argv: Sequence[str] | None = None) -> int:
     """``plot_results.py``."""
-    return call({"plot": PlotFlags}, "plot_results.py", sys.argv[1:] if argv is None else argv)
+    return call(PlotFlags, "plot_results.py", sys.argv[1:] if argv is None else argv)
 
 
 def multi_gpu(argv: Sequence[str] | None = None) -> int:
     """``test_multi_gpu.py``."""
-    return call({"test": MultiGpuFlags}, "test_multi_gpu.py", sys.argv[1:] if argv is None else argv)
+    return call(MultiGpuFlags, "test_multi_gpu.py", sys.argv[1:] if argv is None else argv)

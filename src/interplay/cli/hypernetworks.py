@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
+from interplay.cli.flags import Command
 from interplay.cli.main import call
 from interplay.errors import InterplayError, SpecError
-from interplay.lab.progress import notice
+from interplay.notes import notice
 
 if TYPE_CHECKING:
     from interplay.record import EpochMetrics, RunRecord
     from interplay.spec import RunSpec
     from interplay.train.ddp import Group
-    from interplay.train.loop import BatchMetrics
+    from interplay.train.events import BatchSeen
 
 PREVIOUS = ".previous"
 """What a checkpoint that a new run would replace is called from then on, before its suffix."""
@@ -36,8 +37,10 @@ class ResumeError(InterplayError):
 
 
 @dataclasses.dataclass(kw_only=True)
-class HyperFlags:
+class HyperFlags(Command):
     """Train a hypernetwork (or its direct twin) on CIFAR-10."""
+
+    EXAMPLE = "./run_hypernetworks_gpu.sh --batch_size 128 --epochs 200 --no_wandb"
 
     batch_size: Annotated[int, arg(help="images per step, over all GPUs together")] = 128
     epochs: Annotated[int, arg(help="passes over the training images")] = 200
@@ -245,7 +248,7 @@ class _Session:
             self._note_best(metrics)
         self.tracker.start(run)
 
-    def batch(self, progress: BatchMetrics) -> None:
+    def batch(self, progress: BatchSeen) -> None:
         """Every 50 batches and at the last one of each epoch."""
         from interplay.executors.attempt import tracked
 
@@ -341,9 +344,7 @@ class _Files:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The script; returns its exit code (2 for impossible values, 1 for what went wrong, 130 interrupted)."""
-    return call(
-        {"run_hypernetworks_gpu.sh": HyperFlags}, "run_hypernetworks_gpu.sh", sys.argv[1:] if argv is None else argv
-    )
+    return call(HyperFlags, "run_hypernetworks_gpu.sh", sys.argv[1:] if argv is None else argv)
 
 
 if __name__ == "__main__":

@@ -2,83 +2,109 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from interplay import __version__, notes
-from interplay.cli.read import (
-    AnalyzeFlags,
-    CancelFlags,
-    CompareFlags,
-    DoctorFlags,
-    PlanFlags,
-    PredictFlags,
-    RebuildFlags,
-    ReportFlags,
-    StatusFlags,
-    VerifyFlags,
-)
-from interplay.cli.run import RetryFlags, RunFlags, StudyFlags
-from interplay.errors import InterplayError, SpecError
-from interplay.text import printable
+from interplay.errors import InterplayError, SpecError, nearest
+from interplay.text import printable, shown
 
-COMMANDS: dict[str, Any] = {
-    "run": RunFlags,
-    "study": StudyFlags,
-    "plan": PlanFlags,
-    "status": StatusFlags,
-    "cancel": CancelFlags,
-    "retry": RetryFlags,
-    "rebuild": RebuildFlags,
-    "analyze": AnalyzeFlags,
-    "compare": CompareFlags,
-    "predict": PredictFlags,
-    "report": ReportFlags,
-    "verify": VerifyFlags,
-    "doctor": DoctorFlags,
+if TYPE_CHECKING:
+    from interplay.cli.flags import Command
+
+ABOUT = "Measure how learning rate, weight decay, batch size, momentum and schedule act together."
+
+COMMANDS = {
+    "run": ("interplay.cli.run:RunFlags", "train one network"),
+    "study": ("interplay.cli.run:StudyFlags", "run what is missing of studies, of sets or of files"),
+    "plan": ("interplay.cli.read:PlanFlags", "how long studies will take, and how many workers meet a deadline"),
+    "status": ("interplay.cli.read:StatusFlags", "which runs are finished, running, diverged, interrupted or failed"),
+    "cancel": ("interplay.cli.read:CancelFlags", "end the jobs that were handed to Slurm"),
+    "retry": ("interplay.cli.run:RetryFlags", "run failed runs again"),
+    "rebuild": ("interplay.cli.read:RebuildFlags", "make results.csv anew from the folders of the runs"),
+    "analyze": ("interplay.cli.read:AnalyzeFlags", "what measurements support: noise, optima and verdicts"),
+    "compare": ("interplay.cli.read:CompareFlags", "two groups of runs side by side"),
+    "predict": ("interplay.cli.read:PredictFlags", "the best weight decay for a learning rate, or the reverse"),
+    "report": ("interplay.cli.read:ReportFlags", "one HTML page and the documented figures"),
+    "import": ("interplay.cli.tables:ImportFlags", "bring runs of another tool into an output folder"),
+    "verify": ("interplay.cli.read:VerifyFlags", "put the engine to problems whose answer is known"),
+    "doctor": ("interplay.cli.read:DoctorFlags", "check versions, GPUs, data and disk"),
 }
+"""Where each command is, and what it does, for the overview: this needs none of them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (2 for impossible values, 1 for what went wrong, 130 interrupted)."""
-    words = sys.argv[1:] if argv is None else argv
-    if list(words) == ["--version"]:
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if words == ["--version"]:
         print(f"interplay {__version__}")
         return 0
-    return call(COMMANDS, "interplay", words or ["--help"])
+
+    def run() -> int:
+        name, *rest = words
+        if name in ("-h", "--help"):
+            print(overview())
+            return 0
+        if name not in COMMANDS:
+            what = f"{name} comes after a command" if name.startswith("-") else f"no command {shown(name)}"
+            raise SpecError(f"{what}; {nearest(name, COMMANDS)}")
+        return _parsed(command(name), f"interplay {name}", rest)
+
+    return _guarded(run, words)
+
+
+def command(name: str) -> type[Command]:
+    """The command of that name."""
+    module, _, kind = COMMANDS[name][0].partition(":")
+    found: type[Command] = getattr(import_module(module), kind)
+    return found
+
+
+def overview() -> str:
+    """The help of ``interplay`` itself."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items()]
+    end = [
+        "interplay COMMAND --help shows the flags of a command.",
+        "example: interplay run --dataset digits --model mlp --epochs 20 --lr 0.1 --wd 5e-4",
+    ]
+    return "\n".join(["usage: interplay [-h] [--version] COMMAND ...", "", ABOUT, "", "commands:", *lines, "", *end])
 
 
 def run_main(argv: Sequence[str] | None = None) -> int:
     """The documented ``main.py``: ``interplay run`` under its own name."""
-    return call({"main.py": RunFlags}, "main.py", sys.argv[1:] if argv is None else argv)
+    return call(command("run"), "main.py", sys.argv[1:] if argv is None else argv)
 
 
-def call(commands: dict[str, Any], prog: str, argv: Sequence[str]) -> int:
-    """Parse ``argv`` for one of ``commands`` (a single one needs no name) and run it."""
+def call(command: type[Command], prog: str, argv: Sequence[str]) -> int:
+    """Parse ``argv`` for ``command`` and run it."""
+    return _guarded(lambda: _parsed(command, prog, argv), argv)
+
+
+def _parsed(command: type[Command], prog: str, argv: Sequence[str]) -> int:
+    from interplay.cli.flags import parse  # tyro
+
+    return parse(command, prog, argv).call()
+
+
+def _guarded(run: Callable[[], int], argv: Sequence[str]) -> int:
+    """Run, with notes shown on standard error; whatever goes wrong is a line and an exit code."""
     _write_anything()
     notes.forget()
     previous = _stop_on_termination()
     try:
-        _refuse_empty(argv)
-        args = spelled_out(argv)
-        if len(commands) == 1:
-            flags = tyro.cli(next(iter(commands.values())), prog=prog, args=args, use_underscores=True)
-        else:
-            flags = tyro.extras.subcommand_cli_from_dict(
-                commands, prog=prog, args=args, use_underscores=True, description=__doc_line__
-            )
-        return int(flags.call())
+        with notes.shown():
+            _refuse_empty(argv)
+            return run()
     except BrokenPipeError:  # whoever read along has gone (``| head``)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -151,41 +177,6 @@ def _refuse_empty(argv: Sequence[str]) -> None:
             raise SpecError(f"--{before[2:].replace('-', '_')} is empty" if named else "an argument is empty")
         if flag.startswith("--") and equals and not value.strip():
             raise SpecError(f"--{flag[2:].replace('-', '_')} is empty")
-
-
-__doc_line__ = "Measure how learning rate, weight decay, batch size, momentum and schedule act together."
-
-
-def spelled_out(argv: Sequence[str]) -> list[str]:
-    """``argv`` with ``--flag true`` and ``--flag false`` of the switches turned into ``--flag`` and ``--no_flag``.
-
-    The documents use ``--use_amp false`` and ``--no_use_amp`` for the same thing.
-    """
-    args: list[str] = []
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.partition("=")
-        flag = name.removeprefix("--").replace("-", "_")
-        if not name.startswith("--") or flag not in _SWITCHES:
-            args.append(word)
-            continue
-        if not equals and words and words[0].lower() in _TRUTH:
-            value, equals = words.pop(0), "="
-        if equals and value.lower() not in _TRUTH:
-            args.append(word)  # left for the parser to refuse
-            continue
-        args.append(f"--{flag}" if not equals or _TRUTH[value.lower()] else f"--no_{flag}")
-    return args
-
-
-_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_SWITCHES = {
-    field.name
-    for flags in COMMANDS.values()
-    for field in dataclasses.fields(flags)
-    if field.type in ("bool", bool) or str(field.type).startswith("Annotated[bool")
-}
 
 
 if __name__ == "__main__":

@@ -3,127 +3,116 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
+import json
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from tyro.conf import arg
 
-from interplay.cli.run import JsonFlag, MachineFlags, OverrideFlags, print_json, show
+from interplay.cli.flags import Command, JsonFlag, options_of
+from interplay.cli.run import OverrideFlags, print_json, seconds_of, show
+from interplay.cli.tables import ColumnFlags
 from interplay.errors import SpecError
+from interplay.lab.clusters import cancel
+from interplay.study.files import claims_of, load
+from interplay.study.study import combined
 from interplay.text import shown
 
 
 @dataclasses.dataclass(kw_only=True)
-class StatusFlags(OverrideFlags, MachineFlags):
+class StatusFlags(OverrideFlags, options_of("status")):  # type: ignore[misc]
     """Say which runs are finished, running, diverged, interrupted or failed."""
 
-    name: Annotated[str | None, tyro.conf.Positional, arg(help="only this study (default: the whole store)")] = None
+    EXAMPLE = "interplay status studies/digits-eta-lambda.toml"
+
+    name: Annotated[
+        str | None, tyro.conf.Positional, arg(metavar="[STUDY]", help="only this study (default: the whole store)")
+    ] = None
+    ids: Annotated[bool, arg(help="name each run by its id, too, and leave none out")] = False
     json: JsonFlag = False
 
     def call(self) -> int:
         """Print the state."""
-        from interplay import lab
-        from interplay.study.files import load
+        from interplay.lab import overview  # numpy
 
-        show(lab.show_status(self.settings(), self.applied(load(self.name)) if self.name else None), json=self.json)
+        found = overview.show_status(self.settings(), self.applied(load(self.name)) if self.name else None)
+        if self.json:
+            print_json(found.to_dict())
+        else:
+            print(found.lines(ids=self.ids))
         return 0
 
 
 @dataclasses.dataclass(kw_only=True)
-class PlanFlags(OverrideFlags):
+class PlanFlags(OverrideFlags, options_of("plan")):  # type: ignore[misc]
     """Predict wall time, GPU hours and the tail of the queue of one or more studies from measured throughput."""
 
-    names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(help="names of sets, or paths of .toml files")]
+    EXAMPLE = "interplay plan lr-ordering eta-lambda batch-scaling --gpu A100 --deadline 15d"
+
+    names: Annotated[
+        tuple[str, ...], tyro.conf.Positional, arg(metavar="STUDY ...", help="names of sets, or paths of .toml files")
+    ]
     deadline: Annotated[str | None, arg(help="such as 15d, 36h or 90m: how many workers meet it")] = None
     workers: Annotated[int, arg(help="runs at a time; half and twice as many are shown beside")] = 1
     gpu: Annotated[str | None, arg(help="only measurements on devices with this in their name, such as H100")] = None
     per_gpu: Annotated[int, arg(help="runs that share a GPU (0: as many as when it was measured)")] = 0
     json: JsonFlag = False
-    data_dir: Annotated[Path, arg(help="where datasets lie")] = Path("data")
-    output_dir: Annotated[Path, arg(help="where the measured runs lie")] = Path("outputs")
-    allow_modified_data: Annotated[bool, arg(help="accept data files that are not the published ones")] = False
 
     def call(self) -> int:
         """Print the prediction."""
-        from interplay import lab
-        from interplay.study.files import load
-        from interplay.study.study import combined
+        from interplay.lab import plan  # numpy
 
         limit = None if self.deadline is None else seconds_of(self.deadline)
         study = combined([self.applied(load(name)) for name in self.names])
-        settings = lab.Settings(
-            data_dir=self.data_dir,
-            output_dir=self.output_dir,
-            per_gpu=self.per_gpu,
-            allow_modified_data=self.allow_modified_data,
-        )
-        show(lab.forecast(study, settings, self.workers, self.gpu, limit), json=self.json)
+        settings = dataclasses.replace(self.settings(), per_gpu=self.per_gpu)
+        show(plan.forecast(study, settings, self.workers, self.gpu, limit), json=self.json)
         return 0
 
 
-def seconds_of(duration: str, name: str = "deadline") -> float:
-    """Seconds of a duration such as ``15d``, ``36h``, ``90m`` or ``1d12h``.
-
-    Raises:
-        SpecError: it is none, or is not greater than 0; begins with ``name``.
-    """
-    units = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-    text = duration.strip().lower()
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms])\s*", text)
-    seconds = sum(float(number) * units[unit] for number, unit in parts)
-    if not re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+", text) or not 0 < seconds < math.inf:
-        raise SpecError(f"{name} must be a duration such as 15d, 36h or 90m, not {duration!r}")
-    return seconds
-
-
 @dataclasses.dataclass(kw_only=True)
-class CancelFlags:
+class CancelFlags(options_of("cancel")):  # type: ignore[misc]
     """End the jobs that were handed to Slurm; their runs stop at the next epoch, with a checkpoint."""
 
-    name: Annotated[str | None, tyro.conf.Positional, arg(help="only those of the study of this name")] = None
-    output_dir: Annotated[Path, arg(help="where the runs lie")] = Path("outputs")
+    EXAMPLE = "interplay cancel digits-eta-lambda"
+
+    name: Annotated[
+        str | None, tyro.conf.Positional, arg(metavar="[STUDY]", help="only those of the study of this name")
+    ] = None
 
     def call(self) -> int:
         """Cancel, and say which."""
-        from interplay import lab
-        from interplay.study.files import load
-
         name = load(self.name).name if self.name and self.name.endswith(".toml") else self.name
-        print(lab.cancel(lab.Settings(output_dir=self.output_dir), name))
+        print(cancel(self.settings(), name))
         return 0
 
 
 @dataclasses.dataclass(kw_only=True)
-class RebuildFlags:
+class RebuildFlags(options_of("rebuild")):  # type: ignore[misc]
     """Make results.csv anew from the folders of the runs."""
 
-    output_dir: Annotated[Path, arg(help="where the runs lie")] = Path("outputs")
+    EXAMPLE = "interplay rebuild --output_dir outputs"
 
     def call(self) -> int:
         """Rebuild, and name every row that no record stands behind."""
-        from interplay import lab
-
-        settings = lab.Settings(output_dir=self.output_dir)
-        for row in lab.rebuild(settings):
-            print(f"{row}\n  kept in {settings.store().aside}")
-        print(f"{settings.store().results} has {sum(1 for _ in settings.store().records())} rows")
+        store = self.settings().store()
+        for row in store.rebuild():
+            print(f"{row}\n  kept in {store.aside}")
+        print(f"{store.results} has {sum(1 for _ in store.records())} rows")
         return 0
 
 
 @dataclasses.dataclass(kw_only=True)
-class DoctorFlags:
+class DoctorFlags(options_of("doctor")):  # type: ignore[misc]
     """Check versions, GPUs, data and disk; exit 1 if something stops runs."""
 
-    data_dir: Annotated[Path, arg(help="where datasets lie")] = Path("data")
-    output_dir: Annotated[Path, arg(help="where results would go")] = Path("outputs")
+    EXAMPLE = "interplay doctor --data_dir data"
+
     json: JsonFlag = False
 
     def call(self) -> int:
         """Print the checks."""
-        from interplay.lab import doctor
+        from interplay.lab import doctor  # numpy
 
         checks = doctor.examine(self.data_dir, self.output_dir)
         if self.json:
@@ -134,11 +123,15 @@ class DoctorFlags:
 
 
 @dataclasses.dataclass(kw_only=True)
-class AnalyzeFlags:
+class AnalyzeFlags(ColumnFlags):
     """Say what measurements support: noise, optima and verdicts, each with its interval."""
 
+    EXAMPLE = "interplay analyze outputs"
+
     inputs: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, arg(help="output folders, or CSV files; several are repeated batches")
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        arg(metavar="[PATH ...]", help="output folders, or CSV files; several are repeated batches"),
     ] = (Path("outputs"),)
     metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
     claims: Annotated[
@@ -149,12 +142,11 @@ class AnalyzeFlags:
 
     def call(self) -> int:
         """Print the analysis."""
-        from interplay import lab
-        from interplay.analysis.words import report
-        from interplay.study.files import load
+        from interplay.analysis.words import report  # scipy
+        from interplay.lab import read
 
-        claims = tuple(dict.fromkeys(claim for each in self.claims for claim in load(each).claims))
-        found = lab.analyze(self.inputs, self.metric, claims)
+        claims = tuple(dict.fromkeys(claim for each in self.claims for claim in claims_of(each)))
+        found = read.analyze(self.inputs, self.metric, claims, columns=self.column_map())
         if self.json:
             print_json(found.to_dict())
         else:
@@ -163,12 +155,14 @@ class AnalyzeFlags:
 
 
 @dataclasses.dataclass(kw_only=True)
-class CompareFlags:
+class CompareFlags(Command):
     """Put the same cells of two groups of runs side by side: differences against the noise, verdicts of both."""
 
-    ours: Annotated[tuple[Path, ...], tyro.conf.Positional, arg(help="our output folders, or CSV files")] = (
-        Path("outputs"),
-    )
+    EXAMPLE = "interplay compare outputs --with theirs.csv"
+
+    ours: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, arg(metavar="[PATH ...]", help="our output folders, or CSV files")
+    ] = (Path("outputs"),)
     theirs: Annotated[
         tuple[Path, ...], arg(name="with", help="theirs: output folders, or CSV files with the eight columns")
     ]
@@ -177,10 +171,10 @@ class CompareFlags:
 
     def call(self) -> int:
         """Print the comparison."""
-        from interplay import lab
-        from interplay.analysis.words import comparison
+        from interplay.analysis.words import comparison  # scipy
+        from interplay.lab import read
 
-        found = lab.compare(self.ours, self.theirs, self.metric)
+        found = read.compare(self.ours, self.theirs, self.metric)
         if self.json:
             print_json(found.to_dict())
         else:
@@ -189,8 +183,10 @@ class CompareFlags:
 
 
 @dataclasses.dataclass(kw_only=True)
-class PredictFlags:
+class PredictFlags(Command):
     """Predict the best weight decay for a learning rate (or the best learning rate for a weight decay)."""
+
+    EXAMPLE = "interplay predict --lr 0.2 --batch_size 128 --epochs 100"
 
     inputs: Annotated[tuple[Path, ...], arg(name="input", help="output folders or CSV files")] = (Path("outputs"),)
     batch_size: Annotated[int, arg(help="batch size to predict for")] = 128
@@ -205,10 +201,10 @@ class PredictFlags:
 
     def call(self) -> int:
         """Print the prediction."""
-        from interplay import lab
-        from interplay.analysis.words import prediction
+        from interplay.analysis.words import prediction  # scipy
+        from interplay.lab import read
 
-        found = lab.predict(
+        found = read.predict(
             self.inputs,
             batch_size=self.batch_size,
             epochs=self.epochs,
@@ -225,11 +221,15 @@ class PredictFlags:
 
 
 @dataclasses.dataclass(kw_only=True)
-class ReportFlags:
+class ReportFlags(Command):
     """Write one HTML page with verdicts, figures and all runs, and the documented figures."""
 
+    EXAMPLE = "interplay report outputs"
+
     inputs: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, arg(help="output folders, or CSV files; several are repeated batches")
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        arg(metavar="[PATH ...]", help="output folders, or CSV files; several are repeated batches"),
     ] = (Path("outputs"),)
     metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
     output: Annotated[Path | None, arg(help="the page (default: report.html in the first output folder)")] = None
@@ -239,9 +239,9 @@ class ReportFlags:
 
     def call(self) -> int:
         """Write the page."""
-        from interplay import lab
+        from interplay.lab import report  # scipy
 
-        written = lab.report(
+        written = report.report(
             self.inputs,
             self.output,
             self.metric,
@@ -256,8 +256,10 @@ class ReportFlags:
 
 
 @dataclasses.dataclass(kw_only=True)
-class VerifyFlags:
+class VerifyFlags(Command):
     """Put the engine to problems and simulated studies whose answer is known; exit 1 if it says something false."""
+
+    EXAMPLE = "interplay verify --studies 100 --only closed_forms"
 
     studies: Annotated[int, arg(help="simulated studies of each problem and condition")] = 20
     only: Annotated[
@@ -271,8 +273,6 @@ class VerifyFlags:
 
     def call(self) -> int:
         """Print what is true and what is found."""
-        import json
-
         from interplay.analysis.verify import measure, problems, text
         from interplay.analysis.verify.conditions import CLOSED_FORMS, named
         from interplay.analysis.words import verification

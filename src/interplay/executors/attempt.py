@@ -1,222 +1,286 @@
-"""One attempt at one run, from claim to committed record: where training, store and trackers meet."""
+"""An attempt at one run or at a stack of several, from claim to committed record: training, store and trackers meet."""
 
 from __future__ import annotations
 
 import contextlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from interplay.data import splits
 from interplay.errors import DataError
-from interplay.record import EpochMetrics, RunRecord, Status, best_epoch, shortened
+from interplay.executors.errors import device_trouble, where
+from interplay.executors.job import Job
+from interplay.executors.outcomes import End, Outcome, failure, first_line
+from interplay.record import EpochMetrics, RunRecord, best_epoch
 from interplay.spec import RunSpec, knob_names
-from interplay.store.leases import Claim, Claims, Heartbeat, Lease, LeaseLostError
+from interplay.stack.train import LeaveStack, train_stack
+from interplay.store.leases import Claim, Claims, Heartbeat, LeaseLostError
 from interplay.store.store import Store
 from interplay.summary import setting
-from interplay.trackers.base import TrackedRun, Tracker, TrackerSettings, batch_row, epoch_row
+from interplay.trackers.base import NullTracker, TrackedRun, Tracker, batch_row, epoch_row
 from interplay.trackers.choose import open_tracker
 from interplay.trackers.guard import mark_of
 from interplay.train import checkpoint
 from interplay.train.checkpoint import CheckpointError, Checkpoints
-from interplay.train.environment import environment
-from interplay.train.loop import BatchMetrics, Interrupted, train
+from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RunEnded
+from interplay.train.loop import Interrupted, train
 
-
-@dataclass(frozen=True)
-class Job:
-    """Operational settings that every run of a study shares: where and how, never what. Plain values, so that it can be
-    handed to another process as it is.
-    """
-
-    data_dir: str
-    output_dir: str
-    device: str = "cpu"
-    save_checkpoints: bool = False
-    experiment: int | None = None
-    instruments: tuple[str, ...] = ()
-    checkpoint_seconds: float = 300.0
-    lease: Lease = field(default_factory=Lease)
-    tracker: TrackerSettings = field(default_factory=TrackerSettings)
-    test_every: int = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Job:
-        """The inverse of ``to_dict``."""
-        instruments = tuple(values["instruments"])
-        lease, tracker = Lease(**values["lease"]), TrackerSettings(**values["tracker"])
-        return cls(**{**values, "instruments": instruments, "lease": lease, "tracker": tracker})
-
-
-class End(StrEnum):
-    """How an attempt ended."""
-
-    COMMITTED = "committed"
-    """This attempt's record is the run's record."""
-    DONE = "done"
-    """The run had a record already, or another attempt was faster."""
-    TAKEN = "taken"
-    """Another worker has the run, or took it over."""
-    INTERRUPTED = "interrupted"
-    """Asked to stop; a checkpoint was left."""
-    FAILED = "failed"
-    """An error; it is noted in the store."""
-    OUT_OF_MEMORY = "out_of_memory"
-    """The GPU's memory did not suffice."""
-    DEVICE = "device"
-    """The GPU or its context is broken; this process can use it no more."""
-    APART = "apart"
-    """Something went wrong in the stack that the run was part of; it is to be tried by itself."""
-    UNABLE = "unable"
-    """Nothing is wrong with the run: the data are absent or the store cannot be written."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The end of an attempt; with the record where there is one and the reason where there is none."""
-
-    end: End
-    record: RunRecord | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What an attempt tells while it goes on. ``on_epoch`` returns True to stop the run at that epoch."""
-
-    on_start: Callable[[RunSpec], None] = lambda spec: None
-    on_epoch: Callable[[RunSpec, EpochMetrics], bool | None] = lambda spec, metrics: None
-    on_batch: Callable[[RunSpec, BatchMetrics], None] = lambda spec, progress: None
-    on_note: Callable[[str], None] = lambda text: None
+Way = Literal["single", "stacked", "compiled"]
+"""Each run by itself; all as one stack; the same through Inductor."""
 
 
 def attempt(
-    spec: RunSpec,
+    specs: Sequence[RunSpec],
     store: Store,
-    claims: Claims,
+    leases: Claims,
     job: Job,
-    hooks: Hooks | None = None,
+    emit: Callable[[Event], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    *,
     tracker: Tracker | None = None,
     facts: Mapping[str, Any] | None = None,
-) -> Outcome:
-    """Claim ``spec``, train it, commit its record.
+    way: Way = "single",
+) -> None:
+    """Claim ``specs``, train those that are free, and commit each record as its run ends.
 
-    Nothing that goes wrong with the run is raised; the outcome says it, and the store has the traceback. Only
+    Every run has a lease and a heartbeat of its own, and one outcome, the `RunEnded` that ``emit`` takes as it is
+    known. Nothing that goes wrong with a run is raised; the outcome says it, and the store has the traceback. Only
     ``KeyboardInterrupt`` and the like pass.
 
-    ``tracker`` is one opened for all runs of a sitting, so that a broken one is given up once; by default the job's is
-    opened for this run. ``facts`` are noted in the environment of the record.
+    In a stack, a run that another worker takes over leaves and the others go on. An error there cannot be blamed on one
+    run of several: all of them end `End.APART`, to be tried again each by itself.
+
+    Args:
+        specs: what to compute; for a stack, runs with one `grouping.stack_key`.
+        store: where records go.
+        leases: of this worker.
+        job: settings that all runs share.
+        emit: takes every event.
+        should_stop: asked after each epoch; True ends the attempt there, with checkpoints.
+        tracker: one opened for all runs of this process, so that a broken one is given up once; by default the job's is
+            opened for this attempt. Trackers and instruments follow runs that train alone.
+        facts: noted in the environment of the records.
+        way: how to train.
     """
-    hooks = hooks or Hooks()
-    tracker = tracker or open_tracker(job.tracker, hooks.on_note)
-    try:
-        folder = store.open(spec)
-        claim = None if store.is_done(spec.run_id) else claims.take(spec.run_id)
-        if claim is None:
-            return Outcome(End.DONE if store.is_done(spec.run_id) else End.TAKEN)
-        with Heartbeat(claim, claims.lease) as heartbeat:
-            if store.is_done(spec.run_id):  # committed between the look and the claim
-                return Outcome(End.DONE)
-            store.clean(spec.run_id, claim.attempt)
+    if way != "single":
+        _Attempt(store, leases, job, emit, should_stop, NullTracker(), facts, way).carry_out(specs)
+        return
+    tracker = tracker or open_tracker(job.tracking, lambda text: emit(Note(text)))
+    for spec in specs:
+        _Attempt(store, leases, job, emit, should_stop, tracker, facts, way).carry_out([spec])
+
+
+@dataclass
+class _Open:
+    """A run that is claimed and has no outcome yet."""
+
+    heartbeat: Heartbeat
+    checkpoints: Checkpoints
+    lease: contextlib.ExitStack
+    """What ends its heartbeat and gives its claim back."""
+    seconds: float | None = None
+    """Of its last epoch in this attempt."""
+
+
+class _Attempt:
+    """The runs of one attempt, all of which train alone (then it is one) or as one stack."""
+
+    def __init__(
+        self,
+        store: Store,
+        leases: Claims,
+        job: Job,
+        emit: Callable[[Event], None],
+        should_stop: Callable[[], bool],
+        tracker: Tracker,
+        facts: Mapping[str, Any] | None,
+        way: Way,
+    ) -> None:
+        self._store, self._leases, self._job = store, leases, job
+        self._emit, self._should_stop = emit, should_stop
+        self._tracker, self._facts, self._way = tracker, facts or {}, way
+        self._open: dict[RunSpec, _Open] = {}
+        self._ended: set[RunSpec] = set()
+
+    def carry_out(self, specs: Sequence[RunSpec]) -> None:
+        """Claim ``specs``, train what could be claimed, and end all."""
+        with contextlib.ExitStack() as leases:
             try:
-                return _claimed(spec, store, folder, job, hooks, heartbeat, tracker, facts)
-            finally:
-                tracker.close()
-    except LeaseLostError as error:
-        return Outcome(End.TAKEN, reason=str(error))
-    except OSError as error:
-        return Outcome(End.UNABLE, reason=f"cannot write or read: {error}")
+                for spec in specs:
+                    self._claim(spec, leases)
+                if self._open:
+                    self._train(list(self._open))
+            except LeaseLostError as error:
+                self._end_all(Outcome(End.TAKEN, reason=str(error)), specs)
+            except OSError as error:
+                self._end_all(Outcome(End.UNABLE, reason=f"cannot write or read: {error}"), specs)
 
+    def _claim(self, spec: RunSpec, leases: contextlib.ExitStack) -> None:
+        """Claim one run, or emit why that cannot be."""
+        folder = self._store.open(spec)
+        claim = None if self._store.is_done(spec.run_id) else self._leases.take(spec.run_id)
+        if claim is None:
+            self._end(spec, Outcome(End.DONE if self._store.is_done(spec.run_id) else End.TAKEN))
+            return
+        lease = leases.enter_context(contextlib.ExitStack())
+        heartbeat = lease.enter_context(Heartbeat(claim, self._leases.lease))
+        job = self._job
+        keep_best = self._tracker.wants_weights
+        checkpoints = Checkpoints(folder, job.save_checkpoints, keep_best, job.checkpoint_seconds, say=self._note)
+        self._open[spec] = _Open(heartbeat, checkpoints, lease)
+        if self._store.is_done(spec.run_id):  # committed between the look and the claim
+            self._end(spec, Outcome(End.DONE))
+            return
+        self._store.clean(spec.run_id, claim.attempt)
+        lease.callback(self._tracker.close)
 
-def _claimed(
-    spec: RunSpec,
-    store: Store,
-    folder: Path,
-    job: Job,
-    hooks: Hooks,
-    heartbeat: Heartbeat,
-    tracker: Tracker,
-    facts: Mapping[str, Any] | None,
-) -> Outcome:
-    device = torch.device(job.device)
-    began: list[int] = []
-    pace: list[float] = []
+    def _note(self, text: str) -> None:
+        self._emit(Note(text))
 
-    def on_model(model: nn.Module, history: Sequence[EpochMetrics]) -> None:
-        name = job.tracker.run_name or setting(spec)
-        tracker.start(TrackedRun(spec, name, model, Path(job.output_dir), folder, tuple(history)))
+    def _end(self, spec: RunSpec, outcome: Outcome) -> None:
+        """Give the run back and emit its outcome, once."""
+        if spec in self._ended:
+            return
+        self._ended.add(spec)
+        run = self._open.pop(spec, None)
+        if run is not None:
+            run.lease.close()
+        self._emit(RunEnded(spec, outcome))
 
-    def on_batch(progress: BatchMetrics) -> None:
-        facts = {"epoch": progress.epoch, "epochs": spec.epochs, "loss": progress.loss, "accuracy": progress.accuracy}
-        if pace:
-            facts["eta"] = pace[-1] * (spec.epochs - progress.epoch + 1 - progress.batch / progress.batches)
-        heartbeat.progress(**facts)
-        if progress.is_logged:
-            tracker.batch(tracked(progress))
-        hooks.on_batch(spec, progress)
+    def _end_all(self, outcome: Outcome, specs: Sequence[RunSpec] | None = None) -> None:
+        """The same end for all runs that have none yet."""
+        for spec in list(self._open if specs is None else specs):
+            self._end(spec, outcome)
 
-    def on_epoch(metrics: EpochMetrics) -> bool | None:
-        heartbeat.claim.check()  # a worker that slept through its lease must not write into another's history
-        store.add_epoch(spec.run_id, metrics, first=not began)
-        began.append(metrics.epoch)
-        pace.append(metrics.seconds)
-        left = metrics.seconds * (spec.epochs - metrics.epoch)
-        heartbeat.progress(
-            epoch=metrics.epoch, epochs=spec.epochs, loss=metrics.train_loss, accuracy=metrics.test_acc, eta=left
-        )
-        tracker.epoch(epoch_row(metrics))
-        return hooks.on_epoch(spec, metrics)
+    # -- training -------------------------------------------------------------------------------------------------
 
-    try:
-        data = load(spec, job.data_dir, job.device)
-        hooks.on_start(spec)
-        wanted = tracker.wants_weights
-        checkpoints = Checkpoints(folder, job.save_checkpoints, wanted, job.checkpoint_seconds, say=hooks.on_note)
+    def _train(self, specs: Sequence[RunSpec]) -> None:
+        try:
+            data = [load(spec, self._job.data_dir, self._job.device) for spec in specs]
+            if self._way == "single":
+                self._train_alone(specs[0], data[0])
+            else:
+                self._train_stack(specs, data)
+        except Interrupted as error:
+            self._end_all(Outcome(End.INTERRUPTED, reason=str(error)))
+        except (OSError, LeaseLostError):
+            raise
+        except DataError as error:
+            self._end_all(Outcome(End.UNABLE, reason=str(error)))
+        except Exception as error:
+            self._went_wrong(error, one=len(specs) == 1)
+
+    def _train_alone(self, spec: RunSpec, data: splits.Splits) -> None:
+        def on_model(model: nn.Module, history: Sequence[EpochMetrics]) -> None:
+            name, folder = self._job.tracking.run_name or setting(spec), self._store.folder(spec.run_id)
+            run = TrackedRun(spec, name, model, Path(self._job.output_dir), folder, tuple(history))
+            self._emit(ModelReady(spec, run.parameters, history[-1].epoch if history else 0))
+            self._tracker.start(run)
+
         record = train(
             spec,
             data,
-            on_epoch=on_epoch,
-            on_batch=on_batch,
+            on_epoch=lambda metrics: self._on_epoch(spec, metrics),
+            on_batch=self._on_batch,
             on_model=on_model,
-            checkpoints=checkpoints,
-            instruments=job.instruments,
-            test_every=job.test_every,
-            facts=facts,
+            checkpoints=self._open[spec].checkpoints,
+            instruments=self._job.instruments,
+            test_every=self._job.test_every,
+            facts=self._facts,
         )
-    except Interrupted as error:
-        return Outcome(End.INTERRUPTED, reason=str(error))
-    except (LeaseLostError, OSError):
-        raise
-    except DataError as error:
-        return Outcome(End.UNABLE, reason=str(error))
-    except Exception as error:
-        if (end := device_trouble(error)) is not None:
-            return Outcome(end, reason=first_line(error))
-        failed = failure(spec, first_line(error), traceback.format_exc(), where(device, "single"))
-        store.fail(failed)
-        return Outcome(End.FAILED, failed, failed.reason)
-    outcome = safe(record, store, checkpoints, heartbeat.claim)
-    if outcome.record is None:
-        return outcome
-    with contextlib.suppress(OSError):
-        mark_of(folder).unlink(missing_ok=True)
-    committed = outcome.record
-    tracker.finish(committed, _best_weights(committed, checkpoints) if wanted else None)
-    if wanted and not job.save_checkpoints:
+        self._commit(record)
+
+    def _train_stack(self, specs: Sequence[RunSpec], data: Sequence[splits.Splits]) -> None:
+        train_stack(
+            specs,
+            data,
+            on_epoch=self._on_epoch,
+            on_batch=self._on_batch,
+            on_model=lambda *facts: self._emit(ModelReady(*facts)),
+            on_record=self._commit,
+            checkpoints=[self._open[spec].checkpoints for spec in specs],
+            facts=self._facts,
+            test_every=self._job.test_every,
+            compiled=self._way == "compiled",
+        )
+
+    def _on_batch(self, event: BatchSeen) -> None:
+        spec, run = event.spec, self._open[event.spec]
+        seen = {"epoch": event.epoch, "epochs": spec.epochs, "loss": event.loss, "accuracy": event.accuracy}
+        if run.seconds is not None:
+            left = spec.epochs - event.epoch + 1 - event.batch / event.batches
+            seen["eta"] = len(self._open) * run.seconds * left
+        # A stack can be left at the end of an epoch only: there a lost lease is noticed again.
+        with contextlib.suppress(*([] if self._way == "single" else [LeaseLostError])):
+            run.heartbeat.progress(**seen)
+        if event.is_logged:
+            self._tracker.batch(tracked(event))
+        self._emit(event)
+
+    def _on_epoch(self, spec: RunSpec, metrics: EpochMetrics) -> bool:
+        run = self._open[spec]
+        try:
+            run.heartbeat.claim.check()  # a worker that slept through its lease must not write into another's history
+            run.heartbeat.progress(
+                epoch=metrics.epoch,
+                epochs=spec.epochs,
+                loss=metrics.train_loss,
+                accuracy=metrics.test_acc,
+                # The others of a stack take their time besides.
+                eta=len(self._open) * metrics.seconds * (spec.epochs - metrics.epoch),
+            )
+        except LeaseLostError as error:
+            if self._way == "single":
+                raise
+            self._end(spec, Outcome(End.TAKEN, reason=str(error)))
+            raise LeaveStack from error
+        self._store.add_epoch(spec.run_id, metrics, first=run.seconds is None)
+        run.seconds = metrics.seconds
+        self._tracker.epoch(epoch_row(metrics))
+        self._emit(EpochEnded(spec, metrics))
+        return self._should_stop()
+
+    # -- ends -----------------------------------------------------------------------------------------------------
+
+    def _commit(self, record: RunRecord) -> None:
+        run = self._open.get(record.spec)
+        if run is None:
+            return  # it has been taken over, and its end is told
+        try:
+            outcome = safe(record, self._store, run.checkpoints, run.heartbeat.claim)
+        except LeaseLostError as error:
+            outcome = Outcome(End.TAKEN, reason=str(error))
+        if outcome.record is not None:
+            self._finish_tracking(outcome.record, run.checkpoints)
+        self._end(record.spec, outcome)
+
+    def _finish_tracking(self, record: RunRecord, checkpoints: Checkpoints) -> None:
         with contextlib.suppress(OSError):
-            checkpoints.best.unlink(missing_ok=True)
-    return outcome
+            mark_of(self._store.folder(record.run_id)).unlink(missing_ok=True)
+        self._tracker.finish(record, _best_weights(record, checkpoints) if checkpoints.keep_best else None)
+        if checkpoints.keep_best and not checkpoints.keep:
+            with contextlib.suppress(OSError):
+                checkpoints.best.unlink(missing_ok=True)
+
+    def _went_wrong(self, error: Exception, *, one: bool) -> None:
+        reason = first_line(error)
+        if (end := device_trouble(error)) is not None:
+            self._end_all(Outcome(end, reason=reason))
+        elif not one:
+            self._end_all(Outcome(End.APART, reason=reason))
+        else:
+            for spec in list(self._open):
+                place = where(torch.device(self._job.device), "single" if self._way == "single" else "fused")
+                failed = failure(spec, reason, traceback.format_exc(), place)
+                self._store.fail(failed)
+                self._end(spec, Outcome(End.FAILED, failed, failed.reason))
 
 
 def safe(record: RunRecord, store: Store, checkpoints: Checkpoints, claim: Claim) -> Outcome:
@@ -232,7 +296,7 @@ def safe(record: RunRecord, store: Store, checkpoints: Checkpoints, claim: Claim
     return Outcome(End.COMMITTED, committed)
 
 
-def tracked(progress: BatchMetrics) -> dict[str, float]:
+def tracked(progress: BatchSeen) -> dict[str, float]:
     """What trackers log of one batch."""
     return batch_row(
         epoch=progress.epoch,
@@ -254,35 +318,7 @@ def _best_weights(record: RunRecord, checkpoints: Checkpoints) -> Path | None:
     return checkpoints.best if best is not None and found == best.epoch else None
 
 
-def device_trouble(error: Exception) -> End | None:
-    """What an error says of the GPU: out of memory, broken, or nothing. Libraries report both in several ways."""
-    text = str(error)
-    if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "ALLOC_FAILED" in text:
-        return End.OUT_OF_MEMORY
-    return End.DEVICE if isinstance(error, RuntimeError) and "CUDA error" in text else None
-
-
-def where(device: torch.device, path: str) -> dict[str, Any]:
-    """The environment of an attempt that failed."""
-    try:
-        return environment(device, path)
-    except Exception:  # a GPU that cannot even be asked its name must not hide why the run failed
-        return {"device": str(device)}
-
-
-_LONGEST_TRACE = 20_000
-"""Characters of a traceback that are kept: an error may print whole arrays."""
-
-
-def failure(spec: RunSpec, reason: str, trace: str | None = None, where: Mapping[str, Any] | None = None) -> RunRecord:
-    """The record of an attempt that failed for ``reason``."""
-    if trace is not None and len(trace) > _LONGEST_TRACE:
-        half = _LONGEST_TRACE // 2
-        trace = f"{trace[:half]}\n[{len(trace) - 2 * half} characters left out]\n{trace[-half:]}"
-    return RunRecord(spec, Status.FAILED, reason=shortened(reason), traceback=trace, environment=where or {})
-
-
-def load(spec: RunSpec, data_dir: str, device: str) -> splits.Splits:
+def load(spec: RunSpec, data_dir: str | Path, device: str) -> splits.Splits:
     """The data of ``spec``; runs in a row that train on the same data share them in memory."""
     same = spec.replace(
         **{name: getattr(_PLAIN, name) for name in _NOT_OF_THE_DATA},
@@ -303,9 +339,3 @@ def _load(spec: RunSpec, data_dir: str, device: str) -> splits.Splits:
 _PLAIN = RunSpec(batch_size=1)
 _OF_THE_DATA = {"dataset", "fingerprint", "train_limit", "val_split", "label_noise", "seed"}
 _NOT_OF_THE_DATA = [name for name in knob_names() if name not in _OF_THE_DATA]
-
-
-def first_line(error: BaseException) -> str:
-    """Kind and first line of an error."""
-    text = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

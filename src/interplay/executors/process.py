@@ -1,124 +1,176 @@
-"""The worker process of the local executor: ``python -m interplay.executors.process``.
+"""A worker process as its supervisor sees it: started with an environment of its own, given orders, heard, ended.
 
-The supervisor writes one JSON object a line to its standard input - first the job, then runs, one or a stack of them at
-a time - and reads events from the file descriptor named by ``--events``. When the supervisor is gone, the input ends,
-and the worker stops at the next epoch with a checkpoint.
+Orders and answers are pickled objects on one connection of `multiprocessing`. The process itself is started by
+`subprocess`, not by the library's spawn, which cannot do what a worker needs: an environment that is set before its
+interpreter starts and is nobody else's, a session of its own (Ctrl-C goes to the supervisor alone), its last words
+kept, and no second import of the user's ``__main__``, which may be a script without a guard or a notebook.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import queue
 import signal
+import socket
+import struct
+import subprocess
 import sys
-import threading
-from dataclasses import asdict
-from pathlib import Path
-from types import FrameType
-from typing import Any
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing import Pipe, connection
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
-from interplay.executors.attempt import End, Hooks, Job, Outcome, attempt
-from interplay.executors.stack import attempt_stack
-from interplay.record import EpochMetrics
+from interplay.devices import Slot
 from interplay.spec import RunSpec
-from interplay.store.leases import Claims
-from interplay.store.store import Store
-from interplay.trackers.choose import open_tracker
-from interplay.train.loop import BatchMetrics
+
+if TYPE_CHECKING:
+    from interplay.executors.job import Job
+
+STUCK_SECONDS = 30
+"""Within which a message that has begun must have come: a process stopped in the middle of one must not stop others."""
 
 
-class Child:
-    """Reads orders, runs them, reports."""
+@dataclass(frozen=True)
+class Begin:
+    """The first order of a worker that trains. It answers `Ready`."""
 
-    def __init__(self, events: int) -> None:
-        os.set_inheritable(events, False)  # no process that this one starts may keep the supervisor waiting for its end
-        self._events = os.fdopen(events, "w", encoding="utf-8", buffering=1)
-        self._orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self.stopping = False
-        self._broken = False
-        threading.Thread(target=self._read, name="orders", daemon=True).start()
+    job: Job
+    name: str
 
-    def _read(self) -> None:
-        for line in sys.stdin:
-            order = json.loads(line)
-            if order.get("stop"):
-                self.stopping = True
-                self._orders.put(None)
-            else:
-                self._orders.put(order)
-        self.stopping = True
-        self._orders.put(None)
 
-    def tell(self, kind: str, **facts: Any) -> None:
-        """Report one event; a supervisor that no longer listens is no reason to lose a run."""
-        try:
-            self._events.write(json.dumps({"kind": kind, **facts}) + "\n")
-        except (BrokenPipeError, OSError):
-            self.stopping = True
+@dataclass(frozen=True)
+class Train:
+    """Attempt these runs: one on the plain path, or those of a stack. Answered by events, the last `RunEnded` each."""
 
-    def serve(self) -> None:
-        """Run orders until there are no more."""
-        first = self._orders.get()
-        if first is None:
-            return
-        job, threads = Job.from_dict(first["job"]), first["threads"]
+    specs: tuple[RunSpec, ...]
+    way: Literal["single", "stacked", "compiled"]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Stop at the next epoch, with a checkpoint, and take no more orders."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker can be given runs."""
+
+
+class WorkerProcess:
+    """One process, ``python -m interplay.executors.worker``.
+
+    Args:
+        slot: where it goes; it sees the GPU of this slot alone.
+        threads: its CPU threads (0: torch's choice).
+    """
+
+    def __init__(self, slot: Slot, threads: int = 1) -> None:
+        self.slot = slot
+        # The driver numbers GPUs by their bus, CUDA by their speed unless it is told otherwise.
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": slot.visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         if threads:
-            torch.set_num_threads(threads)
-        store = Store(Path(job.output_dir))
-        claims = Claims(store.runs, first["worker"], job.lease)
-        hooks = Hooks(self._started, self._epoch, self._batch, self._note)
-        tracker = open_tracker(job.tracker, self._note)
-        self.tell("ready")
-        while not self.stopping:
-            order = self._orders.get()
-            if order is None:
-                break
-            specs = [RunSpec.from_dict(values) for values in order["specs"]]
-            if order["stacked"]:
-                compiled = order["compiled"]
-                attempt_stack(specs, store, claims, job, hooks, self._ended, order["facts"], compiled=compiled)
-            else:
-                for spec in specs:
-                    self._ended(spec, attempt(spec, store, claims, job, hooks, tracker, order["facts"]))
-            if self._broken:
-                break  # after a CUDA error nothing works in this process any more
+            environment |= {"OMP_NUM_THREADS": str(threads)}
+        self.connection, theirs = Pipe()
+        self._ended: str | None = None
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "interplay.executors.worker", str(threads), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._words,
+                stderr=self._words,
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                start_new_session=True,
+            )
+        except BaseException:
+            self.connection.close()
+            self._words.close()
+            raise
+        finally:
+            theirs.close()
+        # Where the system has no such descriptor, the end of the connection says the same, unless a process that the
+        # worker forked holds it open.
+        self._sentinel = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else None
+        limit = struct.pack("ll", STUCK_SECONDS, 0)
+        with socket.fromfd(self.connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as ours:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
-    def _ended(self, spec: RunSpec, outcome: Outcome) -> None:
-        record = outcome.record.to_dict() if outcome.record is not None else None
-        self.tell("ended", run_id=spec.run_id, end=str(outcome.end), reason=outcome.reason, record=record)
-        self._broken |= outcome.end is End.DEVICE
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
 
-    def _note(self, text: str) -> None:
-        self.tell("note", text=text)
+    @property
+    def signs(self) -> list[Any]:
+        """What `multiprocessing.connection.wait` is to watch: its messages and its death."""
+        return [self.connection, *([] if self._sentinel is None else [self._sentinel])]
 
-    def _started(self, spec: RunSpec) -> None:
-        self.tell("started", run_id=spec.run_id)
+    def send(self, order: object) -> None:
+        """Give it an order; where it is gone, that is noticed by its death."""
+        with contextlib.suppress(OSError):
+            self.connection.send(order)
 
-    def _batch(self, spec: RunSpec, progress: BatchMetrics) -> None:
-        self.tell("batch", run_id=spec.run_id, progress=asdict(progress))
+    def receive(self) -> object:
+        """The next message, when one of its `signs` is there; raises `EOFError` when it is gone or stuck."""
+        try:
+            if not self.connection.poll():
+                raise EOFError  # the sentinel woke us, and it has said all that it had to say
+            return self.connection.recv()
+        except OSError as error:
+            raise EOFError from error
 
-    def _epoch(self, spec: RunSpec, metrics: EpochMetrics) -> bool:
-        self.tell("epoch", run_id=spec.run_id, metrics=metrics.to_dict())
-        return self.stopping
+    def answer(self, seconds: float) -> object:
+        """The next message, or ``None`` if there is none within ``seconds``. Raises `EOFError` when it is gone."""
+        return self.receive() if connection.wait(self.signs, seconds) else None
+
+    def dismiss(self) -> None:
+        """Let it go: it takes no more orders, and stops at the next epoch if it has one."""
+        self.connection.close()
+
+    def kill(self) -> None:
+        """End it at once; its death is noticed as any other."""
+        self._process.kill()
+
+    def close(self) -> str:
+        """Wait for its end, free what it held, and return how it ended, with its last words. May be called again."""
+        if self._ended is not None:
+            return self._ended
+        code = _wait(self._process)
+        self._words.seek(0)
+        lines = self._words.read().decode(errors="replace").strip().splitlines()
+        self._words.close()
+        self.connection.close()
+        if self._sentinel is not None:
+            os.close(self._sentinel)
+        self._ended = f"({_cause(code)})" + (f": {lines[-1].strip()}" if lines else "")
+        return self._ended
+
+    def end(self) -> None:
+        """Kill it and free what it held."""
+        self.kill()
+        self.close()
 
 
-def main() -> None:
-    """Serve the supervisor whose pipe is named on the command line."""
-    child = Child(int(sys.argv[sys.argv.index("--events") + 1]))
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        child.stopping = True
-
-    # Ctrl-C goes to the whole terminal; the supervisor hears it and says what to do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # So does what Slurm sends before the time limit, which goes to every process of a job.
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, terminate)
-    child.serve()
+def _wait(process: subprocess.Popen[bytes], seconds: float = 10.0) -> int:
+    """The exit code; a process that does not end (a driver may hang in its last call) is killed, then left behind."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return -signal.SIGKILL
 
 
-if __name__ == "__main__":
-    main()
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

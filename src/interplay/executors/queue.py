@@ -1,4 +1,4 @@
-"""What is still to do in one sitting of a study, whoever does it: the part that all executors share."""
+"""What is still to do of a study, whoever does it: the part that all executors share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from interplay.executors.attempt import End, Outcome, failure
+from interplay.executors.outcomes import End, Outcome, failure
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.stack.grouping import stack_key
@@ -18,29 +18,29 @@ LOOK_AGAIN = 1.0
 """Seconds between two looks at a run that another worker has."""
 
 _TRIES = 4
-"""Runs of others that a sitting tries again at one look: a thousand idle ones must not all ask for all that is left."""
+"""Runs of others that a queue tries again at one look: a thousand idle ones must not all ask for all that is left."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How a sitting deals with runs that others have. Many sittings on one store look more rarely than two."""
+    """How a queue deals with runs that others have. Many supervisors of one store look more rarely than two."""
 
     look_again: float = LOOK_AGAIN
     """Seconds between two tries at a run that another worker has."""
     linger: float | None = None
-    """Seconds after which a sitting with nothing else to do leaves such runs to their workers; ``None`` stays."""
+    """Seconds after which a queue with nothing else to do leaves such runs to their workers; ``None``: never."""
 
 
 @dataclass
 class Report:
-    """How a sitting ended."""
+    """How the runs ended that an executor was given."""
 
     committed: list[RunRecord] = field(default_factory=list)
     elsewhere: int = 0
     """Runs that other workers finished meanwhile."""
     failed: list[tuple[RunSpec, str]] = field(default_factory=list)
     left: list[RunSpec] = field(default_factory=list)
-    """Runs not done, because the sitting was stopped."""
+    """Runs not done, because the executor was stopped."""
     problem: str | None = None
     """Why it was stopped, where that was not asked for."""
     stopped: bool = False
@@ -61,8 +61,8 @@ class Assignment:
     """Whether to train them as a stack, which may have one run; otherwise it is one run on the plain path."""
 
 
-class Ledger:
-    """The queue of one sitting: hands out runs, takes outcomes, decides what is tried again.
+class Queue:
+    """Of one call of an executor: hands out runs, takes outcomes, decides what is tried again.
 
     Args:
         specs: the missing runs, in the order in which they are to start.
@@ -108,8 +108,8 @@ class Ledger:
         if self._running:
             return False
         linger = self.patience.linger
-        weary = linger is not None and not self._ready and time.monotonic() - self._moved > linger
-        return self.stopped or weary or not (self._ready or self._elsewhere)
+        waited = linger is not None and not self._ready and time.monotonic() - self._moved > linger
+        return self.stopped or waited or not (self._ready or self._elsewhere)
 
     def next(self, room: Callable[[RunSpec], bool] = lambda spec: True) -> RunSpec | None:
         """The next run to try for which there is ``room``; ``None`` for now if all others are running."""
@@ -205,7 +205,7 @@ class Ledger:
                 self._elsewhere[spec] = time.monotonic() + self.patience.look_again
             case End.INTERRUPTED if self.stopped:
                 self.report.left.append(spec)
-            case End.INTERRUPTED:  # one worker was asked to go, not the sitting
+            case End.INTERRUPTED:  # one worker was asked to go, not all
                 self._ready.appendleft(spec)
             case End.FAILED:
                 self.report.failed.append((spec, outcome.reason or "unknown reason"))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from interplay.devices import Slot
 from interplay.errors import InterplayError, SpecError
+from interplay.executors.registry import executor_class
+from interplay.executors.slurm import jobs
 from interplay.lab.settings import Settings
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
@@ -13,21 +17,21 @@ from interplay.study.claims import Claim
 from interplay.study.study import Study
 
 if TYPE_CHECKING:
-    from interplay.devices import Slot
-    from interplay.executors.attempt import Job
     from interplay.executors.base import Executor
 
 
-def seats(study: Study, settings: Settings) -> list[Slot]:
-    """The places of a cluster on which runs go at a time: one slot each, with the device that a worker will see."""
-    from interplay.devices import Slot
+def slots_of(study: Study, settings: Settings) -> list[Slot]:
+    """Where the runs of ``study`` go at a time, with the device that a worker will see."""
+    return executor_class(settings.executor).slots(_asked(study, settings))
 
-    if settings.executor == "slurm":
-        options = settings.slurm.over(study.slurm)
-        allocations = max(1, -(-settings.workers // options.per_allocation))
-        device = "cuda:0" if options.gpus_per_node else "cpu"
-        return [Slot(f"slurm{index}", device) for index in range(allocations * options.per_allocation)]
-    return [Slot(f"ray{index}", "cpu" if settings.gpus is None else "cuda:0") for index in range(settings.workers or 1)]
+
+def submits(study: Study, settings: Settings) -> bool:
+    """Whether the study is handed over and goes on without this process."""
+    return executor_class(settings.executor).submits(_asked(study, settings))
+
+
+def _asked(study: Study, settings: Settings) -> Settings:
+    return dataclasses.replace(settings, slurm=settings.slurm.over(study.slurm))
 
 
 def manifest_of(study: Study) -> Manifest:
@@ -42,45 +46,7 @@ def executor_for(study: Study, settings: Settings, slots: Sequence[Slot]) -> Exe
     Raises:
         InterplayError: the engine is not installed, or not on this machine; says what to do.
     """
-    if settings.executor == "inline":
-        from interplay.executors.inline import InlineExecutor
-
-        return InlineExecutor()
-    if settings.executor == "slurm":
-        from interplay.executors.slurm.executor import SlurmExecutor
-
-        slurm = SlurmExecutor(settings.slurm.over(study.slurm), settings.workers, manifest_of(study))
-        slurm.check()
-        return slurm
-    if settings.executor == "ray":
-        from interplay.executors.ray import RayExecutor
-
-        if settings.gpus not in (None, "all"):
-            raise SpecError(f"--gpus {settings.gpus}: Ray chooses among its GPUs; say --gpus all, or --workers N")
-        per_gpu = max(1, settings.per_gpu) if settings.gpus is not None else 0
-        ray = RayExecutor(settings.address, settings.workers, per_gpu)
-        ray.check()
-        return ray
-    from interplay.executors.local import LocalExecutor
-
-    return LocalExecutor(slots)
-
-
-def submit(executor: Executor, store: Store, job: Job) -> str:
-    """Hand the study to Slurm, and say how to look and how to end it."""
-    from interplay.executors.slurm.executor import SlurmExecutor
-    from interplay.executors.slurm.jobs import alive, submissions
-
-    assert isinstance(executor, SlurmExecutor), "only Slurm takes a study and lets the submitter go"
-    before = [each for each in alive(submissions(store.root)) if each.study == executor.study.name]
-    made = executor.submit(store, job)
-    lines = [f"Slurm job {made.job_id}: {made.allocations} allocations, {made.seats} runs at a time"]
-    if before:
-        there = ", ".join(each.job_id for each in before)
-        lines.append(f"note: job {there} is at work on this study already; they share the runs, none is trained twice")
-    place = f" --output_dir {store.root}"
-    lines += [f"look:   interplay status{place}", f"cancel: interplay cancel{place}"]
-    return "\n".join([*lines, f"logs:   {store.root}/jobs/slurm"])
+    return executor_class(settings.executor).make(_asked(study, settings), manifest_of(study), slots)
 
 
 def cancel(settings: Settings, study: str | None = None) -> str:
@@ -89,8 +55,6 @@ def cancel(settings: Settings, study: str | None = None) -> str:
     Raises:
         InterplayError: Slurm is not here or does not answer.
     """
-    from interplay.executors.slurm import jobs
-
     known = [each for each in jobs.submissions(settings.store().root) if study is None or each.study == study]
     if known and jobs.states(known) is None:
         raise SpecError("there is no squeue here: cancel from a node of the cluster")
@@ -106,8 +70,6 @@ def cancel(settings: Settings, study: str | None = None) -> str:
 
 def job_lines(store: Store) -> list[str]:
     """A line for each job of this store that Slurm still has; nothing where Slurm is not here."""
-    from interplay.executors.slurm import jobs
-
     known = jobs.submissions(store.root)
     try:
         found = jobs.states(known) or {}

@@ -15,15 +15,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from interplay.executors.attempt import End, Outcome
 from interplay.executors.base import Listener
-from interplay.record import EpochMetrics
+from interplay.executors.outcomes import End, Outcome
+from interplay.notes import notice, on_terminal
+from interplay.record import EpochMetrics, brief
 from interplay.spec import RunSpec
 from interplay.speed.estimate import readable, work
 from interplay.study.study import Study
-from interplay.summary import brief, setting
+from interplay.summary import setting
 from interplay.text import file_name
-from interplay.train.loop import BatchMetrics
+from interplay.train.events import BatchSeen
 
 
 def log_path(output_dir: Path, study: Study) -> Path:
@@ -33,13 +34,13 @@ def log_path(output_dir: Path, study: Study) -> Path:
 
 
 class StudyProgress(Listener):
-    """Shows a sitting of a study: live on a terminal, plain lines otherwise and in the log.
+    """Shows a study that runs: live on a terminal, plain lines otherwise and in the log.
 
     Args:
-        missing: the runs of this sitting.
+        missing: the runs of this call.
         total: all runs of the study, those done before included.
         log: file to write lines to, or ``None``.
-        stream: where to show; standard error by default.
+        stream: where to show; by default as the lines of the logger "interplay" are shown.
     """
 
     def __init__(self, missing: list[RunSpec], total: int, log: Path | None, stream: TextIO | None = None) -> None:
@@ -49,12 +50,13 @@ class StudyProgress(Listener):
         self._left = dict(self._work)
         self._workers: dict[str, tuple[RunSpec, str]] = {}
         self._waiting: set[RunSpec] = set()
-        self._began = time.monotonic()
-        self._stream = stream or sys.stderr
+        self._began: float | None = None
+        """When the first run began: processes that start say nothing of how long runs take."""
+        self._stream = stream
         self._log = self._open(log)
         self._live: Live | None = None
-        if self._stream.isatty():
-            console = Console(file=self._stream)
+        if on_terminal() if stream is None else stream.isatty():
+            console = Console(file=stream or sys.stderr)
             self._live = Live(
                 self._table(), console=console, refresh_per_second=4, transient=True, redirect_stdout=False
             )
@@ -84,11 +86,12 @@ class StudyProgress(Listener):
 
     def started(self, worker: str, spec: RunSpec) -> None:
         """See `Listener`."""
+        self._began = self._began or time.monotonic()
         self._workers[worker] = (spec, "starts")
         self._to_log(f"start    {spec.run_id} on {worker}: {setting(spec)}")
         self._refresh()
 
-    def batch(self, worker: str, spec: RunSpec, progress: BatchMetrics) -> None:
+    def batch(self, worker: str, spec: RunSpec, progress: BatchSeen) -> None:
         """See `Listener`."""
         done = (progress.epoch - 1 + progress.batch / progress.batches) / spec.epochs
         self._left[spec] = self._work.get(spec, 0.0) * (1 - done)
@@ -127,13 +130,11 @@ class StudyProgress(Listener):
         self._line(f"note: {text}")
 
     def result(self, text: str) -> None:
-        """A line of what came out, on standard output and in the log; the live table goes before the first."""
+        """A line of what came out, for the log; the live table goes before whoever asked prints the first."""
         self._to_log(text)
         if self._live is not None:
             self._live.stop()
             self._live = None
-        with contextlib.suppress(OSError):  # whoever reads along may go
-            print(text, flush=True)
 
     def configuration(self, study: Study, settings: object, workers: list[str]) -> None:
         """Head of the log: what is asked for, and on what."""
@@ -148,6 +149,8 @@ class StudyProgress(Listener):
         if self._live is not None:
             self._live.console.print(Text(text))
             self._refresh()
+        elif self._stream is None:
+            notice(text)
         else:
             # Whoever reads along may go (``| head``); the study goes on.
             with contextlib.suppress(OSError):
@@ -163,7 +166,7 @@ class StudyProgress(Listener):
     def _eta(self, before: str, after: str) -> str:
         whole, left = sum(self._work.values()), sum(self._left.values())
         done = whole - left
-        if done <= 0 or left <= 0:
+        if self._began is None or done <= 0 or left <= 0:
             return ""
         return before + readable((time.monotonic() - self._began) * left / done) + after
 

@@ -6,23 +6,25 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from interplay.analysis.analyze import tabulate, verdicts
+from interplay.analysis.cells import Cell, cell_of
+from interplay.analysis.observations import from_records
+from interplay.analysis.table import Table
+from interplay.analysis.verdict import Verdict
 from interplay.errors import SpecError
-from interplay.lab.clusters import manifest_of
-from interplay.lab.progress import notice
-from interplay.lab.run import run_study, ways, with_data
-from interplay.lab.settings import InterruptedRunError, Settings
+from interplay.lab.clusters import manifest_of, submits
+from interplay.lab.prepare import prepared, ways, with_data
+from interplay.lab.run import Say, run_study
+from interplay.lab.settings import Budget, InterruptedRunError, Settings
+from interplay.notes import notice
 from interplay.record import RunRecord
 from interplay.spec import RunSpec, knob_names
+from interplay.speed.estimate import estimate
 from interplay.store.manifest import read_extension
 from interplay.study.claims import OF_OPTIMISERS, Claim
 from interplay.study.study import Study
-
-if TYPE_CHECKING:
-    from interplay.analysis.cells import Cell
-    from interplay.analysis.table import Table
-    from interplay.analysis.verdict import Verdict
 
 DECIDED = ("supported", "refuted")
 
@@ -113,9 +115,6 @@ def _records(study: Study, settings: Settings) -> list[tuple[RunSpec, RunRecord 
 
 def proposals(study: Study, larger: Study, settings: Settings) -> list[Proposal]:
     """Each claim of ``study`` put to the runs of ``larger`` (the study and what was added), network by network."""
-    from interplay.analysis.analyze import verdicts
-    from interplay.analysis.cells import cell_of
-
     ended = [(spec, record) for spec, record in _records(larger, settings) if record is not None]
     tables: dict[tuple[str, ...], Table] = {}
     found = []
@@ -150,9 +149,6 @@ def _differing(network: Cell, all_of_them: Sequence[Cell]) -> str:
 
 
 def _table(records: Sequence[RunRecord]) -> Table:
-    from interplay.analysis.analyze import tabulate
-    from interplay.analysis.observations import from_records
-
     return tabulate([from_records(records, "final_test_acc")])[0]
 
 
@@ -218,14 +214,6 @@ def _enlarged(asked: Study, larger: Study, found: Sequence[Proposal], settings: 
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What a study may cost: so many runs in all, or so many seconds from now; ``None`` for no bound."""
-
-    runs: int | None = None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
 class Ended:
     """Why a loop stopped; as text."""
 
@@ -245,12 +233,14 @@ def _ending(each: Proposal) -> str:
     return words if each.decided else f"{words}; {each.verdict.reason}"
 
 
-def until_decided(study: Study, settings: Settings, budget: Budget | None = None) -> Ended:
+def until_decided(
+    study: Study, settings: Settings, budget: Budget | None = None, *, say: Say = lambda line: None
+) -> Ended:
     """Run ``study``, add the runs that are expected to decide its claims, and again, until nothing is left to do.
 
     It stops when all claims are decided, when nothing would help, or when the budget is spent; the cheapest plans come
     first. Added runs are remembered in the store before they begin, so the same call goes on after an interruption.
-    One line a round on standard error.
+    One line a round to the logger "interplay"; the results of each round to ``say``.
 
     Raises:
         SpecError: no claims, fewer runs than the study has, or Slurm without waiting.
@@ -262,7 +252,7 @@ def until_decided(study: Study, settings: Settings, budget: Budget | None = None
         raise SpecError(
             f"study {study.name!r} states no claims, so there is nothing to decide: add claims or [[claim]]"
         )
-    if settings.executor == "slurm" and not settings.wait:
+    if submits(study, settings):
         raise SpecError("a study that grows until it is decided follows its jobs: say --wait")
     if budget.runs is not None and budget.runs < len(study.specs):
         runs = len(study.specs)
@@ -271,7 +261,7 @@ def until_decided(study: Study, settings: Settings, budget: Budget | None = None
     asked = with_data(study, settings)
     larger, number = with_added(asked, settings), 0
     while True:
-        report = run_study(larger, settings, asked=asked, first=number == 0)
+        report = run_study(larger, settings, say=say, asked=asked, first=number == 0)
         if report.stopped:
             raise InterruptedRunError(f"stopped with {study.name} undecided; the same command goes on")
         number += 1
@@ -312,9 +302,6 @@ def _chosen(
 
 def _seconds(larger: Study, more: Sequence[RunSpec], settings: Settings) -> float:
     """Wall time that ``more`` may take, from the runs that have ended; 0 where these do not tell."""
-    from interplay.lab.run import prepared
-    from interplay.speed.estimate import estimate
-
     ready, slots = prepared(dataclasses.replace(larger, specs=tuple(more), remake=None), settings)
     records = [record for _, record in _records(larger, settings) if record is not None]
     expected = estimate(ready.specs, records, len(slots))

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from interplay.analysis.observations import (
+    Observation,
+    Observations,
+    from_records,
+    measured,
+    observation,
+    observed,
+)
 from interplay.errors import SchemaError
+from interplay.executors.status import status
+from interplay.lab.read import named
+from interplay.page.content import Run
 from interplay.record import METRICS, RunRecord
 from interplay.spec import RunSpec
 from interplay.store.leases import claim_of
 from interplay.store.store import Store
-
-if TYPE_CHECKING:
-    from interplay.analysis.observations import Observation, Observations
-    from interplay.report.content import Run
-    from interplay.tables.rows import Measurement
+from interplay.tables.read import read
+from interplay.tables.rows import Measurement
 
 
 def gather(inputs: Sequence[str | Path], metric: str) -> tuple[list[Observations], list[Run]]:
@@ -24,11 +32,9 @@ def gather(inputs: Sequence[str | Path], metric: str) -> tuple[list[Observations
     Raises:
         InputError: an input that is neither folder nor table, or cannot be understood; names file and line.
     """
-    from interplay import inputs as reading
-
     observations: list[Observations] = []
     runs: list[Run] = []
-    for name, path in reading.named(inputs):
+    for name, path in named(inputs):
         if path.is_dir():
             found, rows = _of_store(Store(path), name, metric, several=len(inputs) > 1)
         else:
@@ -71,9 +77,6 @@ def _changed(path: Path) -> tuple[int, int] | None:
 
 
 def _of_store(store: Store, source: str, metric: str, *, several: bool) -> tuple[Observations, list[Run]]:
-    from interplay.analysis.observations import from_records
-    from interplay.executors.status import status
-
     found = status(store)
     finished = [record for run_id in found.finished if (record := store.readable_record(run_id)) is not None]
     ended = sorted([*finished, *found.diverged, *found.failed], key=lambda each: (each.committed_at, each.run_id))
@@ -87,9 +90,6 @@ def _of_store(store: Store, source: str, metric: str, *, several: bool) -> tuple
 
 
 def _of_record(record: RunRecord, source: str, metric: str) -> Run:
-    from interplay.analysis.observations import from_records
-    from interplay.report.content import Run
-
     results = {name: getattr(record, name) for name in METRICS}
     cell = from_records([record], metric).runs
     return Run(
@@ -107,8 +107,6 @@ def _of_record(record: RunRecord, source: str, metric: str) -> Run:
 
 
 def _unfinished(store: Store, run_id: str, source: str, status: str, note: str | None) -> Run:
-    from interplay.report.content import Run
-
     try:
         spec = store.spec(run_id)
     except SchemaError as error:
@@ -125,9 +123,6 @@ def _knobs(spec: RunSpec) -> dict[str, Any]:
 
 
 def _of_table(path: Path, source: str, metric: str) -> tuple[Observations, list[Run]]:
-    from interplay.analysis.observations import measured, observation, observed
-    from interplay.tables.read import read
-
     found = measured(read(path, source), metric)  # complains about any row that cannot be understood
     runs = [_of_row(row, source, observation(row, source, metric)) for row in found.rows]
     runs += [_of_row(row, source, None) for row in found.left_out]
@@ -135,8 +130,6 @@ def _of_table(path: Path, source: str, metric: str) -> tuple[Observations, list[
 
 
 def _of_row(row: Measurement, source: str, cell: Observation | None) -> Run:
-    from interplay.report.content import Run
-
     names = ("lr", "weight_decay", "momentum", "batch_size", "epochs", "seed", "wall_seconds")
     values: dict[str, Any] = {name: _number(row.text.get(name)) for name in names}
     values |= {name: row.metrics.get(name, _number(row.text.get(name))) for name in METRICS}

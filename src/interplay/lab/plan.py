@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from interplay.errors import SpecError
-from interplay.executors.status import StudyStatus, status
-from interplay.lab.clusters import job_lines
-from interplay.lab.run import counts, in_store, prepared, with_data
+from interplay.lab.prepare import counts, one_thread, prepared, with_data
 from interplay.lab.settings import MAX_WORKERS, Settings
-from interplay.record import RunRecord
 from interplay.speed.estimate import (
     Estimate,
     Schedule,
@@ -25,11 +22,7 @@ from interplay.speed.estimate import (
     schedule,
 )
 from interplay.study.study import Study, distinct
-from interplay.summary import best_settings, setting
-from interplay.text import printable, shown
-
-if TYPE_CHECKING:
-    from interplay.devices import Slot
+from interplay.text import shown
 
 
 @dataclass(frozen=True)
@@ -104,7 +97,7 @@ def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Stu
         records = (r for spec in planned.specs if (r := store.readable_record(spec.run_id)) is not None)
         expected = estimate(planned.missing, [*records, *alike(store, planned.missing)], len(slots))
         if expected is None:
-            from interplay.speed.epochs import probe
+            from interplay.speed.measure import probe  # torch
 
             one_thread(slots)
             expected = probe(planned.missing, slots[0].device, len(slots))
@@ -118,14 +111,6 @@ def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Stu
         len(slots),
         expected,
     )
-
-
-def one_thread(slots: Sequence[Slot]) -> None:
-    """One thread for what this process computes, as workers on CPUs have."""
-    import torch
-
-    if slots[0].device == "cpu":
-        torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
@@ -223,7 +208,7 @@ def forecast(
         ]
         expected = estimate(planned.missing, [*own, *alike(store, planned.missing, gpu=gpu)], workers)
         if expected is None and slots:
-            from interplay.speed.epochs import probe
+            from interplay.speed.measure import probe  # torch
 
             one_thread(slots)
             expected = probe(planned.missing, slots[0].device, workers)
@@ -237,77 +222,6 @@ def forecast(
     queues = tuple(schedule(expected.times, number) for number in numbers) if expected is not None else ()
     counted = len(planned.done), len(planned.failed), len(planned.missing)
     return Forecast(study, *counted, expected, queues, unit, share, gpu, tuple(notes), deadline)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """The runs of a store or a study by state; as text, or as JSON types."""
-
-    found: StudyStatus
-    of_study: bool
-    jobs: tuple[str, ...]
-    """A line for each job that Slurm still has."""
-
-    def __str__(self) -> str:
-        found = self.found
-        lines = [
-            f"{len(found.finished)} finished, {len(found.running)} running, {len(found.diverged)} diverged, "
-            f"{len(found.interrupted)} interrupted, {len(found.failed)} failed"
-            + (f", {len(found.missing)} missing" if self.of_study else "")
-            + (f", {len(found.damaged)} damaged" if found.damaged else "")
-        ]
-        for run_id, claim in found.running:
-            eta = f", about {readable(claim['eta'])} left" if claim.get("eta") is not None else ""
-            epoch = f"epoch {claim['epoch']}/{claim['epochs']}" if {"epoch", "epochs"} <= claim.keys() else "starting"
-            lines.append(f"running     {run_id}  {epoch}{eta}  on {claim.get('worker')} of {claim.get('host')}")
-        lines += [f"diverged    {record.run_id}  {setting(record.spec)}: {record.reason}" for record in found.diverged]
-        lines += [f"interrupted {run_id}  goes on when it is asked for again" for run_id in found.interrupted]
-        lines += [f"failed      {record.run_id}  {setting(record.spec)}: {record.reason}" for record in found.failed]
-        lines += [f"damaged     {run_id}  its record cannot be read" for run_id in found.damaged]
-        return printable("\n".join([*lines, *self.jobs]))
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types: the counts, and each run by state; ``missing`` is ``null`` for a whole store."""
-        found = self.found
-        known = ("worker", "host", "epoch", "epochs", "eta")
-        running = [{"run_id": run_id, **{k: claim.get(k) for k in known}} for run_id, claim in found.running]
-        states = ("finished", "running", "diverged", "interrupted", "failed")
-        return {
-            "counts": {name: len(getattr(found, name)) for name in states}
-            | {"missing": len(found.missing) if self.of_study else None},
-            "finished": found.finished,
-            "running": running,
-            "diverged": [_ended(record) for record in found.diverged],
-            "interrupted": found.interrupted,
-            "failed": [_ended(record) for record in found.failed],
-            "missing": found.missing if self.of_study else None,
-            "damaged": found.damaged,
-            "jobs": list(self.jobs),
-        }
-
-
-def _ended(record: RunRecord) -> dict[str, Any]:
-    return {"run_id": record.run_id, "setting": setting(record.spec), "reason": record.reason}
-
-
-def show_status(settings: Settings | None = None, study: Study | None = None) -> Standing:
-    """Finished, running (worker, epoch, remaining time), diverged, interrupted, failed (first line of the error)."""
-    settings = settings or Settings()
-    store = settings.store()
-    found = status(store, in_store(study, settings) if study is not None else None)
-    return Standing(found, study is not None, tuple(job_lines(store)))
-
-
-def overview(studies: Sequence[Study], settings: Settings) -> str:
-    """The best settings of each of ``studies``, and where the results lie: the end of ``run_all_experiments``."""
-    store = settings.store()
-    lines = ["", "== summary =="]
-    for study in studies:
-        records = [
-            record for spec in in_store(study, settings) if (record := store.readable_record(spec.run_id)) is not None
-        ]
-        lines += [f"{study.name}: {len(records)} of {len(study.specs)} runs", *best_settings(records, study.experiment)]
-    return "\n".join([*lines, f"results {store.results}"])
 
 
 def _met(times: Sequence[float], deadline: float) -> str:

@@ -6,25 +6,21 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from interplay.notes import notice, on_terminal
 from interplay.record import EpochMetrics
 
 if TYPE_CHECKING:
-    from interplay.train.loop import BatchMetrics
-
-
-def notice(text: str) -> None:
-    """A line about what goes on. It goes to standard error: what comes out of a command goes to standard output."""
-    print(text, file=sys.stderr, flush=True)
+    from interplay.train.events import BatchSeen
 
 
 class RunProgress:
-    """Shows batches and epochs of one run on ``stream`` (default: standard error)."""
+    """Shows batches and epochs of one run on ``stream``; by default as lines of the logger "interplay"."""
 
     def __init__(self, epochs: int, stream: TextIO | None = None) -> None:
         self.epochs = epochs
-        self.stream = stream or sys.stderr
+        self.stream = stream
         self._bar: Any = None
-        self._live = self.stream.isatty()
+        self._live = on_terminal() if stream is None else stream.isatty()
 
     def __enter__(self) -> Self:
         return self
@@ -34,7 +30,7 @@ class RunProgress:
     ) -> None:
         self._close()
 
-    def batch(self, progress: BatchMetrics) -> None:
+    def batch(self, progress: BatchSeen) -> None:
         """Show progress inside an epoch; nothing in a file."""
         if not self._live:
             return
@@ -45,7 +41,7 @@ class RunProgress:
                 total=progress.batches,
                 desc=f"epoch {progress.epoch}/{self.epochs}",
                 unit="batch",
-                file=self.stream,
+                file=self.stream or sys.stderr,
                 leave=False,
                 dynamic_ncols=True,
             )
@@ -55,7 +51,11 @@ class RunProgress:
     def epoch(self, metrics: EpochMetrics) -> None:
         """One line for an epoch that has ended."""
         self._close()
-        print(epoch_line(metrics, self.epochs), file=self.stream, flush=True)
+        line = epoch_line(metrics, self.epochs)
+        if self.stream is None:
+            notice(line)
+        else:
+            print(line, file=self.stream, flush=True)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -3,26 +3,78 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from interplay.errors import InputError, SpecError
+from interplay.analysis.analyze import OTHER_METRIC, Analysis, beside_other_metric, tabulate
+from interplay.analysis.analyze import analyze as judged
+from interplay.analysis.compare import Comparison
+from interplay.analysis.compare import compare as compared
+from interplay.analysis.observations import Observations, from_records, from_table
+from interplay.analysis.predict import Prediction
+from interplay.analysis.predict import predict as predicted
+from interplay.analysis.rules import Of
+from interplay.errors import InputError, SpecError, UnreadableError
 from interplay.notes import note
 from interplay.spec import RunSpec
 from interplay.store.manifest import claims as manifest_claims
+from interplay.store.store import Store
 from interplay.study.claims import Claim, known_claims, resolved
-from interplay.text import shown
+from interplay.tables.mapping import ColumnMap
+from interplay.tables.read import read as read_table
+from interplay.tables.sources import tables_of
+from interplay.text import given, shown
 
-if TYPE_CHECKING:
-    from interplay.analysis.analyze import Analysis
-    from interplay.analysis.compare import Comparison
-    from interplay.analysis.predict import Prediction
+
+def observations(inputs: Sequence[str | Path], metric: str, columns: ColumnMap | None = None) -> list[Observations]:
+    """Observations of each input: an output folder with runs of this lab or imported tables, or a CSV file.
+
+    ``columns`` says which columns of the tables are which, where their names do not.
+
+    Raises:
+        UnreadableError: an input that is neither, or cannot be read.
+        InputError: an input that is empty or cannot be understood; names file and line.
+    """
+    found = []
+    columns = columns or ColumnMap()
+    metric = columns.metric(metric)
+    for name, each in named(inputs):
+        if each.is_dir():
+            found.append(from_records(Store(each).records(), metric, name if len(inputs) > 1 else None))
+            if not any(run.value is not None for run in found[-1].runs) and metric == "final_val_acc":
+                raise InputError(f"no run of {each} has {metric}: none held out images (val_split)")
+        else:
+            found.append(from_table(columns.applied(read_table(each, name)), metric))
+        if not found[-1].runs:
+            raise InputError("; ".join([f"{each} holds no runs that finished or diverged", *found[-1].notes]))
+    return found
+
+
+def named(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
+    """Each input with the name of its repetitions; raises `UnreadableError` for what is neither folder nor file."""
+    paths = [part for each in inputs for part in _parts(given("the name of an input", each))]
+    for path in paths:
+        if not path.is_dir() and not path.is_file():
+            raise UnreadableError(f"{path} is neither an output folder nor a CSV file")
+    names = [path.name for path in paths]
+    # The same file name in two folders is two batches; the same file twice is found by its numbers.
+    return [
+        (path.name if names.count(path.name) == 1 else f"{path}#{index}", path)
+        for index, path in enumerate(paths, start=1)
+    ]
+
+
+def _parts(path: Path) -> list[Path]:
+    """What an input stands for: an output folder for its runs, if it has any, and for the tables imported into it."""
+    tables = tables_of(path) if path.is_dir() else []
+    return [*([path] if not tables or (path / "runs").is_dir() else []), *tables]
 
 
 def analyze(
-    inputs: Sequence[str | Path], metric: str = "final_test_acc", claims: Sequence[str | Claim] = ()
+    inputs: Sequence[str | Path],
+    metric: str = "final_test_acc",
+    claims: Sequence[str | Claim] = (),
+    columns: ColumnMap | None = None,
 ) -> Analysis:
     """Analyse output folders and tables together, as repeated batches; see `interplay.analysis`.
 
@@ -31,6 +83,7 @@ def analyze(
         metric: column to analyse.
         claims: identifiers of the programme's claims and claims of one's own; they come first, with those that the
             studies which wrote the folders state.
+        columns: which columns of tables are which, where their names do not tell.
 
     Where accuracy and loss decide otherwise, the verdicts say so.
 
@@ -38,18 +91,14 @@ def analyze(
         InputError: an input cannot be understood; names file and line.
         SpecError: two claims of the same id.
     """
-    from interplay import inputs as reading
-    from interplay.analysis.analyze import OTHER_METRIC, beside_other_metric
-    from interplay.analysis.analyze import analyze as engine
-
     asked = known_claims(tuple(claims))
     names = {claim.id for claim in resolved(asked)}
     own = (*asked, *(claim for claim in stated(inputs) if not names & {each.id for each in resolved([claim])}))
-    found = engine(reading.read(inputs, metric), own=own)
-    if metric not in OTHER_METRIC:
+    found = judged(observations(inputs, metric, columns), own=own)
+    if found.metric != metric or metric not in OTHER_METRIC:
         return found
     try:
-        return beside_other_metric(found, reading.read(inputs, OTHER_METRIC[metric]), own)
+        return beside_other_metric(found, observations(inputs, OTHER_METRIC[metric], columns), own)
     except InputError:  # these inputs do not have it
         return found
 
@@ -79,10 +128,7 @@ def compare(ours: Sequence[str | Path], theirs: Sequence[str | Path], metric: st
     Raises:
         InputError: an input cannot be understood; names file and line.
     """
-    from interplay import inputs as reading
-    from interplay.analysis.compare import compare as engine
-
-    return engine(reading.read(ours, metric), reading.read(theirs, metric))
+    return compared(observations(ours, metric), observations(theirs, metric))
 
 
 def predict(
@@ -102,11 +148,6 @@ def predict(
         InputError: an input cannot be understood.
         PredictionError: too few optima.
     """
-    from interplay import inputs as reading
-    from interplay.analysis.analyze import tabulate
-    from interplay.analysis.predict import predict as engine
-    from interplay.analysis.rules import Of
-
     if (lr is None) == (weight_decay is None):
         raise SpecError("give either lr (to predict weight_decay) or weight_decay (to predict lr)")
     of: Of = "weight_decay" if lr is not None else "lr"
@@ -115,8 +156,8 @@ def predict(
         raise SpecError(f"{known} must be a finite number greater than 0, not {shown(value)}")
     # The limits of all other knobs are those of a run.
     RunSpec(batch_size=batch_size, epochs=epochs, momentum=momentum)
-    table, _ = tabulate(reading.read(inputs, metric))
-    found = engine(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
+    table, _ = tabulate(observations(inputs, metric))
+    found = predicted(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
     return dataclasses.replace(found, notes=(*found.notes, *table.notes))
 
 
@@ -130,11 +171,9 @@ def plot(
 
     They show ``best_test_acc``, as the document has it, unless ``metric`` names another column.
     """
-    from interplay import inputs as reading
-    from interplay.analysis.analyze import tabulate
-    from interplay.figures.documented import draw
+    from interplay.figures.documented import draw  # matplotlib
 
-    table, _ = tabulate(reading.read(inputs, metric))
+    table, _ = tabulate(observations(inputs, metric))
     for words in table.notes:
-        print(f"note: {words}", file=sys.stderr)
+        note(words)
     return draw(table, output_dir, experiments)

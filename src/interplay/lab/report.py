@@ -7,22 +7,27 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from interplay.analysis.analyze import OTHER_METRIC, Analysis, beside_other_metric, conclude, tabulate
+from interplay.analysis.best import best_settings
+from interplay.analysis.collapse import collapse_picture
+from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
+from interplay.analysis.predict import Prediction, PredictionError, checked
+from interplay.analysis.table import Table
 from interplay.errors import InputError, SpecError
+from interplay.figures import further
+from interplay.figures.documented import FIGURES, draw
+from interplay.frames import Framed
 from interplay.lab.gathering import gather, stamp
-from interplay.lab.progress import notice
 from interplay.lab.read import stated
+from interplay.notes import notice
+from interplay.page.content import Page
+from interplay.page.page import render
 from interplay.store.files import write_whole
 from interplay.store.manifest import studies as manifest_studies
 from interplay.store.store import Store
-
-if TYPE_CHECKING:
-    from interplay.analysis.analyze import Analysis
-    from interplay.analysis.predict import Prediction
-    from interplay.analysis.table import Table
-    from interplay.report.content import Page
-    from interplay.study.claims import Claim
+from interplay.study.claims import Claim
 
 QUESTION = "What do these runs say about learning rate, weight decay and batch size?"
 
@@ -31,12 +36,21 @@ NAMED = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
+class Written(Framed):
     """The files that `report` wrote."""
 
     page: Path
     figures: tuple[Path, ...]
     """The documented figures and the further ones, of those whose runs are there."""
+
+    def heading(self) -> str:
+        """See `Framed`."""
+        return f"{self.page} ({self.page.stat().st_size / 1e6:.1f} MB)"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The page and each figure, with its size in bytes."""
+        named = [("page", self.page), *(("figure", figure) for figure in self.figures)]
+        return [{"kind": kind, "path": str(path), "bytes": path.stat().st_size} for kind, path in named]
 
 
 def report(
@@ -89,8 +103,6 @@ class _Source:
 
     def page(self, refresh: float | None) -> Page:
         """The page as things stand; ``refresh`` in seconds."""
-        from interplay.report.content import Page
-
         results, _ = stamp(self.inputs)
         observations, runs = gather(self.inputs, self.metric)
         # To the second, in local time with its offset from UTC.
@@ -103,11 +115,6 @@ class _Source:
             title, question, created, self.metric, None, None, None, None, runs=tuple(runs), refresh=refresh
         )
         if observations:
-            from interplay.analysis.analyze import conclude, tabulate
-            from interplay.analysis.best import best_settings
-            from interplay.analysis.collapse import collapse_picture
-            from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
-
             table, duplicates = tabulate(observations)
             self._table = table
             own = stated(self.inputs)
@@ -126,8 +133,6 @@ class _Source:
 
     def _judged_twice(self, analysis: Analysis, own: Sequence[str | Claim]) -> Analysis:
         """By the other metric, too, where the inputs have it."""
-        from interplay.analysis.analyze import OTHER_METRIC, beside_other_metric
-
         if self.metric not in OTHER_METRIC:
             return analysis
         try:
@@ -139,8 +144,6 @@ class _Source:
         """The documented figures and the further ones; none as long as nothing has finished."""
         if self._last is None or self._table is None:
             return ()
-        from interplay.figures import further
-        from interplay.figures.documented import FIGURES, draw
 
         stores = [Store(Path(each)) for each in self.inputs if Path(each).is_dir()]
         records = [record for store in stores for record in store.records()]
@@ -164,8 +167,6 @@ def _input_name(path: str | Path) -> str:
 
 
 def _checked(table: Table) -> Prediction | None:
-    from interplay.analysis.predict import PredictionError, checked
-
     try:
         return checked(table)
     except PredictionError:
@@ -184,6 +185,4 @@ def _watch(source: _Source, target: Path, interval: float) -> None:
 
 
 def _write(page: Page, target: Path) -> None:
-    from interplay.report.page import render
-
     write_whole(target, render(page), durable=False)

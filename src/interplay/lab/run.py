@@ -1,39 +1,46 @@
-"""The only composer: what the command line, the documented scripts and Python users call.
-
-Importing it is cheap; torch is imported by the call that needs it.
-"""
+"""Runs and studies, from their specifications to their records. What comes out is returned; nothing is printed."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from interplay.data.identity import Identity, identify
+from interplay.data.identity import identify
+from interplay.devices import Slot, choose_device, fitted, free_memory, visible_gpus
 from interplay.errors import SchemaError, SpecError
-from interplay.lab.clusters import executor_for, manifest_of, seats, submit
-from interplay.lab.progress import RunProgress, notice
+from interplay.executors.outcomes import End, Outcome
+from interplay.executors.process import WorkerProcess
+from interplay.executors.registry import executor_class
+from interplay.executors.signals import StopRequest
+from interplay.lab.clusters import executor_for, manifest_of, submits
+from interplay.lab.console import StudyProgress, log_path
+from interplay.lab.prepare import counts, identities, in_store, one_thread, prepared
+from interplay.lab.progress import RunProgress
+from interplay.lab.results import StudyResult
 from interplay.lab.settings import InterruptedRunError, RunFailedError, Settings
-from interplay.notes import note
-from interplay.record import EpochMetrics, RunRecord
+from interplay.notes import note, notice
+from interplay.record import RunRecord, outcome
 from interplay.spec import RunSpec
+from interplay.speed.estimate import plan
+from interplay.speed.plan import SpeedPlan
 from interplay.store.checkpoints import publish
+from interplay.store.leases import Claims
 from interplay.store.permissions import UnwritableError, check_writable
 from interplay.store.store import Store
-from interplay.store.table import ForeignRow
 from interplay.study.study import Study
-from interplay.summary import best_settings, describe, outcome, setting
+from interplay.summary import describe, setting
 from interplay.trackers.choose import announcement, open_tracker
+from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RunEnded
 
-if TYPE_CHECKING:
-    from interplay.devices import Slot
-    from interplay.executors.queue import Report
-    from interplay.speed.choose import Stacking
+Say = Callable[[str], None]
+"""Takes the lines of what came out, one by one, as soon as they are known."""
 
-__all__ = ["InterruptedRunError", "RunFailedError", "Settings"]
+
+def _silent(line: str) -> None:
+    pass
+
 
 NO_GPU = "No usable GPU: training on the CPU, in fp32 (mixed precision is for GPUs)."
 
@@ -44,18 +51,14 @@ NO_GPU = "No usable GPU: training on the CPU, in fp32 (mixed precision is for GP
 def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     """Train one run, unless it is in the store already, and return its record.
 
-    Prints the progress to standard error and the result to standard output. A run that was interrupted goes on
-    where it stopped.
+    A run that was interrupted goes on where it stopped. Progress goes to the logger "interplay".
 
     Raises:
         InterplayError: data absent or refused, a GPU that is not there, an interruption; the message says what to do.
     """
-    import torch
+    import torch  # a study that is done answers without it
 
-    from interplay.devices import choose_device, fitted
-    from interplay.executors.attempt import End, Hooks, attempt
-    from interplay.executors.signals import StopRequest
-    from interplay.store.leases import Claims
+    from interplay.executors.attempt import attempt  # torch
 
     settings = settings or Settings()
     device = choose_device(settings.device)
@@ -71,31 +74,40 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         notice(f"This run is done already; remove {store.folder(spec.run_id)} to run it again.")
         if settings.save_checkpoints and not (store.folder(spec.run_id) / "final.pt").exists():
             notice("It was run without --save_checkpoints, so there are no weights of it.")
-        print(summary(done, store))
         return done
     check_writable(store, [spec.run_id], ["checkpoints"] if settings.save_checkpoints else [])
     notice(f"run {spec.run_id}: {describe(spec)}")
     if data.note:
         notice(f"note: {spec.dataset}: {data.note}")
     _announce(settings)
-    claims = Claims(store.runs, "interplay run", settings.lease())
+    claims = Claims(store.runs, "interplay run", settings.lease)
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
-
-        def on_start(spec: RunSpec) -> None:
-            stop.armed = True
-
-        def on_epoch(spec: RunSpec, metrics: EpochMetrics) -> bool:
-            progress.epoch(metrics)
-            return stop.requested
+        ended: Outcome
 
         def on_note(text: str) -> None:
             notice(f"note: {text}")
 
-        hooks = Hooks(on_start, on_epoch, lambda spec, batch: progress.batch(batch), on_note)
+        def emit(event: Event) -> None:
+            nonlocal ended
+            match event:
+                case ModelReady():
+                    stop.armed = True
+                case BatchSeen():
+                    progress.batch(event)
+                case EpochEnded():
+                    progress.epoch(event.metrics)
+                case Note():
+                    on_note(event.text)
+                case RunEnded():
+                    ended = event.outcome
+
         job = settings.job(device)
-        tracker = open_tracker(job.tracker, on_note)
+        tracker = open_tracker(job.tracking, on_note)
         waited = False
-        while (ended := attempt(spec, store, claims, job, hooks, tracker)).end is End.TAKEN:
+        while True:
+            attempt([spec], store, claims, job, emit, lambda: stop.requested, tracker=tracker)
+            if ended.end is not End.TAKEN:
+                break
             if not waited:
                 notice(
                     f"Another worker has this run; waiting until it is done or silent for {settings.lapse_seconds:g} s."
@@ -108,7 +120,6 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         case End.COMMITTED | End.DONE:
             record = ended.record or store.readable_record(spec.run_id)
             assert record is not None, "a run that is done has a record"
-            print(summary(record, store))
             return record
         case End.INTERRUPTED:
             raise InterruptedRunError(ended.reason or "interrupted")
@@ -128,84 +139,28 @@ def summary(record: RunRecord, store: Store) -> str:
 # -- studies ----------------------------------------------------------------------------------------------------------
 
 
-def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
-    """``study`` with its data and precision settled, and the slots it will run on.
-
-    Raises:
-        SpecError: a GPU that is not there, several for one process, or one W&B name for all runs.
-        DataError: a file of the study is absent.
-    """
-    from interplay.devices import cpu_slots, fitted, gpu_slots, inline_slot
-
-    if settings.wandb_name is not None:
-        raise SpecError("wandb_name is for a single run; the runs of a study are named after their settings")
-    if settings.executor in ("slurm", "ray"):
-        slots = seats(study, settings)
-    elif settings.gpus is None:
-        slots = cpu_slots(settings.workers)
-    elif settings.executor == "inline":
-        slots = [inline_slot(settings.gpus)]
-    else:
-        slots = gpu_slots(settings.gpus, settings.per_gpu)
-    study = with_data(study, settings)
-    return dataclasses.replace(study, specs=tuple(fitted(spec, slots[0].device) for spec in study.specs)), slots
-
-
-def with_data(study: Study, settings: Settings) -> Study:
-    """``study`` with the fingerprint of its data in every run.
-
-    Raises:
-        DataError: a file of it is absent or unusable.
-        SpecError: some of its runs cannot be trained on their data.
-    """
-    known = _identities(study, settings)
-    return dataclasses.replace(study, specs=tuple(known[spec.dataset].settle(spec) for spec in study.specs))
-
-
-def _identities(study: Study, settings: Settings) -> dict[str, Identity]:
-    modified = settings.allow_modified_data
-    names = sorted({spec.dataset for spec in study.specs})
-    return {name: identify(name, Path(settings.data_dir), allow_modified_data=modified) for name in names}
-
-
-def in_store(study: Study, settings: Settings) -> list[RunSpec]:
-    """The runs of ``study`` as the store has them, in mixed precision or not: to look, no GPU need be at hand."""
-    store = settings.store()
-    there = set(store.run_ids())
-    found = []
-    for spec in with_data(study, settings).specs:
-        found += [way for way in ways(spec) if way.run_id in there] or [spec]
-    return found
-
-
-def ways(spec: RunSpec) -> list[RunSpec]:
-    """``spec`` in mixed precision and without: the store may have either."""
-    return [spec.replace(precision=precision) for precision in ("bf16", "fp32")]
-
-
 def run_study(
-    study: Study, settings: Settings | None = None, *, asked: Study | None = None, first: bool = True
-) -> Report:
-    """Run what is missing of ``study`` and print how it goes.
+    study: Study,
+    settings: Settings | None = None,
+    *,
+    say: Say = _silent,
+    asked: Study | None = None,
+    first: bool = True,
+) -> StudyResult:
+    """Run what is missing of ``study``.
 
     Args:
         study: the runs.
         settings: where and how.
+        say: takes the lines of the result as they are known; they are said before an error is raised, too. Progress
+            goes to the logger "interplay".
         asked: the study as its file states it, where runs were added to it; the store remembers that one.
         first: whether to say what the study is; not where it goes on after further runs were added.
 
     Raises:
         InterruptedRunError: stopped by a signal; what is finished is in the store, the rest goes on another time.
-        RunFailedError: some runs failed, or the sitting could not go on; the message names them.
+        RunFailedError: some runs failed, or the study could not go on; the message names them.
     """
-    from interplay.devices import visible_gpus
-    from interplay.executors.inline import InlineExecutor
-    from interplay.executors.local import LocalExecutor
-    from interplay.executors.queue import Report
-    from interplay.executors.signals import StopRequest
-    from interplay.lab.console import StudyProgress, log_path
-    from interplay.speed.estimate import plan
-
     settings = settings or Settings()
     study, slots = prepared(study, settings)
     executor = executor_for(study, settings, slots)
@@ -218,24 +173,25 @@ def run_study(
     _remember(study if asked is None else prepared(asked, settings)[0], store, must=bool(planned.missing))
     if first:
         notice(study.header())
-        for name, data in _identities(study, settings).items():
+        for name, data in identities(study, settings).items():
             if data.note:
                 notice(f"note: {name}: {data.note}")
     notice(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
     for spec in planned.failed:
         notice(f"  failed before: {setting(spec)} (interplay retry runs it again)")
-    if slots[0].device == "cpu" and planned.missing and settings.executor in ("local", "inline"):
+    if slots[0].device == "cpu" and planned.missing and executor.is_here:
         gpus = len(visible_gpus())
         notice(f"Training on the CPU, in fp32; --gpus all would use the {gpus} GPUs here." if gpus else NO_GPU)
     job = settings.job(slots[0].device, study.experiment, study.name)
-    if settings.executor == "slurm" and not settings.wait and planned.missing:
-        print(submit(executor, store, job))
-        return Report()
+    if planned.missing and submits(study, settings):
+        handed_over = executor.submit(store, job)
+        say(handed_over)
+        return StudyResult(study, store, handed_over=handed_over)
     log = log_path(store.root, study) if settings.log and planned.missing else None
     if planned.missing:
         _announce(settings)
-        if isinstance(executor, InlineExecutor | LocalExecutor):
-            executor.stacking = _stacking(planned.missing, settings, slots, store)
+        if executor.stacks:
+            executor.speed = _speed(planned.missing, settings, slots, store)
     with StopRequest() as stop, StudyProgress(list(planned.missing), len(study.specs), log) as progress:
         if log is not None:
             progress.configuration(study, settings, [slot.name for slot in slots])
@@ -243,10 +199,14 @@ def run_study(
         report.stopped = stop.requested
         if settings.save_checkpoints:
             _publish(study, store, progress.note)
-        _conclude(study, report, store, progress.result)
+        result = StudyResult.of(study, store, report)
+        for line in [*result.lines(), *(f"failed: {setting(spec)}: {reason}" for spec, reason in result.failed)]:
+            progress.result(line)
+            say(line)
+        _refuse_what_is_left(result, report.problem)
     if planned.failed:
         raise RunFailedError(f"{len(planned.failed)} runs failed before; interplay retry runs them again")
-    return report
+    return result
 
 
 def _remember(study: Study, store: Store, *, must: bool) -> None:
@@ -259,26 +219,27 @@ def _remember(study: Study, store: Store, *, must: bool) -> None:
             raise
 
 
-def _stacking(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Slot], store: Store) -> Stacking:
-    """Which of the runs are trained in stacks."""
-    from interplay.devices import free_memory
-    from interplay.lab.plan import one_thread
-    from interplay.speed.choose import choose
+def _speed(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Slot], store: Store) -> SpeedPlan:
+    """Which of the runs are trained in stacks, and how many at once on a GPU."""
+    from interplay.speed.choose import Machine, choose  # torch
 
-    workers = 1 if settings.executor == "inline" else len(slots)
     one_thread(slots)  # the probe goes the way of the workers
     on_gpus = Counter(slot.visible for slot in slots)
+    machine = Machine(
+        free_memory(slots),
+        slots[0].device,
+        slots[0].visible,
+        # Who says how many share a GPU gets so many.
+        slots=1 if settings.per_gpu else max(on_gpus.values()),
+        gpus=len(on_gpus),
+        workers=len(slots),
+        start=lambda: WorkerProcess(slots[0]),
+    )
     return choose(
         missing,
+        machine,
         path=settings.path,
         size=settings.stack,
-        device=slots[0].device,
-        visible=slots[0].visible,
-        # Who says how many share a GPU gets so many.
-        seats=1 if settings.per_gpu else max(on_gpus.values()),
-        gpus=len(on_gpus),
-        workers=workers,
-        free=free_memory(slots[:workers]),
         alone=settings.tracker != "none" or bool(settings.instruments),
         notes=store.root / "pace.json",
         say=notice,
@@ -295,19 +256,19 @@ def _publish(study: Study, store: Store, say: Callable[[str], None]) -> None:
         say(f"{without} runs were done without --save_checkpoints, so there are no weights of them")
 
 
-def run_studies(studies: Sequence[Study], settings: Settings | None = None) -> list[Report]:
+def run_studies(studies: Sequence[Study], settings: Settings | None = None, *, say: Say = _silent) -> list[StudyResult]:
     """`run_study` for each of ``studies``; failed runs of one do not keep the others from running.
 
     Raises:
         InterplayError: as `run_study`; failures are raised at the end.
     """
-    reports: list[Report] = []
+    results: list[StudyResult] = []
     failure = None
     for study in studies:
-        if reports and reports[-1].stopped:
+        if results and results[-1].stopped:
             raise InterruptedRunError(f"stopped before {study.name}; the same command goes on")
         try:
-            reports.append(run_study(study, settings))
+            results.append(run_study(study, settings, say=say))
         except RunFailedError as error:
             if len(studies) == 1:
                 raise
@@ -315,35 +276,25 @@ def run_studies(studies: Sequence[Study], settings: Settings | None = None) -> l
             failure = error
     if failure is not None:
         raise failure
-    return reports
+    return results
 
 
-def counts(total: int, done: int, failed: int, missing: int) -> str:
-    """How many runs of a study there are, by what is to be done about them, in a line."""
-    return f"  {total} runs: {done} done, {missing} missing" + (f", {failed} failed" if failed else "")
+def _refuse_what_is_left(result: StudyResult, problem: str | None) -> None:
+    left = len(result.left)
+    if problem:
+        raise RunFailedError(f"{problem}\n{left} runs are left; the same command goes on with them")
+    if result.stopped and left:
+        kept = sum(result.store.has_checkpoint(spec.run_id) for spec in result.left)
+        waiting = f", {left - kept} not started" if left > kept else ""
+        raise InterruptedRunError(
+            f"stopped: {kept} run{' keeps' if kept == 1 else 's keep'} a checkpoint{waiting}; the same command goes on"
+        )
+    if result.failed:
+        of = f"{len(result.failed)} of {len(result.study.specs)}"
+        raise RunFailedError(f"{of} runs failed; interplay retry runs them again")
 
 
-def _conclude(study: Study, report: Report, store: Store, say: Callable[[str], None]) -> None:
-    records = [record for spec in study.specs if (record := store.readable_record(spec.run_id)) is not None]
-    best = best_settings(records, study.experiment)
-    diverged = f", {report.diverged} of them diverged" if report.diverged else ""
-    elsewhere = f", {report.elsewhere} by other workers" if report.elsewhere else ""
-    say(f"{study.name}: {len(report.committed)} runs committed{diverged}{elsewhere}; results {store.results}")
-    if best:
-        say("best settings by mean final test accuracy (chosen on the test set):")
-        for line in best:
-            say(line)
-    for spec, reason in report.failed:
-        say(f"failed: {setting(spec)}: {reason}")
-    if report.problem:
-        raise RunFailedError(f"{report.problem}\n{len(report.left)} runs are left; the same command goes on with them")
-    if report.stopped and report.left:
-        raise InterruptedRunError(f"stopped with {len(report.left)} runs left; the same command goes on with them")
-    if report.failed:
-        raise RunFailedError(f"{len(report.failed)} of {len(study.specs)} runs failed; interplay retry runs them again")
-
-
-def retry(settings: Settings | None = None, study: Study | None = None) -> Report | None:
+def retry(settings: Settings | None = None, study: Study | None = None, *, say: Say = _silent) -> StudyResult | None:
     """Run failed runs again: those of ``study``, or all of the store; ``None`` if there is none."""
     settings = settings or Settings()
     store = settings.store()
@@ -355,7 +306,7 @@ def retry(settings: Settings | None = None, study: Study | None = None) -> Repor
     failed, specs = list(known), tuple(known.values())
     if not failed:
         return None
-    here = settings.executor in ("local", "inline")
+    here = executor_class(settings.executor).is_here
     if here and settings.gpus is None and any(spec.precision != "fp32" for spec in specs):
         raise SpecError("some of the failed runs are for GPUs, in mixed precision: say which with --gpus")
     asked = study.slurm if study is not None else settings.slurm
@@ -364,7 +315,7 @@ def retry(settings: Settings | None = None, study: Study | None = None) -> Repor
     executor_for(again, settings, slots)
     for run_id in failed:
         store.forget_failure(run_id)
-    return run_study(again, settings)
+    return run_study(again, settings, say=say)
 
 
 def _asked(run_id: str, store: Store) -> RunSpec | None:
@@ -377,11 +328,6 @@ def _asked(run_id: str, store: Store) -> RunSpec | None:
     except SchemaError as error:
         note(f"{error}; passed over", "store")
         return None
-
-
-def rebuild(settings: Settings | None = None) -> list[ForeignRow]:
-    """Make results.csv anew from the run folders; returns the rows that had no record and are kept aside."""
-    return (settings or Settings()).store().rebuild()
 
 
 def _announce(settings: Settings) -> None:

@@ -6,21 +6,31 @@ The choice is about time only. It never changes which runs there are; every reco
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from interplay.dataset_facts import DATASETS
 from interplay.devices import gpu_model
 from interplay.errors import SpecError
 from interplay.spec import RunSpec
 from interplay.speed.estimate import training_images
-from interplay.speed.sharing import Sharing, Way, measure_gpu
-from interplay.speed.stacks import CANDIDATES, Pace, cached, measure, named, remembered
-from interplay.stack.grouping import fitting, kind, stack_key, stackable
+from interplay.speed.measure import ProbeWorker, on_a_core, on_a_gpu
+from interplay.speed.plan import SpeedPlan
+from interplay.speed.rates import PLAIN, Rates, Way
+from interplay.stack.grouping import kind, stack_key, stackable
+from interplay.stack.memory import fitting
+from interplay.store.files import write_whole
+from interplay.train.environment import device_name
 from interplay.train.names import PathName
+
+CANDIDATES = (2, 4, 8, 16, 32)
+"""Sizes of stacks that are tried, as far as there are runs and memory."""
 
 USUAL_SIZE = 16
 """Networks in a stack where neither a probe nor the user says how many: what small networks gain levels off there."""
@@ -41,64 +51,47 @@ WORTH_COMPILING = 3_000_000
 
 
 @dataclass(frozen=True)
-class Stacking:
-    """How many runs of each kind may share a stack, how many workers a GPU, and why. By `partition.kind`."""
+class Machine:
+    """What runs are planned for.
 
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    """Networks in a stack; a kind that is not named takes the plain path."""
-    why: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What is noted in the environment of the records."""
-    shares: Mapping[str, int] = field(default_factory=dict)
-    """Workers that train runs of the kind on one GPU at once; one that is not named fills whatever slots there are."""
-    compiled: frozenset[str] = frozenset()
-    """Kinds whose stacks go through Inductor."""
+    Attributes:
+        device: where workers train.
+        visible: CUDA_VISIBLE_DEVICES of a worker, for a probe of its GPU.
+        slots: workers that one GPU may have at once, of which a probe chooses how many it gets; 1 to leave that.
+        gpus: how many there are.
+        workers: how many there are.
+        free: bytes of memory that one worker may take.
+        start: starts a worker process that measures on one of the GPUs; without it GPUs are not probed.
+    """
 
-    def limit(self, spec: RunSpec) -> int:
-        """How many runs such as this one may share a stack; 0 for the plain path."""
-        return self.sizes.get(stack_key(spec) or "", 0)
-
-    def share(self, spec: RunSpec, slots: int) -> float:
-        """The part of a GPU with ``slots`` slots that a worker with such a run takes."""
-        return 1 / self.shares.get(kind(spec), max(1, slots))
-
-    def is_compiled(self, spec: RunSpec) -> bool:
-        """Whether a stack of such runs goes through Inductor."""
-        return kind(spec) in self.compiled
-
-    def facts(self, spec: RunSpec) -> dict[str, Any]:
-        """What the record of such a run says about the choice."""
-        return dict(self.why.get(kind(spec), {}))
+    free: int
+    device: str = "cpu"
+    visible: str = ""
+    slots: int = 1
+    gpus: int = 1
+    workers: int = 1
+    start: Callable[[], ProbeWorker] | None = None
 
 
 def choose(
     missing: Sequence[RunSpec],
+    machine: Machine,
     *,
     path: PathName = "auto",
     size: int = 0,
-    device: str = "cpu",
-    visible: str = "",
-    seats: int = 1,
-    gpus: int = 1,
-    workers: int = 1,
-    free: int,
     alone: bool = False,
     notes: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
-) -> Stacking:
-    """Decide for the runs of a sitting.
+) -> SpeedPlan:
+    """Decide for the runs that are missing.
 
     Args:
         missing: the runs.
+        machine: where they are trained.
         path: ``single`` for one run at a time, ``fused`` for stacks wherever a network has a stacked form (on a GPU
             with captured steps), ``compiled`` for the same through Inductor, ``auto`` for whichever a short
             measurement on this machine finds faster.
         size: most runs in a stack; 0 leaves it to the probe, or to `USUAL_SIZE` for networks that gain by it.
-        device: where workers train.
-        visible: CUDA_VISIBLE_DEVICES of a worker, for a probe of its GPU.
-        seats: workers that one GPU may have at once, of which a probe chooses how many it gets; 1 to leave that.
-        gpus: how many there are.
-        workers: how many there are.
-        free: bytes of memory that one worker may take.
         alone: whether something follows the runs that needs each to train by itself (trackers, instruments).
         notes: file that remembers what has been measured on this machine.
         say: told what was chosen by measurement.
@@ -110,100 +103,119 @@ def choose(
         raise SpecError(f"--path {path}: trackers and instruments follow runs that train alone")
     if path in ("fused", "compiled"):
         # Grouped convolutions of large networks lose on a GPU; there the gain of this path is the captured step.
+        several = machine.device == "cpu"
         sizes = {
-            key: min(size or (USUAL_SIZE if device == "cpu" or spec.model in AUTOMATIC else 1), _fitting(spec, free))
+            key: min(size or (USUAL_SIZE if several or spec.model in AUTOMATIC else 1), _fitting(spec, machine.free))
             for spec in missing
             if (key := stack_key(spec)) is not None
         }
-        return Stacking(sizes, compiled=frozenset(sizes if path == "compiled" else ()))
-    if device != "cpu":
-        single = alone or path == "single"
-        return _on_gpus(missing, size, device, visible, seats, gpus, free, notes, say, single=single)
-    if path == "single" or alone:
-        return Stacking()
-    return _on_cores(missing, size, device, workers, free, notes, say)
+        return SpeedPlan(sizes, compiled=frozenset(sizes if path == "compiled" else ()))
+    plain = alone or path == "single"
+    if plain and machine.device == "cpu":
+        return SpeedPlan()
+    return _measured(missing, machine, size, notes, say, plain=plain)
 
 
-def _on_cores(
+def _measured(
     missing: Sequence[RunSpec],
+    machine: Machine,
     size: int,
-    device: str,
-    workers: int,
-    free: int,
-    notes: Path | None,
-    say: Callable[[str], None],
-) -> Stacking:
-    kinds = Counter(key for spec in missing if (key := stack_key(spec)) is not None)
-    examples = {key: spec for spec in missing if (key := stack_key(spec)) is not None}
-    sizes: dict[str, int] = {}
-    why: dict[str, dict[str, Any]] = {}
-    for key, spec in examples.items():
-        most = min(size or USUAL_SIZE, _fitting(spec, free))
-        pace = _pace(spec, kinds[key], most, device, workers, notes)
-        if pace is not None and pace.stacked:
-            why[key] = {"probe": pace.to_dict()}
-        if pace is not None and pace.best:
-            sizes[key] = min(most, pace.best)
-            gain = pace.stacked[pace.best] / pace.alone
-            say(
-                f"{spec.model} at batch size {spec.batch_size}: stacks of {sizes[key]}, {gain:.1f} times as fast "
-                "as one run at a time by a probe of this machine (--path single to leave it)"
-            )
-    return Stacking(sizes, why)
-
-
-def _on_gpus(
-    missing: Sequence[RunSpec],
-    size: int,
-    device: str,
-    visible: str,
-    seats: int,
-    gpus: int,
-    free: int,
     notes: Path | None,
     say: Callable[[str], None],
     *,
-    single: bool,
-) -> Stacking:
+    plain: bool,
+) -> SpeedPlan:
+    """What a probe of each kind of run finds fastest, where a probe is worth its time."""
     counts = Counter(map(kind, missing))
-    if device.startswith("cuda"):
-        device = "cuda:0"  # a process of the probe sees one GPU, whatever this one calls it
     sizes: dict[str, int] = {}
     why: dict[str, dict[str, Any]] = {}
     shares: dict[str, int] = {}
     compiled: set[str] = set()
+    on_cpu = machine.device == "cpu"
+    probe = _probe_core if on_cpu else _probe_gpu
     for key, spec in {kind(spec): spec for spec in missing}.items():
-        images = training_images(spec)
-        if spec.dataset not in DATASETS or images is None:
+        if spec.dataset not in DATASETS or training_images(spec) is None:
             continue
-        steps = counts[key] * spec.epochs * -(-images // spec.batch_size) / max(1, gpus)
-        if steps < WORTH_STEPS:
-            continue
-        most = min(size or USUAL_SIZE, _fitting(spec, free), -(-counts[key] // max(1, gpus)))
-        ways = [Way("single"), *([] if single else _other_ways(spec, most, compiling=steps >= WORTH_COMPILING))]
+        words = f"{spec.model} at batch size {spec.batch_size}"
+        most = min(size or USUAL_SIZE, _fitting(spec, machine.free))
 
-        def work(spec: RunSpec = spec, ways: Sequence[Way] = ways) -> Sharing:
-            seconds = 20 * (len(ways) + seats)
-            say(f"{spec.model} at batch size {spec.batch_size}: a probe of the GPU, about {seconds} s")
-            return measure_gpu(spec, ways, seats, free * seats, device, visible)
+        def say_of(text: str, words: str = words) -> None:
+            say(f"{words}: {text}")
 
-        asked = ", ".join(map(str, ways))
-        found = remembered(named(spec, f"{asked}; k<={seats}", gpu_model(visible)), notes, work, Sharing.from_dict)
-        if not found.at_once:
-            say(f"{spec.model} at batch size {spec.batch_size}: the probe failed; the plain path is taken")
+        found = probe(spec, counts[key], most, machine, notes, say_of, plain)
+        if found is None:
             continue
         why[key] = {"probe": found.to_dict()}
-        if found.way.path != "single":
-            sizes[key] = found.way.networks
-        if found.way.path == "compiled":
+        way = found.way
+        if way.path != "single":
+            sizes[key] = min(most, way.networks)
+        if way.path == "compiled":
             compiled.add(key)
-        if seats > 1:
-            shares[key] = found.best
-        say(
-            f"{spec.model} at batch size {spec.batch_size}: {found.way}, {found.best} at once on a GPU, "
-            f"{found.at_once[found.best]:,.0f} images/s by a probe of it"
-        )
-    return Stacking(sizes, why, shares, frozenset(compiled))
+        if machine.slots > 1:
+            shares[key] = found.processes
+        if found.at_once:
+            rate = f"{found.at_once[found.processes]:,.0f} images/s by a probe of it"
+            say(f"{words}: {way}, {found.processes} at once on a GPU, {rate}")
+        elif way.path != "single":
+            gain = found.ways[way] / found.ways[PLAIN]
+            say(
+                f"{words}: stacks of {sizes[key]}, {gain:.1f} times as fast as one run at a time by a probe of this "
+                "machine (--path single to leave it)"
+            )
+    return SpeedPlan(sizes, why, shares, frozenset(compiled))
+
+
+_Say = Callable[[str], None]
+
+
+def _probe_core(
+    spec: RunSpec, runs: int, most: int, machine: Machine, notes: Path | None, say: _Say, plain: bool
+) -> Rates | None:
+    """What is known or measured of this kind on a CPU; ``None`` where a probe is not worth its time."""
+    images, workers = training_images(spec), max(1, machine.workers)
+    if spec.model not in AUTOMATIC or not stackable(spec) or images is None:
+        return None
+    share = min(most, runs // workers)
+    ways = [Way("fused", candidate) for candidate in CANDIDATES if candidate <= share]
+    if not ways:
+        return None
+
+    def worthwhile(rate: float) -> bool:
+        return runs * spec.epochs * images / rate / workers > WORTH_A_PROBE
+
+    name = named(spec, f"K<={ways[-1].networks}", device_name(torch.device("cpu")))
+
+    def work() -> Rates:
+        say("measuring this machine ...")
+        return on_a_core(spec, ways, machine.device, worthwhile)
+
+    found = remembered(name, notes, work, lambda f: len(f.ways) > 1)
+    return found if len(found.ways) > 1 else None
+
+
+def _probe_gpu(
+    spec: RunSpec, runs: int, most: int, machine: Machine, notes: Path | None, say: _Say, plain: bool
+) -> Rates | None:
+    """What is known or measured of this kind on a GPU; ``None`` where a probe is not worth its time, or fails."""
+    start, gpus = machine.start, max(1, machine.gpus)
+    steps = runs * spec.epochs * -(-(training_images(spec) or 0) // spec.batch_size) / gpus
+    if start is None or steps < WORTH_STEPS:
+        return None
+    ways = [] if plain else _other_ways(spec, min(most, -(-runs // gpus)), compiling=steps >= WORTH_COMPILING)
+    # A process of the probe sees one GPU, whatever this one calls it.
+    device = "cuda:0" if machine.device.startswith("cuda") else machine.device
+
+    def work() -> Rates:
+        say(f"measuring this GPU, about {20 * (1 + len(ways) + machine.slots)} s ...")
+        return on_a_gpu(spec, ways, machine.slots, machine.free * machine.slots, device, start)
+
+    asked = ", ".join(map(str, (PLAIN, *ways)))
+    name = named(spec, f"{asked}; k<={machine.slots}", gpu_model(machine.visible))
+    found = remembered(name, notes, work, lambda f: bool(f.at_once))
+    if not found.at_once:
+        say("the probe failed; the plain path is taken")
+        return None
+    return found
 
 
 def _other_ways(spec: RunSpec, most: int, *, compiling: bool) -> list[Way]:
@@ -214,24 +226,41 @@ def _other_ways(spec: RunSpec, most: int, *, compiling: bool) -> list[Way]:
     return [*(Way("fused", size) for size in (1, *several)), *([Way("compiled")] if compiling else [])]
 
 
-def _pace(spec: RunSpec, runs: int, most: int, device: str, workers: int, notes: Path | None) -> Pace | None:
-    """What is known or measured of this kind, or ``None`` where a probe is not worth its time."""
-    images = training_images(spec)
-    if spec.model not in AUTOMATIC or spec.dataset not in DATASETS or images is None:
-        return None
-    share = min(most, runs // max(1, workers))
-    tried = [candidate for candidate in CANDIDATES if candidate <= share]
-    if not tried:
-        return None
-
-    def worthwhile(rate: float) -> bool:
-        return runs * spec.epochs * images / rate / max(1, workers) > WORTH_A_PROBE
-
-    return cached(spec, tried[-1], notes, lambda: measure(spec, tried[-1], device, worthwhile))
-
-
 def _fitting(spec: RunSpec, free: int) -> int:
     facts = DATASETS.get(spec.dataset)
-    if facts is None:
+    if facts is None or not stackable(spec):
         return USUAL_SIZE  # the shape of the images is not known before the file is opened
     return fitting(spec, facts.shape, facts.classes, free)
+
+
+# -- what was measured before -----------------------------------------------------------------------------------------
+
+
+def named(spec: RunSpec, *more: str) -> str:
+    """A kind of run as far as its cost goes, what was asked about it and of which machine, and this torch."""
+    parts = (spec.model, *spec.own_knobs.values(), spec.dataset, f"B={spec.batch_size}", spec.optimizer)
+    return " ".join(str(part) for part in (*parts, spec.augment, spec.precision, *more, torch.__version__))
+
+
+def remembered(name: str, notes: Path | None, work: Callable[[], Rates], is_complete: Callable[[Rates], bool]) -> Rates:
+    """What ``notes`` have under ``name``, else ``work``, which they then keep unless it was cut short."""
+    known = read_notes(notes)
+    if name in known:
+        try:
+            return Rates.from_dict(known[name])
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            known.pop(name)  # changed by hand, or of another version: it is measured again
+    found = work()
+    if notes is not None and is_complete(found):
+        notes.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(notes, json.dumps({**known, name: found.to_dict()}, indent=1) + "\n")
+    return found
+
+
+def read_notes(notes: Path | None) -> dict[str, Any]:
+    """What was measured, by name; nothing where the file is absent or damaged."""
+    try:
+        found = json.loads(notes.read_text(encoding="utf-8")) if notes is not None else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -7,11 +7,11 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from interplay.dataset_facts import DATASETS
 from interplay.record import RunRecord
 from interplay.spec import RunSpec
+from interplay.store.folders import names_in
 from interplay.store.store import THOROUGH, Store
 
 # Work of one training image relative to resnet8 (multiply-adds: 12.5 M for resnet8, 41 M for resnet20, 556 M for
@@ -47,9 +47,9 @@ class Plan:
 def plan(specs: Sequence[RunSpec], store: Store) -> Plan:
     """Look up every run in the store; a folder listing and one look a run. A run with a damaged record is missing."""
     done, failed, missing = [], [], []
-    known = {run_id: _ends(store.folder(run_id)) for run_id in store.run_ids()}
+    known = {run_id: names_in(store.folder(run_id)) for run_id in store.run_ids()}
     for spec in specs:
-        ends = known.get(spec.run_id, ())
+        ends = known.get(spec.run_id, frozenset())
         if "record.json" in ends and not (len(known) <= THOROUGH and store.is_damaged(spec.run_id)):
             done.append(spec)
         elif "failed.json" in ends:
@@ -57,13 +57,6 @@ def plan(specs: Sequence[RunSpec], store: Store) -> Plan:
         else:
             missing.append(spec)
     return Plan(tuple(specs), tuple(done), tuple(failed), tuple(sorted(missing, key=work, reverse=True)))
-
-
-def _ends(folder: Path) -> tuple[str, ...]:
-    try:
-        return tuple(path.name for path in folder.iterdir() if path.name in ("record.json", "failed.json"))
-    except OSError:
-        return ()  # no folder, or one that cannot be listed
 
 
 def training_images(spec: RunSpec) -> int | None:

@@ -1,4 +1,4 @@
-"""Which runs may be trained as one stack, and how many fit."""
+"""Which runs may be trained as one stack."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
-import torch
-from torch import Tensor, nn
-
-from interplay.models.build import build
 from interplay.spec import RunSpec
 
 OWN = ("lr", "weight_decay", "momentum", "seed")
@@ -53,30 +49,3 @@ def stacks(specs: Iterable[RunSpec], largest: int) -> list[list[RunSpec]]:
         bounds = [round(part * len(members) / count) for part in range(count + 1)]
         found += [members[start:end] for start, end in pairwise(bounds)]
     return found
-
-
-@torch.no_grad()
-def bytes_per_network(spec: RunSpec, shape: tuple[int, int, int], classes: int) -> int:
-    """Memory that one more network of a stack takes while it trains, without what libraries take besides.
-
-    Weights, gradient and two optimiser states in float32, and of every activation the output of each layer, once
-    forward, once as gradient and once for what is between layers (ReLU, sums), in float32.
-    """
-    network = build(spec, shape, classes).eval()
-    weights = sum(parameter.numel() for parameter in network.parameters())
-    outputs = 0
-
-    def count(module: nn.Module, inputs: object, output: Tensor) -> None:
-        nonlocal outputs
-        outputs += output.numel()
-
-    for module in network.modules():
-        if next(module.children(), None) is None:
-            module.register_forward_hook(count)
-    network(torch.zeros(1, *shape))
-    return 4 * (4 * weights + 3 * outputs * spec.batch_size)
-
-
-def fitting(spec: RunSpec, shape: tuple[int, int, int], classes: int, free: int) -> int:
-    """How many networks of a stack fit into half of ``free`` bytes, at least one."""
-    return max(1, free // 2 // bytes_per_network(spec, shape, classes))

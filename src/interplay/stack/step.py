@@ -9,20 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.optim import Optimizer
 
 from interplay.data.batches import normalise
 from interplay.data.splits import Split, Splits
 from interplay.models.build import build
 from interplay.optim import sgd
 from interplay.optim.schedules import epoch_rates
-from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.stack.batches import Choice, Pool, StackedBatches
 from interplay.stack.captured import Recorder, Step
 from interplay.stack.networks import Stack
 from interplay.stack.optimizer import build_stack
 from interplay.train.evaluate import Measured, batch_size_for, measured
-from interplay.train.standing import snapshot
 
 _SLOTS = {"adam": ("step", "exp_avg", "exp_avg_sq"), "adamw": ("step", "exp_avg", "exp_avg_sq")}
 _SGD_SLOTS = ("momentum_buffer",)
@@ -63,7 +62,7 @@ class Networks:
         """Whether each network still trains."""
         networks = [build(spec, self.splits.shape, self.splits.classes) for spec in specs]
         self.stack = Stack(networks).to(self.device)
-        self._outline = networks[0].to(self.device)
+        self.outline = networks[0].to(self.device)
         """Of one network: what an optimiser's checkpoint is about. Its weights mean nothing."""
         self.forward: Callable[[Tensor], Tensor] = self.stack
         """The forward pass of training; may be replaced by a compiled form of the same before the first step."""
@@ -204,39 +203,21 @@ class Networks:
 
     # -- one network alone ----------------------------------------------------------------------------------------
 
-    def snapshot(
-        self,
-        place: int,
-        history: Sequence[EpochMetrics],
-        *,
-        first_loss: float | None,
-        seconds: float,
-        environment: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """A checkpoint of one network, as `single` writes it of a run that it trains alone."""
-        spec = self.specs[place]
-        optimizer = sgd.build(spec, self._outline)
-        for own, stacked in zip(self._outline.parameters(), self.stack.parameters(), strict=True):
+    def alone(self, place: int) -> tuple[dict[str, Tensor], Optimizer]:
+        """Weights and buffers of one network, and its optimiser, as those of a run that trains alone."""
+        optimizer = sgd.build(self.specs[place], self.outline)
+        for own, stacked in zip(self.outline.parameters(), self.stack.parameters(), strict=True):
             state = self.optimizer.state[stacked]
             optimizer.state[own] = {name: value[place].clone() for name, value in state.items()}
-        return snapshot(
-            spec,
-            history,
-            model_state=self.stack.weights_of(place),
-            optimizer=optimizer,
-            steps=self.steps,
-            first_loss=first_loss,
-            seconds=seconds,
-            environment=environment,
-        )
+        return self.stack.weights_of(place), optimizer
 
     @torch.no_grad()
     def restore(self, place: int, state: Mapping[str, Any]) -> None:
-        """Set one network to a checkpoint of its run, written by `single` or by ``snapshot``."""
+        """Set one network to a checkpoint of its run, written by either loop."""
         self.stack.set_weights(place, state["model_state_dict"])
-        optimizer = sgd.build(self.specs[place], self._outline)
+        optimizer = sgd.build(self.specs[place], self.outline)
         optimizer.load_state_dict(state["optimizer_state_dict"])
-        for own, stacked in zip(self._outline.parameters(), self.stack.parameters(), strict=True):
+        for own, stacked in zip(self.outline.parameters(), self.stack.parameters(), strict=True):
             for name, value in self.optimizer.state[stacked].items():
                 found = optimizer.state[own].get(name)
                 if found is not None:  # torch keeps no buffer where the momentum is 0

@@ -11,24 +11,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
 
 from interplay.data.splits import Splits
-from interplay.models.build import build, parameter_count
-from interplay.record import EpochMetrics, RunRecord, Status, best_epoch
+from interplay.models.build import parameter_count
+from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
 from interplay.stack.grouping import stack_key
 from interplay.stack.step import Networks, Sums
-from interplay.train import checkpoint
 from interplay.train.checkpoint import Checkpoints
-from interplay.train.divergence import DivergenceRule
-from interplay.train.environment import environment
-from interplay.train.loop import LOOK_EVERY, LOOK_SECONDS, BatchMetrics, Interrupted
-from interplay.train.standing import measured_at, sittings
-from interplay.train.timescales import collapse_variables
+from interplay.train.events import BatchSeen
+from interplay.train.loop import LOOK_EVERY, LOOK_SECONDS, Interrupted, is_logged
+from interplay.train.run import Run
 
 
 class LeaveStack(Exception):
@@ -40,7 +37,8 @@ def train_stack(
     splits: Sequence[Splits],
     *,
     on_epoch: Callable[[RunSpec, EpochMetrics], bool | None] | None = None,
-    on_batch: Callable[[RunSpec, BatchMetrics], None] | None = None,
+    on_batch: Callable[[BatchSeen], None] | None = None,
+    on_model: Callable[[RunSpec, int, int], None] | None = None,
     on_record: Callable[[RunRecord], None] | None = None,
     checkpoints: Sequence[Checkpoints] | None = None,
     facts: Mapping[str, Any] | None = None,
@@ -56,6 +54,7 @@ def train_stack(
             `LeaveStack` to take this one run out of it.
         on_batch: called for each run at the last batch of each epoch, at least about once a second and, on a CPU, every
             `LOOK_EVERY` batches.
+        on_model: called for each run before training, with its number of parameters and the epoch it goes on after.
         on_record: called with each record as its run ends, which may be before the others do.
         checkpoints: where each run leaves checkpoints, in the format of `single`. A run with one to go on from goes on
             from it, or from its start if that is damaged; the others of the stack may stand elsewhere.
@@ -77,116 +76,74 @@ def train_stack(
         raise ValueError("runs of a stack differ in lr, weight_decay, momentum and seed only, and can all be stacked")
     places = list(checkpoints) if checkpoints is not None else [None] * len(specs)
     facts = {"stack": len(specs), **({"path": "compiled"} if compiled else {}), **(facts or {})}
-    members = [_Member(*each, facts) for each in zip(specs, splits, places, strict=True)]
-    stack = _Sitting(members, test_every, compiled=compiled)
+    members = [
+        Run(spec, own, "fused", facts=facts, checkpoints=place, test_every=test_every)
+        for spec, own, place in zip(specs, splits, places, strict=True)
+    ]
+    records: dict[int, RunRecord] = {}
+    stack = _Stack(members, compiled=compiled)
     try:
-        _to_the_end(stack, on_epoch, on_batch, on_record)
+        for member in members:
+            if on_model is not None:
+                on_model(member.spec, parameter_count(stack.networks.outline), member.epoch)
+        _to_the_end(stack, on_epoch, on_batch, on_record, records)
     finally:
         stack.networks.close()
-    return [member.record for member in members]
+    return [records.get(id(member)) for member in members]
 
 
 def _to_the_end(
-    stack: _Sitting,
+    stack: _Stack,
     on_epoch: Callable[[RunSpec, EpochMetrics], bool | None] | None,
-    on_batch: Callable[[RunSpec, BatchMetrics], None] | None,
+    on_batch: Callable[[BatchSeen], None] | None,
     on_record: Callable[[RunRecord], None] | None,
+    records: dict[int, RunRecord],
 ) -> None:
     while stack.training:
         stopping = False
         for member, metrics in stack.train_epoch(on_batch):
-            member.history.append(metrics)
-            tested = stack.tested(member, metrics.epoch)
-            member.reason = member.reason or member.rule.epoch(member.history, tested=tested)
             try:
                 stopping |= on_epoch is not None and on_epoch(member.spec, metrics) is True
             except LeaveStack:
                 stack.drop(member)
                 continue
-            if member.checkpoints is not None and member.wants_best:
-                checkpoint.save(member.checkpoints.best, stack.state(member))
-            if member.reason is not None or member.epoch == member.spec.epochs:
-                stack.finish(member)
-                assert member.record is not None
+            member.save_best(partial(stack.state, member))
+            if member.ended:
+                member.save_final(partial(stack.state, member))
+                records[id(member)] = record = member.record(stack.networks.outline)
+                stack.drop(member)
                 if on_record is not None:
-                    on_record(member.record)
+                    on_record(record)
         stack.save(stopping=stopping)
         if stopping and stack.training:
             raise Interrupted(max(member.epoch for member in stack.training))
         stack.narrow()
 
 
-class _Member:
-    """One run of a stack: everything but its network."""
-
-    def __init__(
-        self, spec: RunSpec, splits: Splits, checkpoints: Checkpoints | None, facts: Mapping[str, Any]
-    ) -> None:
-        self.spec, self.splits, self.checkpoints = spec, splits, checkpoints
-        self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        self.steps = -(-len(splits.train) // spec.batch_size)
-        self.rule = DivergenceRule(spec, splits.classes, len(splits.train), self.steps)
-        self.environment = {**environment(splits.device, "fused"), **facts}
-        self.history: list[EpochMetrics] = []
-        self.seconds = 0.0
-        self.reason: str | None = None
-        self.record: RunRecord | None = None
-        self.standing: dict[str, Any] | None = None
-        """The checkpoint to go on from, until a network has taken it over."""
-        state = checkpoints.standing(spec, splits.device) if checkpoints is not None else None
-        if state is not None:
-            self._resume(state)
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that has ended last; 0 before the first."""
-        return self.history[-1].epoch if self.history else 0
-
-    @property
-    def wants_best(self) -> bool:
-        """Whether the last epoch is one whose weights are to be kept."""
-        keep = self.checkpoints is not None and (self.checkpoints.keep or self.checkpoints.keep_best)
-        return keep and best_epoch(self.history) is self.history[-1]
-
-    def _resume(self, state: dict[str, Any]) -> None:
-        self.standing = state
-        self.history = [EpochMetrics.from_dict(m) for m in state["history"]]
-        self.seconds = state["seconds"]
-        self.environment["earlier_sittings"] = sittings(state["environment"])
-        if state["first_batch_loss"] is not None:
-            self.rule.first_batch(state["first_batch_loss"])
-
-
-class _Sitting:
+class _Stack:
     """The members of a stack that still train, and their networks."""
 
-    def __init__(self, members: Sequence[_Member], test_every: int, *, compiled: bool = False) -> None:
-        self.members, self._test_every, self._compiled = list(members), test_every, compiled
+    def __init__(self, members: Sequence[Run], *, compiled: bool = False) -> None:
+        self.members, self._compiled = list(members), compiled
         self.networks = self._networks()
         self._saved = time.perf_counter()
 
     def _networks(self) -> Networks:
         networks = Networks([m.spec for m in self.members], [m.splits for m in self.members])
         for place, member in enumerate(self.members):
-            if member.standing is not None:
-                networks.restore(place, member.standing)
-                member.standing = None
+            if member.restored is not None:
+                networks.restore(place, member.restored)
+                member.restored = None
         if self._compiled:
             networks.forward = torch.compile(networks.stack, dynamic=False)
         return networks
 
     @property
-    def training(self) -> list[_Member]:
+    def training(self) -> list[Run]:
         """Those that have not ended."""
         return [member for place, member in enumerate(self.members) if self.networks.on[place]]
 
-    def tested(self, member: _Member, epoch: int) -> bool:
-        """Whether the test images are looked at after this epoch of ``member``."""
-        return measured_at(epoch, member.spec, self._test_every)
-
-    def train_epoch(
-        self, on_batch: Callable[[RunSpec, BatchMetrics], None] | None
-    ) -> list[tuple[_Member, EpochMetrics]]:
+    def train_epoch(self, on_batch: Callable[[BatchSeen], None] | None) -> list[tuple[Run, EpochMetrics]]:
         """One epoch of every run that still trains, and one evaluation."""
         began = looked = time.perf_counter()
         networks, training = self.networks, self.training
@@ -211,14 +168,18 @@ class _Sitting:
                     place = self.members.index(member)
                     loss, accuracy = sums.of(place)
                     on_batch(
-                        member.spec,
-                        BatchMetrics(
+                        BatchSeen(
+                            member.spec,
                             epochs[place],
+                            member.spec.epochs,
                             batch,
                             networks.steps,
                             loss if loss is not None else float("nan"),
                             accuracy or 0.0,
                             networks.rate(place, batch),
+                            None,
+                            None,
+                            is_logged=is_logged(batch, networks.steps),
                         ),
                     )
             if not any(networks.on):
@@ -227,12 +188,12 @@ class _Sitting:
         sums = networks.sums()
         return self._end_epoch(sums, training, epochs, trained, began)
 
-    def _first_losses(self, untrained: Sequence[_Member]) -> None:
+    def _first_losses(self, untrained: Sequence[Run]) -> None:
         sums = self.networks.sums()
         for member in untrained:
             member.rule.first_batch(sums.losses[self.members.index(member)] / sums.seen)
 
-    def _look(self, sums: Sums, training: Sequence[_Member]) -> None:
+    def _look(self, sums: Sums, training: Sequence[Run]) -> None:
         for member in training:
             place = self.members.index(member)
             if member.reason is None and (reason := member.rule.batch(sums.losses[place])) is not None:
@@ -240,11 +201,11 @@ class _Sitting:
                 self.networks.silence(place)
 
     def _end_epoch(
-        self, sums: Sums, training: Sequence[_Member], epochs: Sequence[int], trained: float, began: float
-    ) -> list[tuple[_Member, EpochMetrics]]:
+        self, sums: Sums, training: Sequence[Run], epochs: Sequence[int], trained: float, began: float
+    ) -> list[tuple[Run, EpochMetrics]]:
         # A network that was silenced on the way has no loss, whatever its sums say by now.
         nothing = (None, None)
-        fit = any(m.reason is None and self.tested(m, epochs[self.members.index(m)]) for m in training)
+        fit = any(m.reason is None and m.tested(epochs[self.members.index(m)]) for m in training)
         # Test images depend on no seed; validation images do.
         test = self.networks.evaluate([training[0].splits.test] * len(self.members)) if fit else None
         vals = [m.splits.val for m in self.members]
@@ -254,52 +215,25 @@ class _Sitting:
         for member in training:
             place = self.members.index(member)
             own = sums.of(place) if member.reason is None else nothing
-            measured = own[0] is not None and self.tested(member, epochs[place])
+            measured = own[0] is not None and member.tested(epochs[place])
             tested = test.of(place) if test is not None and measured else nothing
             validated = val.of(place) if val is not None and measured else nothing
             member.seconds += share
-            found.append(
-                (
-                    member,
-                    EpochMetrics(
-                        epoch=epochs[place],
-                        lr=self.networks.rate(place, 1),
-                        train_loss=own[0],
-                        train_acc=own[1],
-                        test_loss=tested[0],
-                        test_acc=tested[1],
-                        val_loss=validated[0],
-                        val_acc=validated[1],
-                        seconds=share,
-                        images_per_second=sums.seen * len(training) / trained,
-                    ),
-                )
+            metrics = member.add(
+                epochs[place],
+                lr=self.networks.rate(place, 1),
+                training=own,
+                test=tested,
+                val=validated,
+                seconds=share,
+                images_per_second=sums.seen * len(training) / trained,
             )
+            found.append((member, metrics))
         return found
 
     # -- ends -----------------------------------------------------------------------------------------------------
 
-    def finish(self, member: _Member) -> None:
-        """Give ``member`` its record, and its final weights where they are wanted."""
-        diverged = member.reason is not None
-        if member.checkpoints is not None and member.checkpoints.keep and not diverged:
-            checkpoint.save(member.checkpoints.final, self.state(member))
-        network = build(member.spec, member.splits.shape, member.splits.classes)
-        member.record = RunRecord(
-            spec=member.spec,
-            status=Status.DIVERGED if diverged else Status.FINISHED,
-            reason=member.reason,
-            history=tuple(member.history),
-            environment=member.environment,
-            collapse=collapse_variables(member.spec, member.steps),
-            model_class=type(network).__name__,
-            parameters=parameter_count(network),
-            wall_seconds=member.seconds,
-            started_at=member.started_at,
-        )
-        self.drop(member)
-
-    def drop(self, member: _Member) -> None:
+    def drop(self, member: Run) -> None:
         """Train ``member`` no further."""
         self.networks.silence(self.members.index(member))
 
@@ -308,7 +242,7 @@ class _Sitting:
         left = self.training
         if left and 2 * len(left) <= len(self.members):
             for member in left:
-                member.standing = self.state(member)
+                member.restored = self.state(member)
             self.members = left
             self.networks.close()
             self.networks = self._networks()
@@ -321,16 +255,9 @@ class _Sitting:
         every = min(member.checkpoints.every_seconds for member in places if member.checkpoints is not None)
         if stopping or time.perf_counter() - self._saved > every:
             for member in places:
-                assert member.checkpoints is not None
-                checkpoint.save(member.checkpoints.last, self.state(member))
+                member.save_last(partial(self.state, member))
             self._saved = time.perf_counter()
 
-    def state(self, member: _Member) -> dict[str, Any]:
-        """A checkpoint of ``member`` as `single` writes it."""
-        return self.networks.snapshot(
-            self.members.index(member),
-            member.history,
-            first_loss=member.rule.state(),
-            seconds=member.seconds,
-            environment=member.environment,
-        )
+    def state(self, member: Run) -> dict[str, Any]:
+        """A checkpoint of ``member`` as `train.loop` writes it."""
+        return member.state(*self.networks.alone(self.members.index(member)))

@@ -96,7 +96,7 @@ def findings(runs: Path) -> list[Finding]:
 def names_in(folder: Path) -> frozenset[str]:
     """Names of the files in a folder; none if it cannot be listed."""
     try:
-        return frozenset(path.name for path in folder.iterdir())
+        return frozenset(os.listdir(folder))  # noqa: PTH208 - of many thousand folders, pathlib would take most of the time
     except OSError:
         return frozenset()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from interplay.errors import DamagedError, SchemaError
 from interplay.locks import locked
 from interplay.notes import note
-from interplay.record import EpochMetrics, RunRecord
+from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import SPEC_SCHEMA, RunSpec
 from interplay.store import table
 from interplay.store.files import partial_of, readable, set_aside, write_once, write_under_lock, write_whole
@@ -82,6 +82,10 @@ class Store:
         """Whether the run has failed at some time and has no result: failures that were set aside for a retry count."""
         return not self.is_done(run_id) and any(self.folder(run_id).glob("failed*.json"))
 
+    def has_checkpoint(self, run_id: str) -> bool:
+        """Whether there is one to resume from."""
+        return (self.folder(run_id) / "last.pt").exists()
+
     def has_failed(self, run_id: str) -> bool:
         """Whether the last attempt at the run failed."""
         return not self.is_done(run_id) and (self.folder(run_id) / "failed.json").exists()
@@ -137,6 +141,11 @@ class Store:
         """All records that can be read, in the order of the rows of results.csv; a note names the others."""
         found = [record for run_id in self.run_ids() if (record := self.readable_record(run_id)) is not None]
         yield from sorted(found, key=lambda record: (record.committed_at, record.run_id))
+
+    def accuracies(self) -> dict[str, float]:
+        """The final test accuracy (%) of each run that has one, by run_id, from results.csv: no record is opened."""
+        finished = (row for row in table.parse(self._table()).own if row.status == Status.FINISHED)
+        return {row.run_id: row.accuracy for row in finished if row.accuracy is not None}
 
     def history(self, run_id: str) -> tuple[EpochMetrics, ...]:
         """Epochs so far of a run that goes on; empty if there is none. A line cut by a kill ends it."""

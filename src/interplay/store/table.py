@@ -102,6 +102,8 @@ class OwnRow:
     """The line with its end."""
     run_id: str
     status: str
+    accuracy: float | None = None
+    """Final test accuracy (%); ``None`` where there is none, or no number."""
 
     def foreign(self, *, recorded: bool) -> ForeignRow:
         """The same line, once it is known that the run has no sound record, or (``recorded``) one that differs."""
@@ -128,7 +130,7 @@ def parse(text: str) -> Rows:
     if first != columns and first[: len(DOCUMENTED)] == list(DOCUMENTED) and {"run_id", "status"} <= set(first):
         # Of another version: its rows are read as they are, and give way to those of this one.
         columns, rows.outdated = first, True
-    run_id, status = columns.index("run_id"), columns.index("status")
+    run_id, status, accuracy = map(columns.index, ("run_id", "status", "final_test_acc"))
     for number, line in enumerate(lines, start=1):
         if number == 1 and (line == header() or rows.outdated):
             continue
@@ -143,8 +145,15 @@ def parse(text: str) -> Rows:
         elif len(cells) != len(columns) or not line.endswith("\n"):
             rows.foreign.append(ForeignRow(number, bare, f"{len(cells)} cells where {len(columns)} belong"))
         else:
-            rows.own.append(OwnRow(number, line, cells[run_id], cells[status]))
+            rows.own.append(OwnRow(number, line, cells[run_id], cells[status], _number(cells[accuracy])))
     return rows
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def without(text: str, run_id: str) -> str:

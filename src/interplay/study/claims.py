@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from interplay.errors import SpecError, nearest
@@ -158,11 +159,17 @@ class Claim:
         return f"Is the best {self.optimum} higher with {_method(self.first)} than with {_method(self.second)}?"
 
     @staticmethod
-    def from_table(table: Any, where: str) -> Claim:
+    def from_table(table: Any, where: str, *, own_knobs: bool = False) -> Claim:
         """A claim as a study file states it.
 
+        Args:
+            table: the content of ``[[claim]]``.
+            where: begins what is said of it.
+            own_knobs: whether knobs may have names of one's own, as those of a table or of a training script do. A
+                name that is nearly a standard one is refused all the same.
+
         Raises:
-            SpecError: as the class, or a key that is not known, with the nearest one; begins with ``where``.
+            SpecError: as the class, or a key or knob that is not known, with the nearest one; begins with ``where``.
         """
         if not isinstance(table, Mapping):
             raise SpecError(f"{where} must be a table, not {shown(table)}")
@@ -184,7 +191,7 @@ class Claim:
             raise SpecError(f"{where}: {error}") from error
         names = (*knob_names(), *SUMS)
         for name in (*claim.knobs, *claim.tied, *claim.first, *claim.second):
-            if name not in names:
+            if name not in names and not (own_knobs and not get_close_matches(str(name), names, 1, 0.8)):
                 raise SpecError(f"{where}: unknown knob {shown(name)}; {nearest(str(name), names)}")
         return claim
 

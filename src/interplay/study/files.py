@@ -37,7 +37,7 @@ from typing import Any
 
 from interplay.errors import SpecError, nearest
 from interplay.spec import RunSpec
-from interplay.study.claims import Claim
+from interplay.study.claims import Claim, known_claims
 from interplay.study.grid import expand
 from interplay.study.presets import PRESETS, preset
 from interplay.study.slurm import SlurmOptions
@@ -64,6 +64,23 @@ def load(source: str | Path) -> Study:
         name = str(source)
         raise SpecError(f"unknown study {shown(name)}; {nearest(name, PRESETS)}, or the path of a .toml file")
     return parse(_content(path), path)
+
+
+def claims_of(source: str | Path) -> tuple[str | Claim, ...]:
+    """The claims of a study, for measurements from elsewhere: they may speak of knobs that this lab does not have.
+
+    A file needs to state nothing else, and its grid is not looked at.
+
+    Raises:
+        SpecError: no such file or set, or a claim that is none.
+    """
+    if str(source) in PRESETS or Path(source).suffix != ".toml":
+        return load(source).claims
+    path = given("the name of a study", source)
+    try:
+        return known_claims(_claims(_content(path), path, own_knobs=True))
+    except SpecError as error:
+        raise SpecError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -138,14 +155,18 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
         raise SpecError(f"{path}: {error}") from error
 
 
-def _claims(content: Mapping[str, Any], path: Path) -> Any:
+def _claims(content: Mapping[str, Any], path: Path, *, own_knobs: bool = False) -> Any:
     """Identifiers of the programme's claims, as they stand, and those that the file states itself."""
     named, stated = content.get("claims", ()), content.get("claim", [])
     if not isinstance(stated, list):
         raise SpecError(f"{path}: claims are written [[claim]], with two brackets")
     if not isinstance(named, list | tuple):
         return named  # `Study` says what is wrong
-    return (*named, *(Claim.from_table(each, f"{path}: claim {n}") for n, each in enumerate(stated, start=1)))
+    own = (
+        Claim.from_table(each, f"{path}: claim {number}", own_knobs=own_knobs)
+        for number, each in enumerate(stated, start=1)
+    )
+    return (*named, *own)
 
 
 def _table(value: Any, where: str) -> Mapping[str, Any]:

@@ -145,6 +145,11 @@ def known(text: str) -> bool:
     return _standard(text)[0] is not None
 
 
+def standard_name(text: str) -> str | None:
+    """The standard name of what a column of this name holds, if it has one."""
+    return _standard(text)[0]
+
+
 def recognise(header: Sequence[str]) -> Columns:
     """Understand names in any case and in the usual spellings (``learning_rate``, ``config.lr``, ``params_lr``, …)."""
     found: dict[str, list[int]] = {}

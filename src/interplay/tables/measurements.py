@@ -16,9 +16,9 @@ from interplay.tables.states import State, state_of
 from interplay.tables.values import Value
 
 NEEDED = ("batch_size", "lr")
-"""Knobs that a table must tell."""
+"""Knobs whose column, where it is there, is filled in every row."""
 
-USUAL = ("weight_decay", "momentum")
+USUAL = (*NEEDED, "weight_decay", "momentum")
 """Knobs that the runs of a table need not have; a column that is there is filled for every run of the SGD family."""
 
 DOCUMENTED_NAMES = {"weight_decay": "wd"}
@@ -41,11 +41,9 @@ def measurements(table: TextTable, metric: str) -> Measurements:
         return Measurements(table.source, (), (), table.notes)
     names = [table.header[index] for index in columns.others]
     misspelt = [name for name in USUAL if name not in columns.found and get_close_matches(name, names, 1, 0.75)]
-    for name in (*NEEDED, *misspelt, metric):
+    for name in (*misspelt, metric):
         if name not in columns.found:
-            shown = DOCUMENTED_NAMES.get(name, name)
-            line = table.rows[0].line
-            raise InputError(f"{table.source}, line {line}: no column {shown!r}; {nearest(shown, table.header)}")
+            raise InputError(f"{table.source}, line {table.rows[0].line}: {_absent(name, table, columns)}")
     table, commas = _with_points(table, columns)
     kept, left_out, states = _by_state(table, columns, metric)
     knobs, unread = _other_knobs(table, columns, kept)
@@ -70,6 +68,20 @@ def measurements(table: TextTable, metric: str) -> Measurements:
     ]
     left = [Measurement(row.line, {}, None, 1, State.LEFT_OUT, {}, {}, _text(row, table, columns)) for row in left_out]
     return Measurements(table.source, tuple(rows), tuple(left), tuple(notes))
+
+
+def _absent(name: str, table: TextTable, columns: Columns) -> str:
+    """What is said where a column is not there: the nearest, or another metric, and how to name it."""
+    shown = DOCUMENTED_NAMES.get(name, name)
+    words = f"no column {shown!r}; {nearest(shown, table.header)}"
+    if name not in METRICS:
+        fixed = f", or --set {name}=128 if all runs had the same" if name == "batch_size" else ""
+        return f"{words}. Say which it is with --columns {name}=COLUMN{fixed}"
+    others = [each for each in METRICS if each in columns.found]
+    if others:
+        column = table.header[columns.found[others[0]][0]]
+        words += f". {column!r} is {others[0]}: --metric {others[0]} judges by it"
+    return f"{words}. Say which it is with --columns metric=COLUMN, and --lower if lower is better"
 
 
 def _without_logged_rate(table: TextTable, columns: Columns) -> Columns:
@@ -189,7 +201,7 @@ def _measurement(row: Row, table: TextTable, columns: Columns, others: Iterable[
             cell = text.get(name, "")
             if name == "schedule" and cell.lower() == "none":
                 knobs[name] = "constant"
-            elif name in NEEDED or (name in USUAL and name in columns.found and (cell or _of_sgd(text))):
+            elif name in USUAL and name in columns.found and (cell or name in NEEDED or _of_sgd(text)):
                 knobs[name] = _needed(name, cell)
             elif not values.missing(cell):
                 knobs[name] = values.knob(name, cell)

@@ -7,12 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
-
-TrackerName = Literal["none", "wandb", "tensorboard"]
 
 Row = Mapping[str, float]
 """Finite numbers by name. A number that is missing or not finite is left out, never written as 0."""
@@ -25,14 +23,14 @@ class TrackerSettings:
     No key and no account stands here: trackers find them where their own tools keep them.
 
     Attributes:
-        name: ``none``, ``wandb`` or ``tensorboard``.
+        name: ``none``, or one of `choose.TRACKERS`.
         project: of Weights & Biases.
         entity: of Weights & Biases; ``None`` leaves it to the environment and the account.
         group: the study that a run belongs to.
         run_name: of a single run; ``None`` for the label of its setting.
     """
 
-    name: TrackerName = "none"
+    name: str = "none"
     project: str = "interplay"
     entity: str | None = None
     group: str | None = None

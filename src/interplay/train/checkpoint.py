@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from interplay.dataset_facts import DATASETS
 from interplay.errors import InterplayError
+from interplay.notes import LOGGER
 from interplay.optim.schedulers import scheduler_after, with_next_rate
+from interplay.record import EpochMetrics, best_epoch
 from interplay.spec import RunSpec
 from interplay.train.archive import CheckpointError, DamagedCheckpointError, ForeignCheckpointError, check, seal
 from interplay.train.fitting import MisfitError, bare, check_optimizer, position_for, take_position, weights_for
@@ -44,7 +45,7 @@ _NEEDED = (
 
 
 def _say(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+    LOGGER.warning("note: %s", text)
 
 
 @dataclass(frozen=True)
@@ -285,3 +286,51 @@ def _up_to_date(state: dict[str, Any], path: Path) -> dict[str, Any]:
     except (InterplayError, AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is of an earlier version and has something in another form: {error}") from error
     return state
+
+
+def snapshot(
+    spec: RunSpec,
+    history: Sequence[EpochMetrics],
+    *,
+    model_state: Mapping[str, Tensor],
+    optimizer: Optimizer,
+    steps: int,
+    first_loss: float | None,
+    seconds: float,
+    environment: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything that the rest of the run depends on, and the metrics so far.
+
+    Args:
+        spec: what is computed.
+        history: its epochs so far, at least one.
+        model_state: weights and buffers under the names of `models.build`.
+        optimizer: the optimiser of `optim.sgd.build`, or one with its state and groups.
+        steps: batches of an epoch.
+        first_loss: what the divergence rule keeps.
+        seconds: wall time spent so far.
+        environment: of this attempt.
+    """
+    last, best = history[-1], best_epoch(history)
+    scheduler, position, rate = scheduler_after(spec, last.epoch, steps, len(optimizer.param_groups))
+    return {
+        "run_id": spec.run_id,
+        "spec": spec.to_dict(),
+        "epoch": last.epoch,
+        "model_state_dict": model_state,
+        "optimizer_state_dict": with_next_rate(optimizer.state_dict(), spec, rate),
+        "scheduler": scheduler,
+        "scheduler_state_dict": position,
+        "metrics": {
+            "epoch": last.epoch,
+            "final_test_acc": last.test_acc,
+            "final_test_loss": last.test_loss,
+            "final_train_loss": last.train_loss,
+            "best_test_acc": best.test_acc if best else None,
+            "best_epoch": best.epoch if best else None,
+        },
+        "history": [m.to_dict() for m in history],
+        "first_batch_loss": first_loss,
+        "seconds": seconds,
+        "environment": environment,
+    }

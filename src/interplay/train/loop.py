@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -16,44 +14,26 @@ from torch.nn import functional
 from interplay.data.batches import TrainingBatches
 from interplay.data.splits import Split, Splits
 from interplay.errors import InterplayError
-from interplay.models.build import build, parameter_count
+from interplay.models.build import build
 from interplay.optim import sgd
 from interplay.optim.schedules import epoch_rates
-from interplay.record import EpochMetrics, RunRecord, Status, best_epoch
+from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
-from interplay.train import checkpoint
 from interplay.train.checkpoint import Checkpoints
 from interplay.train.ddp import ALONE, Group, share_statistics
-from interplay.train.divergence import DivergenceRule
-from interplay.train.environment import environment
 from interplay.train.evaluate import Measured, channels_last, evaluate, measured
+from interplay.train.events import BatchSeen
 from interplay.train.instruments import Instruments
-from interplay.train.standing import measured_at, sittings, snapshot
-from interplay.train.timescales import collapse_variables
+from interplay.train.run import Run
 
 LOOK_EVERY = 50
 LOOK_SECONDS = 1.0
 """Batches, or seconds if they pass sooner, between two looks at the loss: on a GPU each look makes the host wait."""
 
 
-@dataclass(frozen=True)
-class BatchMetrics:
-    """Progress inside an epoch: means over the batches of this epoch so far."""
-
-    epoch: int
-    batch: int
-    batches: int
-    loss: float
-    accuracy: float
-    lr: float
-    batch_loss: float | None = None
-    batch_accuracy: float | None = None
-    """Of this one batch alone; ``None`` where the way through the code that trains does not tell batches apart."""
-
-    @property
-    def is_logged(self) -> bool:
-        """Whether it is one of every `LOOK_EVERY` or the last: reported whatever the clock says."""
-        return self.batch % LOOK_EVERY == 0 or self.batch == self.batches
+def is_logged(batch: int, batches: int) -> bool:
+    """Whether a batch is one of every `LOOK_EVERY` or the last of its epoch: reported whatever the clock says."""
+    return batch % LOOK_EVERY == 0 or batch == batches
 
 
 class Interrupted(InterplayError):
@@ -71,7 +51,7 @@ def train(
     splits: Splits,
     *,
     on_epoch: Callable[[EpochMetrics], bool | None] | None = None,
-    on_batch: Callable[[BatchMetrics], None] | None = None,
+    on_batch: Callable[[BatchSeen], None] | None = None,
     on_model: Callable[[nn.Module, Sequence[EpochMetrics]], None] | None = None,
     checkpoints: Checkpoints | None = None,
     instruments: Sequence[str] = (),
@@ -105,38 +85,23 @@ def train(
         Interrupted: ``on_epoch`` asked to stop; a checkpoint was left if ``checkpoints`` are given.
         CheckpointError: the checkpoint to go on from is of another run.
     """
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    run = _Run(spec, splits, checkpoints, instruments, group, state, test_every)
-    run.environment |= facts or {}
+    run = _Loop(spec, splits, checkpoints, instruments, group, state, test_every, facts)
     if on_model is not None:
         run.introduce(on_model)
-    reason: str | None = None
-    while reason is None and run.epoch < spec.epochs:
-        run.epoch += 1
-        metrics, reason = run.train_epoch(on_batch)
-        run.history.append(metrics)
-        reason = reason or run.rule.epoch(run.history, tested=run.tested)
-        asked_to_stop = group.any(on_epoch is not None and on_epoch(metrics) is True, splits.device)
-        run.save(stopping=asked_to_stop and reason is None and run.epoch < spec.epochs)
-        if asked_to_stop and reason is None and run.epoch < spec.epochs:
-            raise Interrupted(run.epoch)
-    run.finish(diverged=reason is not None)
-    return RunRecord(
-        spec=spec,
-        status=Status.FINISHED if reason is None else Status.DIVERGED,
-        reason=reason,
-        history=tuple(run.history),
-        environment=run.environment,
-        collapse=collapse_variables(spec, run.batches.steps),
-        model_class=type(run.model).__name__,
-        parameters=parameter_count(run.model),
-        wall_seconds=run.seconds(),
-        started_at=started_at,
-    )
+    book = run.book
+    while not book.ended:
+        metrics = run.train_epoch(on_batch)
+        stopping = group.any(on_epoch is not None and on_epoch(metrics) is True, splits.device) and not book.ended
+        run.save(stopping=stopping)
+        if stopping:
+            raise Interrupted(book.epoch)
+    book.save_final(run.state)
+    book.seconds = run.seconds()
+    return book.record(run.model)
 
 
-class _Run:
-    """The moving parts of one run: network, optimiser, data, history, and where it stands."""
+class _Loop:
+    """The moving parts of one run: network, optimiser, data, and the bookkeeping."""
 
     def __init__(
         self,
@@ -147,6 +112,7 @@ class _Run:
         group: Group,
         state: Mapping[str, Any] | None,
         test_every: int,
+        facts: Mapping[str, Any] | None,
     ) -> None:
         device = splits.device
         group.check(len(splits.train), spec.batch_size)
@@ -154,7 +120,7 @@ class _Run:
             torch.backends.cudnn.benchmark = True
             # fp32 means fp32: TF32 keeps 10 bits of the mantissa, the same as the half precision it would replace.
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        self.spec, self.splits, self.checkpoints, self.group = spec, splits, checkpoints, group
+        self.spec, self.splits, self.group = spec, splits, group
         self.model = build(spec, splits.shape, splits.classes).to(device)
         self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = share_statistics(self.model, group)
@@ -163,45 +129,46 @@ class _Run:
         self.batches = TrainingBatches(spec, splits)
         self.instruments = Instruments(instruments, self.model, spec, splits)
         self.autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bf16")
-        self.rule = DivergenceRule(spec, splits.classes, len(splits.train), self.batches.steps)
-        # Read at the start: files may change while a long run goes on.
-        self.environment = environment(device, "single" if group.world == 1 else f"{group.world} processes")
-        self.history: list[EpochMetrics] = []
-        self.epoch = 0
-        self._test_every = test_every
         self._began = self._saved = time.perf_counter()
-        self._seconds_before = 0.0
-        if state is None and checkpoints is not None:
-            state = checkpoints.standing(spec, device)
-        if state is not None:
-            self._restore(state)
+        self.book = Run(
+            spec,
+            splits,
+            "single" if group.world == 1 else f"{group.world} processes",
+            facts=facts,
+            checkpoints=checkpoints,
+            state=state,
+            test_every=test_every,
+            writes=group.leads,
+        )
+        self.rule = self.book.rule
+        self._seconds_before = self.book.seconds
+        if self.book.restored is not None:
+            self.model.load_state_dict(self.book.restored["model_state_dict"])
+            self.optimizer.load_state_dict(self.book.restored["optimizer_state_dict"])
+            self.book.restored = None
 
     def seconds(self) -> float:
-        """Wall time spent on this run, over all its sittings."""
+        """Wall time spent on this run, over all its attempts."""
         return self._seconds_before + time.perf_counter() - self._began
-
-    @property
-    def tested(self) -> bool:
-        """Whether the test images are looked at after this epoch."""
-        return measured_at(self.epoch, self.spec, self._test_every)
 
     def introduce(self, on_model: Callable[[nn.Module, Sequence[EpochMetrics]], None]) -> None:
         """Show the network to whoever follows the run; the time that this takes is not the run's."""
         began = time.perf_counter()
-        on_model(self.model, tuple(self.history))
+        on_model(self.model, tuple(self.book.history))
         self._began += time.perf_counter() - began
 
-    def train_epoch(self, on_batch: Callable[[BatchMetrics], None] | None) -> tuple[EpochMetrics, str | None]:
-        """One pass over the training images and one evaluation; with the reason if the loss stopped being finite."""
+    def train_epoch(self, on_batch: Callable[[BatchSeen], None] | None) -> EpochMetrics:
+        """One pass over the training images and one evaluation."""
         began = looked = time.perf_counter()
+        epoch = self.book.epoch + 1
         device = self.splits.device
         loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         correct = torch.zeros((), dtype=torch.int64, device=device)
-        rates = epoch_rates(self.spec, self.epoch, self.batches.steps)
-        seen, reason = 0, None
+        rates = epoch_rates(self.spec, epoch, self.batches.steps)
+        seen = 0
         group, size, images_in_all = self.group, self.spec.batch_size, len(self.splits.train)
         self.model.train()
-        for batch, (images, labels) in enumerate(self.batches.epoch(self.epoch, group.share(size)), start=1):
+        for batch, (images, labels) in enumerate(self.batches.epoch(epoch, group.share(size)), start=1):
             whole = min(size, images_in_all - seen)
             sgd.set_lr(self.optimizer, rates[batch - 1])
             with self.autocast:
@@ -217,48 +184,49 @@ class _Run:
             hits = (logits.detach().argmax(1) == labels).sum()
             correct += hits
             seen += whole
-            if self.epoch == 1 and batch == 1:
+            if epoch == 1 and batch == 1:
                 self.rule.first_batch(group.total(loss.detach().double() * len(labels))[0] / whole)
-            due = batch == self.batches.steps or batch % LOOK_EVERY == 0
+            due = is_logged(batch, self.batches.steps)
             # Several processes must look at the same batches, which their clocks cannot settle.
             due = due or (group.world == 1 and time.perf_counter() - looked > LOOK_SECONDS)
             if due or device.type == "cpu":
-                reason = self.rule.batch(group.total(loss_sum)[0])
+                self.book.reason = self.rule.batch(group.total(loss_sum)[0])
             if due:
                 looked = time.perf_counter()
             if due and on_batch is not None:
                 sums = group.total(loss_sum, correct, loss.detach().double() * len(labels), hits)
                 mean, accuracy = sums[0] / seen, 100 * sums[1] / seen
                 alone = sums[2] / whole, 100 * sums[3] / whole
-                on_batch(BatchMetrics(self.epoch, batch, self.batches.steps, mean, accuracy, rates[batch - 1], *alone))
-            if reason:
+                epochs, steps = self.spec.epochs, self.batches.steps
+                facts = epoch, epochs, batch, steps, mean, accuracy, rates[batch - 1], *alone
+                on_batch(BatchSeen(self.spec, *facts, is_logged=is_logged(batch, steps)))
+            if self.book.reason:
                 break
         trained = time.perf_counter() - began
         total, right = group.total(loss_sum, correct)
         training = measured(total, int(right), seen)
-        return self._end_epoch(rates[0], training, seen, trained, began), reason
+        return self._end_epoch(epoch, rates[0], training, seen, trained, began)
 
-    def _end_epoch(self, lr: float, training: Measured, seen: int, trained: float, began: float) -> EpochMetrics:
+    def _end_epoch(
+        self, epoch: int, lr: float, training: Measured, seen: int, trained: float, began: float
+    ) -> EpochMetrics:
         test: Measured = (None, None)
         val: Measured = (None, None)
         instruments: dict[str, float] = {}
         if training[0] is not None:  # a network that is not finite has nothing to measure
-            test = self._evaluate(self.splits.test) if self.tested else test
-            if self.splits.val is not None and self.tested:
+            test = self._evaluate(self.splits.test) if self.book.tested(epoch) else test
+            if self.splits.val is not None and self.book.tested(epoch):
                 val = self._evaluate(self.splits.val)
             instruments = self.instruments.end_epoch()
-        return EpochMetrics(
-            epoch=self.epoch,
+        return self.book.add(
+            epoch,
             lr=lr,
-            train_loss=training[0],
-            train_acc=training[1],
-            test_loss=test[0],
-            test_acc=test[1],
-            val_loss=val[0],
-            val_acc=val[1],
+            training=training,
+            test=test,
+            val=val,
             seconds=time.perf_counter() - began,
             images_per_second=seen / trained,
-            instruments={name: _finite(value) for name, value in instruments.items()},
+            instruments=instruments,
         )
 
     def _evaluate(self, split: Split) -> Measured:
@@ -275,48 +243,16 @@ class _Run:
 
     def save(self, *, stopping: bool) -> None:
         """Leave the checkpoints that are due after an epoch."""
-        if self.checkpoints is None or not self.group.leads:
+        book = self.book
+        book.save_best(self.state)
+        if book.checkpoints is None:
             return
-        due = time.perf_counter() - self._saved > self.checkpoints.every_seconds
-        if (self.checkpoints.keep or self.checkpoints.keep_best) and best_epoch(self.history) is self.history[-1]:
-            checkpoint.save(self.checkpoints.best, self.state())
-        if stopping or (due and self.epoch < self.spec.epochs):
-            checkpoint.save(self.checkpoints.last, self.state())
+        due = time.perf_counter() - self._saved > book.checkpoints.every_seconds
+        if stopping or (due and book.epoch < self.spec.epochs):
+            book.save_last(self.state)
             self._saved = time.perf_counter()
-
-    def finish(self, *, diverged: bool) -> None:
-        """Leave the final weights where they are wanted."""
-        if self.checkpoints is not None and self.checkpoints.keep and self.group.leads and not diverged:
-            checkpoint.save(self.checkpoints.final, self.state())
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on, and the metrics so far."""
-        return snapshot(
-            self.spec,
-            self.history,
-            model_state=self.model.state_dict(),
-            optimizer=self.optimizer,
-            steps=self.batches.steps,
-            first_loss=self.rule.state(),
-            seconds=self.seconds(),
-            environment=self.environment,
-        )
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state["model_state_dict"])
-        self.optimizer.load_state_dict(state["optimizer_state_dict"])
-        self.history = [EpochMetrics.from_dict(m) for m in state["history"]]
-        self.epoch = state["epoch"]
-        self._seconds_before = state["seconds"]
-        replanned = list(state["environment"].get("replanned", []))
-        if state["spec"]["epochs"] != self.spec.epochs:
-            replanned.append({"after_epoch": self.epoch, "planned_epochs": state["spec"]["epochs"]})
-        if replanned:
-            self.environment["replanned"] = replanned
-        self.environment["earlier_sittings"] = sittings(state["environment"])
-        if state["first_batch_loss"] is not None:
-            self.rule.first_batch(state["first_batch_loss"])
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+        self.book.seconds = self.seconds()
+        return self.book.state(self.model.state_dict(), self.optimizer)

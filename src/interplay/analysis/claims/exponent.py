@@ -218,6 +218,7 @@ def given(cells: Sequence[Cell], optimum: str) -> dict[str, Any]:
     shown = {name: one.get(name) for name in names if name != optimum and one.get(name) is not None}
     if shown.get("optimizer") == "sgd":
         shown.pop("optimizer")
+    shown |= {name: value for name, value in one.own if name != optimum}
     return shown if one.get("train_limit") is None else {**shown, "train_limit": one.get("train_limit")}
 
 

@@ -1,4 +1,4 @@
-"""Slurm, through submitit: an array job of stations on a shared file system.
+"""Slurm, through submitit: an array job of allocations on a shared file system.
 
 The store is the truth; Slurm only lends machines. A job may be cancelled, requeued, submitted twice: what is missing is
 found by whoever looks next.
@@ -17,15 +17,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
+from interplay.devices import Slot
 from interplay.errors import InterplayError
-from interplay.executors.attempt import End, Job, Outcome
-from interplay.executors.base import Executor, Listener
+from interplay.executors.base import Asked, Executor, Listener
+from interplay.executors.job import Job
+from interplay.executors.outcomes import End, Outcome
 from interplay.executors.queue import Report
 from interplay.executors.signals import StopRequest
-from interplay.executors.slurm.allocation import Station, say
-from interplay.executors.slurm.jobs import Submission, alive, endings
+from interplay.executors.slurm.allocation import Allocation, log_line
+from interplay.executors.slurm.jobs import Submission, alive, endings, submissions
 from interplay.record import RunRecord
 from interplay.spec import RunSpec
 from interplay.store.ends import Ends
@@ -48,7 +50,7 @@ class SlurmError(InterplayError):
     exit_code = 2
 
 
-class Warned(StopRequest):
+class SlurmSignals(StopRequest):
     """Slurm's signals: USR2 before the time limit, TERM when the job is cancelled or preempted. Neither is rude."""
 
     def __init__(self, last_call: float) -> None:
@@ -73,50 +75,70 @@ class Warned(StopRequest):
 
 
 @dataclass(frozen=True)
-class Visit:
-    """What submitit pickles: the station, and what it does when its time is over."""
+class Task:
+    """What submitit pickles: the allocation, and what it does when its time is over."""
 
-    station: Station
+    allocation: Allocation
     notice: int
 
     def __call__(self, index: int) -> dict[str, int]:
-        """Sit; requeue this job if its time is over, something is left, and it has moved at all."""
-        stop = Warned(max(self.notice / 2, self.notice - LAST_SECONDS))
+        """Run; requeue this job if its time is over, something is left, and it has moved at all."""
+        stop = SlurmSignals(max(self.notice / 2, self.notice - LAST_SECONDS))
         stop.listen()
         report = None
         try:
-            report = self.station.sit(stop)
+            report = self.allocation.run(stop)
         except KeyboardInterrupt:
-            say("the epoch did not end in time: the runs go on from their last checkpoints")
+            log_line("the epoch did not end in time: the runs go on from their last checkpoints")
         signal.setitimer(signal.ITIMER_REAL, 0)
         if stop.limit_is_near and (report is None or report.left):
-            if self.station.journal.epochs:
+            if self.allocation.log.epochs:
                 self._requeue()
             else:
-                say("not requeued: not one epoch has ended within the time limit")
+                log_line("not requeued: not one epoch has ended within the time limit")
         if report is not None and report.problem:
             raise SlurmError(report.problem)
         return {"committed": len(report.committed), "failed": len(report.failed)} if report is not None else {}
 
     def _requeue(self) -> None:
         job = os.environ["SLURM_JOB_ID"]
-        say(f"requeue job {job}")
+        log_line(f"requeue job {job}")
         # The call ends this very process; where it is refused, the error stands in the log and the job just ends.
         subprocess.run(["scontrol", "requeue", job], check=False)
 
 
 class SlurmExecutor(Executor):
-    """Submits an array job of stations; ``run`` then follows the store until they have gone.
+    """Submits an array job of allocations; ``run`` then follows the store until they have gone.
 
     Args:
         options: what sbatch is asked for.
         workers: runs at a time in all; 0 for one allocation.
-        study: the study as stations are to know it.
+        study: the study as allocations are to know it.
     """
 
     def __init__(self, options: SlurmOptions, workers: int, study: Manifest) -> None:
         self.options, self.study = options, study
-        self.allocations = max(1, -(-workers // options.per_allocation))
+        self.allocations = _allocations(options, workers)
+
+    @classmethod
+    def slots(cls, asked: Asked) -> list[Slot]:
+        """See `Executor.slots`."""
+        options = asked.slurm
+        device = "cuda:0" if options.gpus_per_node else "cpu"
+        slots = _allocations(options, asked.workers) * options.per_allocation
+        return [Slot(f"slurm{index}", device) for index in range(slots)]
+
+    @classmethod
+    def submits(cls, asked: Asked) -> bool:
+        """See `Executor.submits`."""
+        return not asked.wait
+
+    @classmethod
+    def make(cls, asked: Asked, study: Manifest, slots: Sequence[Slot]) -> Self:
+        """See `Executor.make`."""
+        found = cls(asked.slurm, asked.workers, study)
+        found.check()
+        return found
 
     def check(self) -> None:
         """Raise `SlurmError` unless sbatch and submitit are there."""
@@ -127,7 +149,7 @@ class SlurmExecutor(Executor):
         if shutil.which("sbatch") is None:
             raise SlurmError("there is no sbatch here: --executor slurm is for a login node of a Slurm cluster")
 
-    def submit(self, store: Store, job: Job) -> Submission:
+    def hand_over(self, store: Store, job: Job) -> Submission:
         """Hand the study to Slurm and return at once.
 
         Raises:
@@ -141,29 +163,47 @@ class SlurmExecutor(Executor):
         manifest = self.study.write(root)
         job = replace(job, data_dir=str(Path(job.data_dir).resolve()), output_dir=str(root))
         options = self.options
-        seats = self.allocations * options.per_allocation
+        slots = self.allocations * options.per_allocation
         per_gpu = (options.workers_per_gpu or 1) if options.gpus_per_node else 0
-        station = Station(str(manifest), job, options.per_allocation, per_gpu, seats)
+        allocation = Allocation(str(manifest), job, options.per_allocation, per_gpu, slots)
         executor = submitit.SlurmExecutor(folder=root / "jobs" / "slurm")
         try:
             executor.update_parameters(**_parameters(options, self.study.name, self.allocations))
-            handles = executor.map_array(Visit(station, options.notice), range(self.allocations))
+            handles = executor.map_array(Task(allocation, options.notice), range(self.allocations))
         except (FailedJobError, FailedSubmissionError, ValueError, OSError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise SlurmError(f"sbatch refuses: {' '.join(lines[-3:])}") from error
         number = handles[0].job_id.split("_")[0]
-        made = Submission("slurm", number, self.study.name, manifest.name, self.allocations, seats)
+        made = Submission("slurm", number, self.study.name, manifest.name, self.allocations, slots)
         write_whole(root / "jobs" / f"slurm-{made.job_id}.json", json.dumps(made.to_dict(), indent=1) + "\n")
         return made
+
+    def submit(self, store: Store, job: Job) -> str:
+        """See `Executor.submit`."""
+        before = [each for each in alive(submissions(store.root)) if each.study == self.study.name]
+        made = self.hand_over(store, job)
+        lines = [f"Slurm job {made.job_id}: {made.allocations} allocations, {made.slots} runs at a time"]
+        if before:
+            there = ", ".join(each.job_id for each in before)
+            lines.append(
+                f"note: job {there} is at work on this study already; they share the runs, none is trained twice"
+            )
+        place = f" --output_dir {store.root}"
+        lines += [f"look:   interplay status{place}", f"cancel: interplay cancel{place}"]
+        return "\n".join([*lines, f"logs:   {store.root}/jobs/slurm"])
 
     def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
         """See `Executor.run`. A stop ends the watching, not the jobs."""
         if not specs:
             return Report()
-        made = self.submit(store, job)
-        listener.note(f"Slurm job {made.job_id}: {made.allocations} allocations, {made.seats} runs at a time")
+        made = self.hand_over(store, job)
+        listener.note(f"Slurm job {made.job_id}: {made.allocations} allocations, {made.slots} runs at a time")
         stop.armed = True
         return _follow(made, specs, store, listener, stop)
+
+
+def _allocations(options: SlurmOptions, workers: int) -> int:
+    return max(1, -(-workers // options.per_allocation))
 
 
 def _follow(made: Submission, specs: Sequence[RunSpec], store: Store, listener: Listener, stop: StopRequest) -> Report:
@@ -175,7 +215,7 @@ def _follow(made: Submission, specs: Sequence[RunSpec], store: Store, listener: 
         for run_id in [run_id for run_id in left if run_id in ends.status]:
             record = store.readable_record(run_id)
             if record is not None:
-                _heard(left.pop(run_id), record, report, listener)
+                _ended(left.pop(run_id), record, report, listener)
         if gone:
             report.left = list(left.values())
             if left:
@@ -191,7 +231,7 @@ def _follow(made: Submission, specs: Sequence[RunSpec], store: Store, listener: 
     return report
 
 
-def _heard(spec: RunSpec, record: RunRecord, report: Report, listener: Listener) -> None:
+def _ended(spec: RunSpec, record: RunRecord, report: Report, listener: Listener) -> None:
     if record.status == "failed":
         report.failed.append((spec, record.reason or "unknown reason"))
         listener.ended("slurm", spec, Outcome(End.FAILED, record, record.reason))

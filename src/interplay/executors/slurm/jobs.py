@@ -32,7 +32,8 @@ class Submission:
     study: str
     manifest: str
     allocations: int
-    seats: int
+    slots: int
+    """Runs at a time in all of them."""
     submitted_at: str = dataclasses.field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,8 +46,10 @@ def submissions(root: Path) -> list[Submission]:
     found = []
     for path in (root / "jobs").glob("slurm-*.json"):
         try:
-            job = Submission(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError):
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            # The name that files of before have.
+            job = Submission(**{("slots" if name == "seats" else name): value for name, value in facts.items()})
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             continue
         if all(isinstance(each, str) for each in (job.job_id, job.study, job.manifest, job.submitted_at)):
             found.append(job)

@@ -1,0 +1,305 @@
+"""Flags: made from the fields of options and knobs, shown in groups; the nearest is named where one is misspelt."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from functools import cache
+from operator import getitem
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+import tyro
+from tyro.conf import arg
+
+from interplay.errors import SpecError, nearest
+from interplay.executors.registry import check_options
+from interplay.lab.settings import Settings
+from interplay.options import Where, fields_for
+from interplay.spec import RunSpec
+from interplay.study.slurm import SlurmOptions
+from interplay.text import TEXT_LIMIT, printable, shown
+
+
+class Command:
+    """Flags of one command; its docstring is the first line of its help. Subclasses are dataclasses."""
+
+    EXAMPLE: ClassVar[str]
+    """A whole command line, printed at the end of its help."""
+
+    def call(self) -> int:
+        """Do it; returns the exit code."""
+        raise NotImplementedError
+
+
+JsonFlag = Annotated[bool, arg(help="print JSON instead of text")]
+
+
+def flag(default: Any, group: str = "") -> Any:
+    """A field of a command: its default, and the title under which its help shows it."""
+    return dataclasses.field(default=default, metadata={"group": group})
+
+
+def _described(kind: Any, help: str, *, name: str | None = None, aliases: tuple[str, ...] = ()) -> Any:
+    return getitem(Annotated, (kind, arg(name=name, aliases=aliases, help=help)))
+
+
+# -- flags made from fields -------------------------------------------------------------------------------------------
+
+_RENAMED = {"weight_decay": ("wd", ("--weight_decay",))}
+"""Documented flag of a knob, and other spellings that are understood."""
+
+_HIDDEN = ("fingerprint", "precision")
+"""Knobs that are not flags: the data decide one, --use_amp the other."""
+
+_BEGINS = {"dataset": "data", "model": "network", "optimizer": "optimizer", "batch_size": "training"}
+"""The knobs that begin a group in the help; those after them belong to it."""
+
+KNOBS = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in _HIDDEN)
+"""Knobs that are flags of a single run."""
+
+
+def _knob_flags() -> list[tuple[str, Any, Any]]:
+    types: dict[str, Any] = get_type_hints(RunSpec)
+    flags: list[tuple[str, Any, Any]] = []
+    group = ""
+    for field in dataclasses.fields(RunSpec):
+        group = _BEGINS.get(field.name, group)
+        if field.name in KNOBS:
+            name, aliases = _RENAMED.get(field.name, (None, ()))
+            kind = _described(types[field.name], field.metadata["help"], name=name, aliases=aliases)
+            flags.append((field.name, kind, flag(field.default, group)))
+    return flags
+
+
+def _slurm_flags() -> list[tuple[str, Any, Any]]:
+    types: dict[str, Any] = get_type_hints(SlurmOptions)
+    flags: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(SlurmOptions):
+        kind, default = types[field.name], None
+        if "tuple" in str(kind):  # each is given on its own: --sbatch=--qos=long --sbatch=--exclusive
+            kind, default = getitem(Annotated, (tuple[str, ...], tyro.conf.UseAppendAction)), ()
+        flags.append((field.name, _described(kind, field.metadata["help"]), flag(default, "slurm")))
+    return flags
+
+
+class _Settled(Command):
+    """Flags that have operational settings among them."""
+
+    OFFERED: ClassVar[frozenset[str]]
+    """Their names."""
+
+    def settings(self) -> Settings:
+        """The operational settings that the flags describe."""
+        given = {name: getattr(self, name) for name in self.OFFERED}
+        names = [field.name for field in dataclasses.fields(SlurmOptions)] if "executor" in given else []
+        said = {name: value for name in names if (value := getattr(self, name)) not in (None, ())}
+        if said:
+            check_options(given["executor"], {"slurm": next(iter(said))})
+        return Settings(**given, slurm=SlurmOptions(**said))
+
+
+@cache
+def options_of(where: Where) -> Any:
+    """A dataclass with the flags of all options that ``where`` offers; `settings` of it makes the settings."""
+    types: dict[str, Any] = get_type_hints(Settings)
+    flags: list[tuple[str, Any, Any]] = []
+    for field in fields_for(Settings, where):
+        kind = Path if types[field.name] == str | Path else types[field.name]
+        default: Any = field.default
+        default = Path(default) if kind is Path else default
+        described = _described(kind, field.metadata["help"])
+        flags.append((field.name, described, flag(default, field.metadata["group"])))
+    own = {"OFFERED": frozenset(name for name, *_ in flags)}
+    if where == "study":
+        flags += _slurm_flags()
+    return dataclasses.make_dataclass(f"{where.title()}Options", flags, bases=(_Settled,), namespace=own, kw_only=True)
+
+
+KnobFlags: Any = dataclasses.make_dataclass("KnobFlags", _knob_flags(), kw_only=True)
+"""The flags of all knobs, made from `RunSpec` so that there is one list of them."""
+
+ABOUT = {
+    "slurm": "With --executor slurm; each goes before the [slurm] table of a study file. See docs/slurm.md.",
+    "study": "For all runs of a study, but for the knobs that it varies or derives itself.",
+    "timing": "In seconds.",
+}
+"""What the help says of a group."""
+
+
+# -- parsing ----------------------------------------------------------------------------------------------------------
+
+
+def parse(command: type[Command], prog: str, words: Sequence[str]) -> Command:
+    """The flags of ``words``; ``--help`` prints the help of the command with an example, and ends with 0.
+
+    Raises:
+        SpecError: a flag that the command does not have; names the nearest.
+        SystemExit: help was asked for, or a value cannot be understood.
+    """
+    words = spelled_out(command, words)
+    if not {"-h", "--help"} & set(words):
+        _refuse_unknown(command, prog, words)
+    try:
+        found: Any = tyro.cli(_form(command), prog=prog, args=words, use_underscores=True)
+    except SystemExit as stop:
+        if not stop.code:
+            print(f"example: {command.EXAMPLE}")
+        raise
+    values: dict[str, Any] = {}
+    for name, value in vars(found).items():
+        values |= vars(value) if dataclasses.is_dataclass(value) else {name: value}
+    return command(**values)
+
+
+def _form(command: type[Command]) -> type:
+    """``command`` as tyro shows it: a dataclass in it for each group of flags."""
+    types = get_type_hints(command, include_extras=True)
+    groups: dict[str, list[tuple[str, Any, Any]]] = {}
+    for field in dataclasses.fields(command):  # type: ignore[arg-type]
+        shown = (field.name, _shown(types[field.name], field.default), dataclasses.field(default=field.default))
+        groups.setdefault(field.metadata.get("group", ""), []).append(shown)
+    fields: list[tuple[str, Any, Any]] = groups.pop("", [])
+    for title, flags in groups.items():
+        kind = dataclasses.make_dataclass(title, flags, kw_only=True)
+        # The description is said here, and there is no default: to find either, tyro would take a tenth of a second.
+        nested = getitem(Annotated, (kind, tyro.conf.OmitArgPrefixes, arg(help=ABOUT.get(title, ""))))
+        fields.append((title, nested, dataclasses.field()))
+    form = dataclasses.make_dataclass(command.__name__, fields, kw_only=True)
+    form.__doc__ = command.__doc__
+    return form
+
+
+def _shown(kind: Any, default: Any) -> Any:
+    """The type of a flag as tyro is to show it: a default that says nothing is not said, nor that it may be None."""
+    if not _marks(kind):
+        return kind
+    inner, marks = kind.__origin__, list(_marks(kind))
+    if type(None) in get_args(inner):
+        marks.append(tyro.conf.DisallowNone)
+    words = default is dataclasses.MISSING and tyro.conf.Positional in marks
+    for index, mark in enumerate(marks):
+        help = getattr(mark, "help", None)
+        if help is not None and (default is None or default is False or default == () or "(default" in help or words):
+            marks[index] = dataclasses.replace(mark, help_behavior_hint="")
+    return getitem(Annotated, (inner, *marks))
+
+
+def names_of(command: type[Command]) -> dict[str, str]:
+    """Every spelling of a flag of ``command``, without dashes, and the field that it sets."""
+    found: dict[str, str] = {}
+    types = get_type_hints(command, include_extras=True)
+    for field in dataclasses.fields(command):  # type: ignore[arg-type]
+        kind = types[field.name]
+        if tyro.conf.Positional in _marks(kind):
+            continue
+        said = [mark for mark in _marks(kind) if hasattr(mark, "aliases")]
+        own = next((mark.name for mark in said if mark.name), field.name)
+        for spelling in (own, *(alias for mark in said for alias in mark.aliases or ())):
+            word = spelling.removeprefix("--").replace("-", "_")
+            found[word] = field.name
+            if _is_switch(kind):
+                found[f"no_{word}"] = field.name
+    return found
+
+
+def _marks(kind: Any) -> tuple[Any, ...]:
+    return getattr(kind, "__metadata__", ())
+
+
+def _is_switch(kind: Any) -> bool:
+    return getattr(kind, "__origin__", kind) is bool
+
+
+def _refuse_unknown(command: type[Command], prog: str, words: Sequence[str]) -> None:
+    """Refuse a flag that ``command`` does not have, and a value that is none of a flag's; raises `SpecError`."""
+    known = names_of(command)
+    types = get_type_hints(command, include_extras=True)
+    for word, after in zip(words, (*words[1:], ""), strict=False):
+        name, equals, value = word.partition("=")
+        if name == "--":
+            return
+        asked = name[2:].replace("-", "_")
+        if not name.startswith("--"):
+            continue
+        if asked not in known:
+            near = get_close_matches(asked[:100], known, n=1, cutoff=0.5)
+            hint = f"did you mean --{near[0]}? " if near else ""
+            raise SpecError(f"{prog} has no --{asked}; {hint}{prog} --help shows all flags")
+        choices = _choices(types[known[asked]])
+        given = value if equals else after
+        if choices and given and not given.startswith("--") and given not in choices:
+            raise SpecError(f"unknown {asked} {shown(given)}; {nearest(given, choices)}")
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """The words that a flag takes one of; none where it takes others."""
+    inner = getattr(kind, "__origin__", kind) if _marks(kind) else kind
+    parts = [
+        part for part in (get_args(inner) if get_origin(inner) is not Literal else (inner,)) if part is not type(None)
+    ]
+    if len(parts) != 1 or get_origin(parts[0]) is not Literal:
+        return ()
+    return tuple(map(str, get_args(parts[0])))
+
+
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def spelled_out(command: type[Command], argv: Sequence[str]) -> list[str]:
+    """``argv`` with ``--flag true`` and ``--flag false`` of the switches turned into ``--flag`` and ``--no_flag``.
+
+    The documents use ``--use_amp false`` and ``--no_use_amp`` for the same thing.
+    """
+    types = get_type_hints(command, include_extras=True)
+    switches = {name for name, field in names_of(command).items() if name == field and _is_switch(types[field])}
+    args: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        flag = name.removeprefix("--").replace("-", "_")
+        if not name.startswith("--") or flag not in switches:
+            args.append(word)
+            continue
+        if not equals and words and words[0].lower() in _TRUTH:
+            value, equals = words.pop(0), "="
+        if equals and value.lower() not in _TRUTH:
+            args.append(word)  # left for the parser to refuse
+            continue
+        args.append(f"--{flag}" if not equals or _TRUTH[value.lower()] else f"--no_{flag}")
+    return args
+
+
+# -- and back to words ------------------------------------------------------------------------------------------------
+
+
+def words_of(flags: Command, without: Iterable[str] = ()) -> list[str]:
+    """The flags of ``flags`` that differ from their defaults, as words of a command line; positionals first."""
+    types = get_type_hints(type(flags), include_extras=True)
+    spelling: dict[str, str] = {}
+    for word, name in names_of(type(flags)).items():
+        spelling.setdefault(name, word)
+    first: list[str] = []
+    rest: list[str] = []
+    for field in dataclasses.fields(flags):  # type: ignore[arg-type]
+        value, kind = getattr(flags, field.name), types[field.name]
+        if field.name in without or value == field.default or value is None or value == ():
+            continue
+        values = [str(each) for each in value] if isinstance(value, tuple) else [str(value)]
+        if field.name not in spelling:
+            first += values
+        elif isinstance(value, bool):
+            rest.append(f"--{spelling[field.name]}" if value else f"--no_{spelling[field.name]}")
+        elif tyro.conf.UseAppendAction in _marks(kind):
+            rest += [f"--{spelling[field.name]}={each}" for each in values]
+        else:
+            rest += [f"--{spelling[field.name]}", *values]
+    return [*first, *rest]
+
+
+def line_of(program: str, flags: Command, without: Iterable[str] = ()) -> str:
+    """A command line that a shell understands: ``program`` with the flags that were given."""
+    return printable(shlex.join([*program.split(), *words_of(flags, without)]))[:TEXT_LIMIT]

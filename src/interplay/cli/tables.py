@@ -1,0 +1,61 @@
+"""Tables of other tools on the command line: which column is which, and the command that imports them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import arg
+
+from interplay.cli.flags import Command
+from interplay.lab.imports import import_table
+from interplay.tables.mapping import ColumnMap
+
+
+@dataclasses.dataclass(kw_only=True)
+class ColumnFlags(Command):
+    """What the columns of a table hold, where their names do not tell."""
+
+    columns: Annotated[
+        tuple[str, ...], arg(help="which columns are which: lr=config.lr metric=val/accuracy; see docs/tables.md")
+    ] = ()
+    lower: Annotated[bool, arg(help="the metric is better the lower it is")] = False
+    set: Annotated[tuple[str, ...], arg(help="what all runs of a table share and no column tells: batch_size=128")] = ()
+    ignore: Annotated[tuple[str, ...], arg(help="columns that are not read")] = ()
+
+    def column_map(self) -> ColumnMap:
+        """What the flags say of columns; raises `SpecError` for what is no mapping."""
+        return ColumnMap.parsed(self.columns, lower=self.lower, ignored=self.ignore, constants=self.set)
+
+
+@dataclasses.dataclass(kw_only=True)
+class ImportFlags(ColumnFlags):
+    """Bring runs of another tool into an output folder: a table that analyze, report and predict read with its runs."""
+
+    EXAMPLE = "interplay import optuna sqlite:///sweep.db --output_dir outputs"
+
+    kind: Annotated[
+        Literal["csv", "mlflow", "optuna", "tensorboard", "wandb"],
+        tyro.conf.Positional,
+        arg(help="whose runs they are"),
+    ]
+    source: Annotated[str, tyro.conf.Positional, arg(help="a file, folder or URL: see docs/tables.md")]
+    study: Annotated[str | None, arg(help="study of Optuna or experiment of MLflow, where there are several")] = None
+    metric: Annotated[str, arg(help="column to judge runs by, if none is mapped")] = "final_test_acc"
+    output_dir: Annotated[Path, arg(help="where the table goes, below tables/")] = Path("outputs")
+
+    def call(self) -> int:
+        """Import, and say how columns were read."""
+        print(
+            import_table(
+                self.kind,
+                self.source,
+                self.output_dir,
+                study=self.study,
+                metric=self.metric,
+                columns=self.column_map(),
+            )
+        )
+        return 0

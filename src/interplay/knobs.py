@@ -1,0 +1,54 @@
+"""What knobs are: their names, their kinds, their limits. `RunSpec` is made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+ModelName = Literal["resnet18", "resnet8", "resnet8_s2", "resnet20", "wide_resnet", "hyper_resnet", "cnn", "mlp"]
+OptimizerName = Literal["sgd", "sgdw", "sgds", "adam", "adamw"]
+ScheduleName = Literal["cosine", "constant", "step", "linear"]
+
+SMALLER = {"cnn": 4, "resnet8": 4, "resnet20": 4, "wide_resnet": 4, "hyper_resnet": 4, "resnet8_s2": 8, "resnet18": 8}
+"""How many times smaller, rounded up, the last map of a network is than its images; without batch norm, no entry."""
+
+WIDE = ("wide_resnet", "hyper_resnet")
+HYPER = ("hyper_resnet",)
+ADAM = ("adam", "adamw")
+
+
+WITHOUT_COLUMN = ("dampening", "schedule_every", "milestones", "gamma")
+
+
+def in_words(knobs: Mapping[str, Any]) -> str:
+    """Knobs in one line, ``name=value`` each."""
+    return " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in knobs.items())
+
+
+def knob(default: Any, help: str, **only: tuple[str, ...]) -> Any:
+    """A knob; ``only`` says of which models (``model=``) or optimisers (``optimizer=``) it is one, if not of all."""
+    words = [word for words in only.values() for word in words]
+    help = f"{help} ({', '.join(words)} only)" if words else help
+    return dataclasses.field(default=default, metadata={"help": help, "only": only})
+
+
+REAL = ("lr", "weight_decay", "momentum", "dampening", "label_noise", "gamma", "kernel_decay", "beta2", "eps")
+WHOLE = ("val_split", "batch_size", "epochs", "warmup_epochs", "seed", "widening", "blocks_per_stage")
+
+
+MOST = {"epochs": 10**6, "widening": 10**3, "blocks_per_stage": 10**3, "seed": 2**63 - 1}
+"""Limits of whole numbers (others: 2**31 - 1): beyond, no machine holds the network or comes to the end of the run."""
+
+BY_THEMSELVES = frozenset(("seed", "precision", "fingerprint"))
+"""Knobs that no check of another one looks at."""
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are one, also in their type: 1 and True are not."""
+    return type(one) is type(other) and bool(one == other)
+
+
+def applies(field: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:
+    """Whether a run with ``values`` has the knob."""
+    return all(values.get(chooser) in words for chooser, words in field.metadata["only"].items())

@@ -1,0 +1,61 @@
+"""What training tells while it goes on: one stream, the same from a run that trains alone and from those of a stack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from interplay.record import EpochMetrics
+from interplay.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class ModelReady:
+    """A run starts, or goes on after ``restored_epoch``."""
+
+    spec: RunSpec
+    parameters: int
+    restored_epoch: int
+
+
+@dataclass(frozen=True)
+class BatchSeen:
+    """Progress inside an epoch, about once a second, and where a tracker logs."""
+
+    spec: RunSpec
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    loss: float
+    accuracy: float
+    lr: float
+    batch_loss: float | None
+    batch_accuracy: float | None
+    is_logged: bool
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch has ended."""
+
+    spec: RunSpec
+    metrics: EpochMetrics
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """The attempt at a run has ended, once a run."""
+
+    spec: RunSpec
+    outcome: Any
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that people should know."""
+
+    text: str
+
+
+Event = ModelReady | BatchSeen | EpochEnded | RunEnded | Note

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from interplay.devices import Slot
+from interplay.executors.process import WorkerProcess
+from interplay.record import EpochMetrics
+from interplay.spec import RunSpec
+from interplay.speed import measure
+from interplay.speed.measure import (
+    CONTEXT,
+    Measure,
+    Measured,
+    Meter,
+    ProbeWorkers,
+    epoch_seconds,
+    measure_here,
+    on_a_core,
+    on_a_gpu,
+)
+from interplay.speed.rates import Rates, Way, climb, fastest, few
+
+PLAIN, CAPTURED, COMPILED = Way("single"), Way("fused"), Way("compiled")
+SPEC = RunSpec(dataset="digits", model="mlp", precision="fp32", batch_size=32)
+
+
+@pytest.mark.parametrize(
+    ("rates", "best"),
+    [
+        ({PLAIN: 100.0, CAPTURED: 110.0}, PLAIN),  # within the noise
+        ({PLAIN: 100.0, CAPTURED: 200.0}, CAPTURED),
+        ({PLAIN: 100.0, CAPTURED: 200.0, COMPILED: 205.0}, CAPTURED),  # nearly as fast, and without a compiler
+        ({PLAIN: 100.0, CAPTURED: 200.0, COMPILED: 300.0}, COMPILED),
+        ({CAPTURED: 200.0}, CAPTURED),  # the plain path did not run
+        ({PLAIN: 100.0}, PLAIN),
+        ({}, PLAIN),
+    ],
+)
+def test_the_plain_path_goes_unless_another_is_clearly_faster(rates: dict[Way, float], best: Way) -> None:
+    assert fastest(rates) == best
+
+
+@pytest.mark.parametrize(
+    ("rates", "tried", "best"),
+    [
+        ([10.0, 18.0, 24.0, 25.0, 25.1], [1, 2, 3, 4, 5], 3),  # as at small batches
+        ([10.0, 13.0, 13.1, 12.0, 99.0], [1, 2, 3, 4], 2),
+        ([10.0, 10.2, 10.1, 99.0], [1, 2, 3], 1),  # as at large ones; what comes later is not tried
+        ([10.0, 12.0, None], [1, 2], 2),  # the third does not fit
+        ([None], [], 1),
+        ([10.0], [1], 1),
+    ],
+)
+def test_processes_are_added_until_they_gain_nothing(rates: list[float | None], tried: list[int], best: int) -> None:
+    found = climb(lambda count: rates[count - 1], len(rates))
+    assert list(found) == tried
+    assert few(found) == best
+
+
+@pytest.mark.parametrize(
+    ("alone", "stacked", "way"),
+    [
+        (100.0, {}, PLAIN),
+        (100.0, {2: 90.0, 4: 110.0}, PLAIN),  # within the noise
+        (100.0, {2: 150.0, 4: 200.0, 8: 300.0, 16: 310.0}, Way("fused", 8)),  # nearly as fast, and half as large
+        (100.0, {2: 120.0, 4: 90.0}, Way("fused", 2)),
+        (100.0, {4: 200.0, 8: 400.0}, Way("fused", 8)),
+    ],
+)
+def test_the_smallest_stack_that_is_nearly_the_fastest_is_taken(
+    alone: float, stacked: dict[int, float], way: Way
+) -> None:
+    found = Rates({PLAIN: alone} | {Way("fused", size): rate for size, rate in stacked.items()}, {})
+    assert found.way == way
+
+
+def test_what_was_found_survives_a_file() -> None:
+    found = Rates({PLAIN: 100.0, COMPILED: 200.0}, {1: 200.0, 2: 300.0, 3: 310.0})
+    assert Rates.from_dict(found.to_dict()) == found
+    assert (found.way, found.processes) == (COMPILED, 2)
+    assert found.to_dict()["ways"] == {"single": 100.0, "compiled 1": 200.0}
+
+
+def test_what_earlier_versions_found_is_read() -> None:
+    on_a_cpu = {"alone": 1000.0, "stacked": {"2": 1500.0, "4": 2000.0}}
+    assert Rates.from_dict(on_a_cpu) == Rates({PLAIN: 1000.0, Way("fused", 2): 1500.0, Way("fused", 4): 2000.0}, {})
+    on_gpu = {"path": "fused", "networks": 1, "ways": {"single": 100.0, "fused 1": 200.0}, "at_once": {"1": 200.0}}
+    assert Rates.from_dict(on_gpu) == Rates({PLAIN: 100.0, CAPTURED: 200.0}, {1: 200.0})
+    for damaged in ({}, {"ways": {"by hand": 1.0}, "at_once": {}}, {"alone": 1.0, "stacked": {"x": 1.0}}):
+        with pytest.raises((KeyError, ValueError)):
+            Rates.from_dict(damaged)
+
+
+def test_a_measurement_has_whole_batches_of_the_data_that_there_are() -> None:
+    def images(steps: int, **knobs: int) -> int:
+        return Measure(SPEC.replace(**knobs), PLAIN, "cpu", steps).images
+
+    assert images(3) == 3 * 32
+    assert images(10**6, train_limit=1000) == 31 * 32
+    assert images(10**6, train_limit=1000, batch_size=1000) == 1000
+
+
+def test_both_ways_are_measured_in_this_process() -> None:
+    found = on_a_core(SPEC, [Way("fused", 2), Way("fused", 4)], "cpu", lambda rate: True)
+    assert list(found.ways) == [PLAIN, Way("fused", 2), Way("fused", 4)]
+    assert all(rate > 0 for rate in found.ways.values())
+    assert list(on_a_core(SPEC, [Way("fused", 2)], "cpu", lambda rate: False).ways) == [PLAIN]
+
+
+def test_an_epoch_takes_longer_with_more_images_to_train_on_and_to_look_at() -> None:
+    spec = RunSpec(dataset="cifar100", model="cnn", train_limit=1000, precision="fp32")
+    short, long = epoch_seconds(spec, "cpu"), epoch_seconds(spec.replace(train_limit=20_000), "cpu")
+    assert 0 < 2 * short < long
+    found = measure_here(Measure(spec, PLAIN, "cpu", 2, 1e-9, tested=256))
+    assert found.rate > 0
+    assert found.test_seconds > 0
+
+
+def started() -> WorkerProcess:
+    return WorkerProcess(Slot("cpu0", "cpu"))
+
+
+def test_a_real_process_measures_a_stack() -> None:
+    with ProbeWorkers(Measure(SPEC, Way("fused", 4), "cpu"), started) as workers:
+        rate = workers.rate(1, window=0.05)
+    assert rate is not None, workers.error
+    assert rate > 0
+    assert workers.memory == 0
+
+
+def test_processes_that_are_there_measure_again_with_more_beside_them() -> None:
+    count = 0
+
+    def counted() -> WorkerProcess:
+        nonlocal count
+        count += 1
+        return started()
+
+    with ProbeWorkers(Measure(SPEC, PLAIN, "cpu"), counted) as workers:
+        first = workers.rate(1, window=0.05)
+        both = workers.rate(2, window=0.05)
+    assert count == 2
+    assert first is not None, workers.error
+    assert both is not None, workers.error
+    assert min(first, both) > 0
+
+
+def test_a_way_that_cannot_train_is_left_out_with_its_reason() -> None:
+    generated = RunSpec(dataset="cifar10", model="hyper_resnet", optimizer="adam", lr=1e-3, precision="fp32")
+    with ProbeWorkers(Measure(generated, CAPTURED, "cpu"), started) as workers:
+        assert workers.rate(1) is None
+    assert workers.error is not None
+    assert "ValueError" in workers.error
+
+
+def test_a_process_that_dies_is_no_measurement() -> None:
+    def dying() -> WorkerProcess:
+        worker = started()
+        worker.kill()
+        return worker
+
+    with ProbeWorkers(Measure(SPEC, PLAIN, "cpu"), dying) as workers:
+        assert workers.rate(1) is None
+    assert workers.error == "it ended without a word"
+
+
+class Pretend(ProbeWorkers):
+    """Processes that never start: three fit, and two are nearly as fast as three."""
+
+    asked: list[tuple[str, int]]
+
+    def rate(self, count: int, window: float = 1.0) -> float | None:
+        way = str(self.order.way)
+        self.asked.append((way, count))
+        self.memory = 10 * 2**30
+        return {1: 100.0, 2: 190.0, 3: 195.0, 4: 400.0}[count] * (3 if way == "fused 1" else 1)
+
+
+@pytest.mark.parametrize(("gigabytes", "tried"), [(80, 4), (35, 3), (21, 1), (1, 0)])
+def test_no_more_processes_are_tried_than_memory_holds(
+    monkeypatch: pytest.MonkeyPatch, gigabytes: int, tried: int
+) -> None:
+    Pretend.asked = []
+    monkeypatch.setattr(measure, "ProbeWorkers", Pretend)
+    found = on_a_gpu(SPEC, [CAPTURED], 4, gigabytes * 2**30, "cuda:0", started)
+    assert found.way == CAPTURED
+    assert found.ways == {PLAIN: 100.0, CAPTURED: 300.0}
+    assert Pretend.asked[:3] == [("single", 1), ("fused 1", 1), ("fused 1", 1)]
+    # The first process tells what it takes; it runs whatever that is.
+    assert len(found.at_once) == max(1, tried)
+    assert max(found.at_once) * (10 * 2**30 + CONTEXT) <= max(gigabytes * 2**30, 10 * 2**30 + CONTEXT)
+
+
+def test_a_meter_counts_what_falls_into_its_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    warm = Measure(SPEC, PLAIN, "cpu", steps=10)
+    now = iter([0.0, 10.0, 11.0, 12.0, 13.0, 20.0])
+    monkeypatch.setattr("interplay.speed.measure.time.perf_counter", lambda: next(now))
+    answers: list[Measured] = []
+    orders = iter([replace(warm, seconds=2.5), replace(warm, way=CAPTURED)])
+    meter = Meter(warm, answers.append, lambda: next(orders))
+    epoch = EpochMetrics(1, 0.1, 1.0, 50.0, 1.0, 50.0)
+    # Warm-up; then epochs that end 1, 2 and 3 seconds into the window; the next order is for other runs.
+    assert [meter.epoch(epoch) for _ in range(4)] == [False, False, False, True]
+    assert answers == [Measured(), Measured(320.0)]
+    assert meter.next == replace(warm, way=CAPTURED)
+    assert time.perf_counter() == 20.0
