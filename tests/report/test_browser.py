@@ -71,6 +71,10 @@ class Tab:
     def head(self, label: str) -> Any:
         return self.page.locator("#runs thead th", has_text=label).first.locator("[role=button]")
 
+    def sorted(self, label: str, direction: str) -> None:
+        """Wait until the table is sorted by a column."""
+        self.page.locator(f"#runs thead th[aria-sort={direction}]", has_text=label).wait_for(timeout=20_000)
+
 
 @pytest.fixture
 def tab(browser: Any, page: Path) -> Iterator[Tab]:
@@ -117,14 +121,16 @@ def test_a_cell_of_the_heatmap_tells_its_numbers(tab: Tab) -> None:
 
 
 def test_a_column_is_sorted_by_its_numbers_and_what_is_missing_comes_last(tab: Tab) -> None:
+    tab.page.select_option(".dt-length select", "200")
     tab.head("lr η").click()
+    tab.sorted("lr η", "ascending")
     rates = [float(text) for text in tab.column("lr η")]
     assert rates == sorted(rates)
     assert len(set(rates)) >= 5
     tab.head("test acc %").focus()
     for direction, reverse in (("ascending", False), ("descending", True)):
         tab.page.keyboard.press("Enter")
-        assert tab.page.locator("#runs thead th", has_text="test acc %").get_attribute("aria-sort") == direction
+        tab.sorted("test acc %", direction)
         cells = tab.column("test acc %")
         there = [text for text in cells if text]
         assert cells == there + [""] * (len(cells) - len(there))
@@ -134,7 +140,8 @@ def test_a_column_is_sorted_by_its_numbers_and_what_is_missing_comes_last(tab: T
 
 
 def test_rows_are_filtered_by_text_and_by_choice(tab: Tab) -> None:
-    everything = len(tab.column("run"))
+    everything = int(str(tab.page.locator(".dt-info").text_content()).rpartition(" ")[2])
+    assert everything > len(tab.column("run"))  # of more than a page
     tab.page.select_option("#method", "SGD+WD")
     assert set(tab.column("method")) == {"SGD+WD"}
     tab.page.fill("#filter", "0.05")
@@ -172,9 +179,9 @@ def test_columns_can_be_hidden_and_the_rest_saved_as_a_table(tab: Tab, tmp_path:
         tab.page.click("text=CSV")
     found.value.save_as(tmp_path / "runs.csv")
     with (tmp_path / "runs.csv").open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file))
+        rows = [row for row in csv.reader(file) if row]
     assert rows[0] == heads
-    assert len(rows) == 4
+    assert len(rows) == 1 + len(tab.column("run")) > 1
     assert {row[heads.index("lr η")] for row in rows[1:]} == {"0.1"}
 
 
@@ -254,6 +261,7 @@ def test_a_watched_page_loads_itself_again_and_keeps_what_was_chosen(
     tab.page.select_option("#status", "finished")
     tab.page.fill("#filter", "sgdm+wd")
     tab.head("test acc %").click()
+    tab.sorted("test acc %", "ascending")
     tab.page.locator("#runs tbody tr").nth(3).click()
     tab.page.evaluate("window.scrollTo(0, 700)")
     name, before = tab.column("run")[3], len(tab.column("run"))
@@ -278,14 +286,16 @@ def test_thousands_of_runs_are_shown_a_page_at_a_time(browser: Any, tmp_path: Pa
     assert tab.page.locator(".dt-info").text_content() == "1 to 50 of 20,000"
     started = tab.page.evaluate("performance.now()")
     tab.head("decay λ").click()
+    tab.sorted("decay λ", "ascending")
     tab.head("decay λ").click()
+    tab.sorted("decay λ", "descending")
     assert tab.column("decay λ")[0] == "0.02"
     tab.page.fill("#filter", "many.csv:499")
     assert len(tab.column("run")) == 11  # 499, 4990 to 4999
     assert tab.page.evaluate("performance.now()") - started < 20_000  # milliseconds, on a slow machine
     tab.page.fill("#filter", "")
     tab.page.locator(".dt-paging-button.next").click()
-    assert tab.page.locator(".dt-info").text_content() == "51 to 100 of 20000"
+    assert tab.page.locator(".dt-info").text_content() == "51 to 100 of 20,000"
     assert tab.trouble == []
     tab.page.close()
 

@@ -76,7 +76,7 @@ lab.table = (() => {
     data: runs,
     columns: columns.map((column, index) => ({
       title: column.label, data: cellOf(column, index), type: "lab", name: column.name, visible: index < 2 || varies(column),
-      className: index === 1 ? "status" : column.number ? "number" : "word",
+      orderSequence: ["asc", "desc"], className: index === 1 ? "status" : column.number ? "number" : "word",
     })),
     createdRow: (row, run) => {
       row.dataset.run = run.number;
