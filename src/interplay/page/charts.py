@@ -125,7 +125,7 @@ def heatmap(picture: Heatmap, cells: CellFinder) -> list[Chart]:
             "heatmap",
             "heatmap",
             f"Do good settings lie along ηλ = const? (batch {picture.batch_size})",
-            "Look whether the orange ridge (best λ at each η, where it lies inside the grid) runs along the dotted "
+            "Look whether the orange ridge (best λ at each η, where it lies inside the grid) runs along the dashed "
             "lines, on which ηλ is constant. Hatched cells diverged, blank ones have not run. Click one for its runs.",
             data,
             layout,

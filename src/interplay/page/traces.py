@@ -32,8 +32,10 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
 # Names of colours of the style sheet, which has a light and a dark value for each.
 COLOURS = tuple(f"var(--c{number})" for number in range(1, 7))
-RIDGE, GREY, GRID = "var(--ridge)", "var(--grey)", "var(--line)"
+GREY, GRID = "var(--grey)", "var(--line)"
 INK, CARD = "var(--ink)", "var(--card)"
+# The map is the same in both, and so is what lies on it: 3.4 to 1 against its bright end, 3.9 against its dark one.
+RIDGE = "#D55E00"
 
 
 class CellFinder(Protocol):
@@ -228,7 +230,7 @@ def around_numbers(points: Sequence[tuple[float, float]], picture: Heatmap) -> l
     wide = 0.3 * max(1.0, len(picture.lrs) / 6)
     found: list[tuple[float | None, float | None]] = []
     for x, y in points:
-        if all(abs(x - at) > wide or abs(y - level) > 0.2 for at, level in numbers):
+        if all(abs(x - at) > wide or abs(y - level) > 0.32 for at, level in numbers):
             found.append((x - 0.5, y - 0.5))
         elif found and found[-1] != (None, None):
             found.append((None, None))
@@ -244,12 +246,13 @@ def constant_product(picture: Heatmap) -> list[dict[str, Any]]:
         pieces = around_numbers(points, picture)
         xs += [x for x, _ in pieces]
         ys += [y for _, y in pieces]
-    style = {"color": "rgba(255,255,255,0.65)", "width": 1.5, "dash": "dot"}
-    # White on the map cannot be seen in the legend, so that its entry is a grey line of its own.
-    entry = {**_OVER, "mode": "lines", "x": [None], "y": [None], "name": "ηλ = const"}
+    # Dark dashes on white are seen on the dark end of the map and on the bright one; in the legend they are grey.
+    line = {**_OVER, "mode": "lines", "x": xs, "y": ys, "hoverinfo": "skip", "showlegend": False}
+    entry = {**_OVER, "mode": "lines", "x": [None], "y": [None], "name": "ηλ = const", "hoverinfo": "skip"}
     return [
-        {**_OVER, "mode": "lines", "x": xs, "y": ys, "line": style, "hoverinfo": "skip", "showlegend": False},
-        {**entry, "line": {**style, "color": GREY}, "hoverinfo": "skip", "showlegend": True},
+        {**line, "line": {"color": "rgba(255,255,255,0.8)", "width": 2.4}},
+        {**line, "line": {"color": "#222222", "width": 1.2, "dash": "dash"}},
+        {**entry, "line": {"color": GREY, "width": 1.5, "dash": "dash"}, "showlegend": True},
     ]
 
 
