@@ -74,7 +74,7 @@ def of_other_code(specs: Sequence[RunSpec], store: Store) -> list[str]:
         if now.get(spec.model, spec.model_code) != spec.model_code:
             found.setdefault((spec.model, spec.model_code), []).append(run_id)
     return [
-        f"note: the code of {model} has changed: {len(ids)} runs here are of {code} ({', '.join(ids[:3])}"
+        f"note: the code of {model} has changed: {len(ids)} of the runs here are of {code} ({', '.join(ids[:3])}"
         f"{', ...' if len(ids) > 3 else ''}), these are of {now[model]}: they are other runs"
         for (model, code), ids in sorted(found.items())
     ]
