@@ -247,11 +247,11 @@ def constant_product(picture: Heatmap) -> list[dict[str, Any]]:
         xs += [x for x, _ in pieces]
         ys += [y for _, y in pieces]
     # Dark dashes on white are seen on the dark end of the map and on the bright one; in the legend they are grey.
-    line = {**_OVER, "mode": "lines", "x": xs, "y": ys, "hoverinfo": "skip", "showlegend": False}
+    drawn = {**_OVER, "mode": "lines", "x": xs, "y": ys, "hoverinfo": "skip", "showlegend": False}
     entry = {**_OVER, "mode": "lines", "x": [None], "y": [None], "name": "ηλ = const", "hoverinfo": "skip"}
     return [
-        {**line, "line": {"color": "rgba(255,255,255,0.8)", "width": 2.4}},
-        {**line, "line": {"color": "#222222", "width": 1.2, "dash": "dash"}},
+        {**drawn, "line": {"color": "rgba(255,255,255,0.8)", "width": 2.4}},
+        {**drawn, "line": {"color": "#222222", "width": 1.2, "dash": "dash"}},
         {**entry, "line": {"color": GREY, "width": 1.5, "dash": "dash"}, "showlegend": True},
     ]
 
@@ -276,7 +276,8 @@ def ridge(picture: Heatmap) -> list[dict[str, Any]]:
         return others
     at = [(place(lr, picture.lrs), place(o.estimate or 1.0, picture.decays)) for lr, o in pairs]
     dense = np.linspace(at[0][0], at[-1][0], 400)
-    line = around_numbers([(float(x), float(np.interp(x, *zip(*at, strict=True)))) for x in dense], picture)
+    places, heights = [x for x, _ in at], [y for _, y in at]
+    line = around_numbers([(float(x), float(np.interp(x, places, heights))) for x in dense], picture)
     return [
         {
             **_OVER,
