@@ -12,10 +12,11 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "interplay"
 
 # Open to all: they import nothing of the package but each other.
-OPEN = {"dataset_facts", "spec", "record", "errors", "text", "notes", "locks", "options", "frames", "knobs"}
+OPEN = {"by_path", "dataset_facts", "spec", "record", "errors", "text", "notes", "locks", "options", "frames", "knobs"}
 
 # Which rooms a room may import, besides the open ones and itself.
 ALLOWED: dict[str, set[str]] = {
+    "by_path": set(),
     "dataset_facts": set(),
     "errors": set(),
     "text": set(),
@@ -44,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "page": {"analysis", "figures"},
     "lab": {
         "data",
+        "models",
         "devices",
         "study",
         "store",

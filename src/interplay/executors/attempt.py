@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from interplay import by_path
 from interplay.data import splits
 from interplay.errors import DataError
 from interplay.executors.errors import device_trouble, where
@@ -162,6 +163,7 @@ class _Attempt:
     # -- training -------------------------------------------------------------------------------------------------
 
     def _train(self, specs: Sequence[RunSpec]) -> None:
+        by_path.use(*self._job.code_dirs)
         try:
             data = [load(spec, self._job.data_dir, self._job.device) for spec in specs]
             if self._way == "single":

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
+from interplay.by_path import BY_PATH
 from interplay.spec import RunSpec
 
 OWN = ("lr", "weight_decay", "momentum", "seed")
@@ -18,10 +19,10 @@ _NOT_STACKED = ("hyper_resnet",)
 def stackable(spec: RunSpec) -> bool:
     """Whether a run can be one of a stack.
 
-    Not where weights are generated; and not with dampening: it spares the first step alone, so that runs that are at
-    different steps would need different equations.
+    Not where weights are generated, nor networks by import path, of which nothing is known. And not with dampening: it
+    spares the first step alone, so that runs that are at different steps would need different equations.
     """
-    return spec.model not in _NOT_STACKED and spec.dampening == 0
+    return spec.model not in _NOT_STACKED and spec.model not in BY_PATH and spec.dampening == 0
 
 
 @lru_cache(maxsize=100_000)

@@ -35,6 +35,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from interplay import by_path
 from interplay.errors import SpecError, nearest
 from interplay.spec import RunSpec
 from interplay.study.claims import Claim, known_claims
@@ -63,6 +64,7 @@ def load(source: str | Path) -> Study:
     if path.suffix != ".toml":
         name = str(source)
         raise SpecError(f"unknown study {shown(name)}; {nearest(name, PRESETS)}, or the path of a .toml file")
+    by_path.use(path.parent)  # modules that the study names may lie beside it
     return parse(_content(path), path)
 
 
