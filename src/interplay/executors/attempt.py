@@ -311,7 +311,7 @@ def tracked(progress: BatchSeen) -> dict[str, float]:
 
 
 def _best_weights(record: RunRecord, checkpoints: Checkpoints) -> Path | None:
-    """The file of the best weights, if it holds those: an earlier sitting may have had no reason to keep them."""
+    """The file of the best weights, if it holds those: an earlier start may have had no reason to keep them."""
     best = best_epoch(record.history)
     try:
         found = checkpoint.read(checkpoints.best).get("epoch")

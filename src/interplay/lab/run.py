@@ -83,7 +83,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     for line in of_other_code([spec], store):
         notice(line)
     _announce(settings)
-    claims = Claims(store.runs, "interplay run", settings.lease)
+    leases = Claims(store.runs, "interplay run", settings.lease)
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
         ended: Outcome
 
@@ -108,7 +108,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         tracker = open_tracker(job.tracking, on_note)
         waited = False
         while True:
-            attempt([spec], store, claims, job, emit, lambda: stop.requested, tracker=tracker)
+            attempt([spec], store, leases, job, emit, lambda: stop.requested, tracker=tracker)
             if ended.end is not End.TAKEN:
                 break
             if not waited:
