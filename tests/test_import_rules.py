@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "interplay"
 
 # Open to all: they import nothing of the package but each other.
-OPEN = {"dataset_facts", "spec", "record", "errors", "text", "notes", "locks", "options", "frames", "knobs"}
+OPEN = {"dataset_facts", "spec", "record", "errors", "text", "notes", "locks", "options", "frames", "knobs", "spellings", "trial"}
 
 # Which rooms a room may import, besides the open ones and itself.
 ALLOWED: dict[str, set[str]] = {
@@ -25,6 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "frames": set(),
     "knobs": set(),
     "spec": set(),
+    "spellings": set(),
+    "trial": set(),
     "record": set(),
     "summary": set(),
     "data": set(),

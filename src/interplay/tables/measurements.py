@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from interplay.errors import InputError, nearest
+from interplay.spellings import KNOBS
 from interplay.tables import values
-from interplay.tables.columns import KNOBS, METRICS, OWN, STANDARD, Columns, Kind, recognise
+from interplay.tables.columns import METRICS, OWN, STANDARD, Columns, Kind, recognise
 from interplay.tables.read import Row, TextTable
 from interplay.tables.repeats import check_seeds, numbered
 from interplay.tables.rows import Measurement, Measurements
