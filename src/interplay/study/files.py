@@ -24,6 +24,9 @@ exponent = 0.5
 
 [slurm]                     # how to ask Slurm for machines; part of no run's identity
 partition = "gpu"
+
+[trainer]                   # runs are of your own training instead, see `study.trainer`
+command = "python train.py --lr {lr} --seed {seed} --out {run_dir}"
 """
 
 from __future__ import annotations
@@ -36,19 +39,34 @@ from pathlib import Path
 from typing import Any
 
 from interplay.errors import SpecError, nearest
-from interplay.spec import RunSpec
 from interplay.study.claims import Claim, known_claims
 from interplay.study.grid import expand
+from interplay.study.names import refuse_too_many
 from interplay.study.presets import PRESETS, preset
 from interplay.study.slurm import SlurmOptions
-from interplay.study.study import Study, refuse_too_many
+from interplay.study.study import Study
+from interplay.study.trainer import command
 from interplay.text import NAME_LIMIT, given, printable, shown
+from interplay.trial import Spec, trials
 
 FILE_LIMIT = 2**20
 """Bytes of a study file."""
 
 _LONG_KEY = re.compile(r"""(?:\.[ \t]*(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*){50}""")
-_KEYS = {"name", "question", "claims", "claim", "cost", "command", "experiment", "seeds", "base", "grid", "slurm"}
+_KEYS = {
+    "name",
+    "question",
+    "claims",
+    "claim",
+    "cost",
+    "command",
+    "experiment",
+    "seeds",
+    "base",
+    "grid",
+    "slurm",
+    "trainer",
+}
 
 
 def load(source: str | Path) -> Study:
@@ -122,7 +140,10 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
     grids = content.get("grid", [{}])
     if not isinstance(grids, list):
         raise SpecError(f"{path}: grids are written [[grid]], with two brackets")
-    specs: list[RunSpec] = []
+    trainer = None
+    if "trainer" in content:
+        trainer = command(_table(content["trainer"], f"{path}: trainer"), path.parent, f"{path}: trainer")
+    specs: list[Spec] = []
     for number, grid in enumerate(grids, start=1):
         where = f"{path}: grid {number}"
         axes = dict(_table(grid, where))
@@ -134,9 +155,9 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
         derived = _table(derived, f"{where}: derived")
         if "seeds" in content and any("seed" in table for table in (axes, derived, *zips)):
             raise SpecError(f"{where}: seed is set twice, here and by seeds")
-        specs += expand(base, axes, zips, derived, where, knobs)
+        specs += expand(base, axes, zips, derived, where, knobs, trainer and trainer.make)
         refuse_too_many(len(specs), str(path))
-    claims = _claims(content, path)
+    claims = _claims(content, path, own_knobs=trainer is not None)
     slurm = SlurmOptions.from_table(_table(content.get("slurm", {}), f"{path}: slurm"), f"{path}: slurm")
     try:
         study = Study(
@@ -150,7 +171,10 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
             slurm=slurm,
             remake=partial(parse, content, path),
         )
-        return study.with_seeds(content["seeds"]) if "seeds" in content else study
+        study = study.with_seeds(content["seeds"]) if "seeds" in content else study
+        if trainer is not None:
+            trainer.check_seeds(trials(study.specs))
+        return study
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
 
