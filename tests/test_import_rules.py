@@ -38,9 +38,10 @@ ALLOWED: dict[str, set[str]] = {
     "tables": set(),
     "train": {"data", "models", "optim"},
     "stack": {"data", "models", "optim", "train"},
+    "trainers": {"study", "tables", "train"},
     "devices": set(),
     "speed": {"data", "devices", "store", "train", "stack"},
-    "executors": {"devices", "data", "study", "store", "trackers", "train", "stack", "speed", "summary"},
+    "executors": {"devices", "data", "study", "store", "trackers", "train", "trainers", "stack", "speed", "summary"},
     "analysis": {"tables", "study"},  # of the latter the claims
     "figures": {"analysis"},
     "page": {"analysis", "figures"},

@@ -9,7 +9,7 @@ import pytest
 
 from interplay.errors import SpecError
 from interplay.spec import RunSpec, knob_names
-from interplay.trial import TrainerIdentity, Trial, TrialOptions, spec_from_dict, stored_id
+from interplay.trial import TrainerIdentity, Trial, TrialOptions, spec_from_dict, trial_id
 
 TRAINER = TrainerIdentity("command", "python train.py --lr {lr}", "2")
 
@@ -58,7 +58,7 @@ def test_it_is_written_and_read_back_whole() -> None:
     assert isinstance(found, Trial)
     assert (found.trainer, dict(found.knobs), found.seed) == (given.trainer, dict(given.knobs), 3)
     assert found.options == TrialOptions("/code", "m.jsonl", "f1", True, 60.0, 2, 5.0, (("A", "{lr}"),))
-    assert stored_id(stored) == given.run_id
+    assert trial_id(stored) == given.run_id
     sent = pickle.loads(pickle.dumps(given))
     assert (sent, sent.options) == (given, options)
 

@@ -119,10 +119,7 @@ class Trial:
     def __post_init__(self) -> None:
         found = {_name(name): _plain(name, value) for name, value in self.knobs.items()}
         object.__setattr__(self, "knobs", MappingProxyType(found))
-        whole = isinstance(self.seed, int) or (isinstance(self.seed, float) and self.seed.is_integer())
-        if isinstance(self.seed, bool) or not whole or not 0 <= self.seed < 2**63:
-            raise SpecError(f"seed must be a whole number in [0, 2**63), not {shown(self.seed)}")
-        object.__setattr__(self, "seed", int(self.seed))
+        object.__setattr__(self, "seed", _seed(self.seed))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Trial, (self.trainer, dict(self.knobs), self.seed, self.options)
@@ -143,8 +140,8 @@ class Trial:
 
     @cached_property
     def run_id(self) -> str:
-        """16 hex digits of SHA-256 over trainer, knobs and seed; see `stored_id`."""
-        return stored_id(self.to_dict())
+        """16 hex digits of SHA-256 over trainer, knobs and seed; see `trial_id`."""
+        return trial_id(self.to_dict())
 
     @cached_property
     def standard(self) -> Mapping[str, Value]:
@@ -244,9 +241,9 @@ def spec_from_dict(values: Mapping[str, Any]) -> Spec:
     return Trial.from_dict(values) if "trainer" in values else RunSpec.from_dict(values)
 
 
-def stored_id(values: Mapping[str, Any]) -> str:
+def trial_id(values: Mapping[str, Any]) -> str:
     """The ``run_id`` of a stored trial: of trainer, knobs, seed and schema. How it is carried out is no part of it."""
-    identity = {name: values[name] for name in ("trainer", "knobs", "seed")}
+    identity = {name: values.get(name) for name in ("trainer", "knobs", "seed")}
     text = json.dumps({"schema": SPEC_SCHEMA, **identity}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -267,6 +264,13 @@ def _name(name: object) -> str:
     if name in RESERVED:
         raise SpecError(f"no knob can be called {name!r}: the lab sets it")
     return name
+
+
+def _seed(value: object) -> int:
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not isinstance(value, int | float) or not whole or not 0 <= value < 2**63:
+        raise SpecError(f"seed must be a whole number in [0, 2**63), not {shown(value)}")
+    return int(value)
 
 
 def _plain(name: str, value: object) -> Value:

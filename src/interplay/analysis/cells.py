@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
-from interplay.spec import RunSpec, knob_names
+from interplay.spec import knob_names
 from interplay.tables.values import Value, rounded
+from interplay.trial import Spec
 
 DOCUMENTED: dict[str, Value] = {
     "epochs": 100,
@@ -185,7 +186,7 @@ class Cell:
         return (*varied, *others)
 
 
-def cell_of(spec: RunSpec) -> Cell:
+def cell_of(spec: Spec) -> Cell:
     """The cell that a run belongs to: everything but its seed."""
     knobs = {name: getattr(spec, name) for name in (*VARIED, *_COLUMNS)}
     return Cell({**knobs, **spec.own_knobs, **spec.other_knobs})

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from interplay.record import RunRecord, Status, shortened
-from interplay.spec import RunSpec
+from interplay.trial import Spec
 
 
 class End(StrEnum):
@@ -47,7 +47,7 @@ _LONGEST_TRACE = 20_000
 """Characters of a traceback that are kept: an error may print whole arrays."""
 
 
-def failure(spec: RunSpec, reason: str, trace: str | None = None, where: Mapping[str, Any] | None = None) -> RunRecord:
+def failure(spec: Spec, reason: str, trace: str | None = None, where: Mapping[str, Any] | None = None) -> RunRecord:
     """The record of an attempt that failed for ``reason``."""
     if trace is not None and len(trace) > _LONGEST_TRACE:
         half = _LONGEST_TRACE // 2

@@ -13,12 +13,13 @@ from interplay.lab.prepare import in_store
 from interplay.lab.results import best_settings
 from interplay.lab.settings import Settings
 from interplay.record import RunRecord
-from interplay.spec import RunSpec, knob_names
+from interplay.spec import knob_names
 from interplay.speed.estimate import readable
 from interplay.store.store import Store
 from interplay.study.study import Study
 from interplay.summary import setting
 from interplay.text import printable
+from interplay.trial import Spec, Trial
 
 SHOWN = 10
 """Runs of a state that are listed; the rest is counted."""
@@ -33,7 +34,7 @@ class _Line:
 
     state: str
     run_id: str
-    spec: RunSpec | None
+    spec: Spec | None
     words: str
 
 
@@ -82,7 +83,7 @@ class Standing:
                 lines.append(f"{line.state:<11} and {more} more")
         return printable("\n".join([*lines, *self.jobs]))
 
-    def _spec(self, run_id: str) -> RunSpec | None:
+    def _spec(self, run_id: str) -> Spec | None:
         try:
             return self.store.spec(run_id)
         except SchemaError:
@@ -118,8 +119,10 @@ def _ended(record: RunRecord) -> dict[str, Any]:
     return {"run_id": record.run_id, "setting": setting(record.spec), "reason": record.reason}
 
 
-def named_knobs(spec: RunSpec, names: Sequence[str]) -> str:
+def named_knobs(spec: Spec, names: Sequence[str]) -> str:
     """The knobs ``names`` of ``spec`` by name, such as ``lr 0.1, weight_decay 5e-4, seed 42``."""
+    if isinstance(spec, Trial):
+        return spec.words
     return ", ".join(f"{name} {_short(getattr(spec, name))}" for name in names)
 
 

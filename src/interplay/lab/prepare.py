@@ -11,8 +11,8 @@ from interplay.devices import Slot, fitted
 from interplay.errors import SpecError
 from interplay.lab.clusters import slots_of
 from interplay.lab.settings import Settings
-from interplay.spec import RunSpec
 from interplay.study.study import Study
+from interplay.trial import Spec, Trial
 
 
 def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
@@ -26,7 +26,7 @@ def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
         raise SpecError("wandb_name is for a single run; the runs of a study are named after their settings")
     slots = slots_of(study, settings)
     study = with_data(study, settings)
-    return dataclasses.replace(study, specs=tuple(fitted(spec, slots[0].device) for spec in study.specs)), slots
+    return dataclasses.replace(study, specs=tuple(_fitted(spec, slots[0].device) for spec in study.specs)), slots
 
 
 def with_data(study: Study, settings: Settings) -> Study:
@@ -37,28 +37,35 @@ def with_data(study: Study, settings: Settings) -> Study:
         SpecError: some of its runs cannot be trained on their data.
     """
     known = identities(study, settings)
-    return dataclasses.replace(study, specs=tuple(known[spec.dataset].settle(spec) for spec in study.specs))
+    settled = (spec if isinstance(spec, Trial) else known[spec.dataset].settle(spec) for spec in study.specs)
+    return dataclasses.replace(study, specs=tuple(settled))
+
+
+def _fitted(spec: Spec, device: str) -> Spec:
+    return spec if isinstance(spec, Trial) else fitted(spec, device)
 
 
 def identities(study: Study, settings: Settings) -> dict[str, Identity]:
     """The data of each name that ``study`` trains on."""
     modified = settings.allow_modified_data
-    names = sorted({spec.dataset for spec in study.specs})
+    names = sorted({spec.dataset for spec in study.specs if not isinstance(spec, Trial)})
     return {name: identify(name, Path(settings.data_dir), allow_modified_data=modified) for name in names}
 
 
-def in_store(study: Study, settings: Settings) -> list[RunSpec]:
+def in_store(study: Study, settings: Settings) -> list[Spec]:
     """The runs of ``study`` as the store has them, in mixed precision or not: to look, no GPU need be at hand."""
     store = settings.store()
     there = set(store.run_ids())
-    found = []
+    found: list[Spec] = []
     for spec in with_data(study, settings).specs:
         found += [way for way in ways(spec) if way.run_id in there] or [spec]
     return found
 
 
-def ways(spec: RunSpec) -> list[RunSpec]:
+def ways(spec: Spec) -> list[Spec]:
     """``spec`` in mixed precision and without: the store may have either."""
+    if isinstance(spec, Trial):
+        return [spec]
     return [spec.replace(precision=precision) for precision in ("bf16", "fp32")]
 
 

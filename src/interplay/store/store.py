@@ -15,13 +15,14 @@ from interplay.errors import DamagedError, SchemaError
 from interplay.locks import locked
 from interplay.notes import note
 from interplay.record import EpochMetrics, RunRecord, Status
-from interplay.spec import SPEC_SCHEMA, RunSpec
+from interplay.spec import SPEC_SCHEMA
 from interplay.store import table
 from interplay.store.files import partial_of, readable, set_aside, write_once, write_under_lock, write_whole
 from interplay.store.folders import entries, names_in, read_history, read_record, read_spec
 from interplay.store.leases import LOCKS, claim_of
 from interplay.store.leftovers import clean_results, clean_root, clean_run, is_leftover, unlinked
 from interplay.store.table import ForeignRow, Rows
+from interplay.trial import Spec
 
 THOROUGH = 1000
 """Runs up to which every command reads all records; in larger stores ``rebuild`` and ``doctor`` alone do."""
@@ -49,7 +50,7 @@ class Store:
         """Where the run lives."""
         return self.runs / run_id
 
-    def open(self, spec: RunSpec) -> Path:
+    def open(self, spec: Spec) -> Path:
         """Create the folder of a run, with its specification; returns the folder."""
         folder = self.folder(spec.run_id)
         try:
@@ -118,7 +119,7 @@ class Store:
             note(f"{error}; passed over", "store")
         return False
 
-    def spec(self, run_id: str) -> RunSpec:
+    def spec(self, run_id: str) -> Spec:
         """What was asked for.
 
         Raises:

@@ -155,7 +155,7 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
         derived = _table(derived, f"{where}: derived")
         if "seeds" in content and any("seed" in table for table in (axes, derived, *zips)):
             raise SpecError(f"{where}: seed is set twice, here and by seeds")
-        specs += expand(base, axes, zips, derived, where, knobs, trainer and trainer.make)
+        specs += expand(base, axes, zips, derived, where, knobs, None if trainer is None else trainer.make)
         refuse_too_many(len(specs), str(path))
     claims = _claims(content, path, own_knobs=trainer is not None)
     slurm = SlurmOptions.from_table(_table(content.get("slurm", {}), f"{path}: slurm"), f"{path}: slurm")

@@ -17,7 +17,7 @@ from interplay.study.grid import expand
 from interplay.study.names import refuse_too_many
 from interplay.study.trainer import Trainer, table_options
 from interplay.text import shown
-from interplay.trial import TrainerIdentity, Trial, TrialOptions
+from interplay.trial import TrainerIdentity, Trial, TrialOptions, trials
 
 Function = Callable[..., Any]
 """Takes knobs by name; returns a mapping of numbers, or yields one an epoch."""
@@ -85,7 +85,7 @@ def trials_of(
         axes = dict(each)
         zips, derived = axes.pop("zip", []), axes.pop("derived", {})
         zips = [zips] if isinstance(zips, Mapping) else zips
-        found |= dict.fromkeys(expand(base, axes, zips, derived, "grid", make=trainer.make))
+        found |= dict.fromkeys(trials(expand(base, axes, zips, derived, "grid", make=trainer.make)))
         refuse_too_many(len(found) * max(1, len(seeds)), "the grid")
     specs = tuple(trial.replace(seed=seed) for seed in seeds for trial in found) if seeds else tuple(found)
     trainer.check_seeds(specs)

@@ -137,7 +137,7 @@ def expand(
     derived: Mapping[str, str] | None = None,
     where: str = "grid",
     overrides: Mapping[str, Any] | None = None,
-    make: Callable[[dict[str, Any]], S] | None = None,
+    make: Callable[[Mapping[str, Any]], S] | None = None,
 ) -> Iterator[RunSpec | S]:
     """All runs of one grid.
 
