@@ -28,6 +28,9 @@ THOROUGH = 1000
 """Runs up to which every command reads all records; in larger stores ``rebuild`` and ``doctor`` alone do."""
 
 
+_ENDS = ("record.json", "failed.json")
+
+
 class Store:
     """All runs under one output folder.
 
@@ -84,8 +87,8 @@ class Store:
         return not self.is_done(run_id) and any(self.folder(run_id).glob("failed*.json"))
 
     def has_checkpoint(self, run_id: str) -> bool:
-        """Whether there is one to resume from."""
-        return (self.folder(run_id) / "last.pt").exists()
+        """Whether there is one to resume from; of a trial, whatever its training has left in its folder."""
+        return (self.folder(run_id) / "last.pt").exists() or bool(names_in(self.folder(run_id) / "trial"))
 
     def has_failed(self, run_id: str) -> bool:
         """Whether the last attempt at the run failed."""
@@ -262,11 +265,7 @@ class Store:
             with self._locked():
                 self._set_damage_aside(damaged)
             found |= {run_id: names_in(self.folder(run_id)) for run_id in damaged}
-        ends = {
-            run_id: "record.json" not in names
-            for run_id, names in found.items()
-            if names & {"record.json", "failed.json"}
-        }
+        ends = {each: "record.json" not in names for each, names in found.items() if not names.isdisjoint(_ENDS)}
         for run_id in ends:
             self._clean(run_id, found[run_id], done=not ends[run_id])
         clean_root(self.root)
@@ -312,7 +311,7 @@ class Store:
     def _set_damage_aside(self, run_ids: list[str]) -> None:
         """Give another name to damaged records. Under the lock of the table: no record is being written."""
         for run_id in run_ids:
-            for name in ("record.json", "failed.json"):
+            for name in _ENDS:
                 self._damaged(self.folder(run_id) / name)
 
     def _damaged(self, path: Path) -> bool:
