@@ -15,11 +15,11 @@ from interplay.lab.settings import Settings
 from interplay.record import RunRecord
 from interplay.spec import knob_names
 from interplay.speed.estimate import readable
-from interplay.store.store import Store
+from interplay.store.store import THOROUGH, Store
 from interplay.study.study import Study
-from interplay.summary import setting
+from interplay.summary import different_code, setting
 from interplay.text import printable
-from interplay.trial import Spec, Trial
+from interplay.trial import Spec, Trial, trials
 
 SHOWN = 10
 """Runs of a state that are listed; the rest is counted."""
@@ -47,6 +47,8 @@ class Standing:
     jobs: tuple[str, ...]
     """A line for each job that Slurm still has."""
     store: Store
+    notes: tuple[str, ...] = ()
+    """What else is to be known of the runs that have ended."""
 
     def __str__(self) -> str:
         return self.lines()
@@ -81,7 +83,7 @@ class Standing:
             more = len(getattr(found, line.state)) - SHOWN
             if last and most is not None and more > 0:
                 lines.append(f"{line.state:<11} and {more} more")
-        return printable("\n".join([*lines, *self.jobs]))
+        return printable("\n".join([*lines, *(f"note: {each}" for each in self.notes), *self.jobs]))
 
     def _spec(self, run_id: str) -> Spec | None:
         try:
@@ -140,7 +142,12 @@ def show_status(settings: Settings | None = None, study: Study | None = None) ->
     settings = settings or Settings()
     store = settings.store()
     found = status(store, in_store(study, settings) if study is not None else None)
-    return Standing(found, study is not None, tuple(job_lines(store)), store)
+    notes: list[str] = []
+    # In larger stores `analyze` says it, which reads all records anyway.
+    if study is not None and trials(study.specs) and len(found.finished) <= THOROUGH:
+        ended = (store.readable_record(run_id) for run_id in found.finished)
+        notes = different_code(record for record in ended if record is not None)
+    return Standing(found, study is not None, tuple(job_lines(store)), store, tuple(notes))
 
 
 def overview(studies: Sequence[Study], settings: Settings) -> str:

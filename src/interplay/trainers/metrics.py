@@ -62,7 +62,7 @@ class Curve:
     def __init__(self, metric: str = "", lower: bool = False, before: Sequence[EpochMetrics] = ()) -> None:
         self.metric, self._lower = metric, lower
         self._epochs: dict[int, EpochMetrics] = {each.epoch: each for each in before}
-        self._final: dict[str, float] = {}
+        self._final: dict[str, Any] = {}
         self._from_zero = False
         self._moved: float | None = None
         self.diverged: str | None = None
@@ -95,12 +95,12 @@ class Curve:
         fields = self._fields(numbers)
         if stated is None or not 0 <= stated < 2**31:
             self._check(fields, None)
-            self._final |= numbers
+            self._finally(fields)
             return None
         self._from_zero |= stated == 0
         epoch = max(1, math.ceil(stated) + self._from_zero)  # 0.5 is within the first
         self._check(fields, epoch)
-        self._final |= numbers
+        self._finally(fields)
         known = self._epochs.get(epoch)
         new = known is None or (epoch < self.last and not old)
         if not old:
@@ -115,13 +115,16 @@ class Curve:
 
     def finished(self) -> tuple[EpochMetrics, ...]:
         """All epochs, the last with the last value of each name; one for a run that reported no epochs."""
-        fields = self._fields(self._final)
-        if not self._epochs and fields:
+        if not self._epochs and self._final:
             self._epochs[1] = EpochMetrics(1, math.nan, None, None, None, None)
         if self._epochs:
             last = self._epochs[self.last]
-            self._epochs[self.last] = _with(last, fields)
+            self._epochs[self.last] = _with(last, self._final)
         return tuple(self._epochs[epoch] for epoch in sorted(self._epochs))
+
+    def _finally(self, fields: Mapping[str, Any]) -> None:
+        others = {**self._final.get("instruments", {}), **fields.get("instruments", {})}
+        self._final |= {**fields, "instruments": others}
 
     def missing(self) -> str | None:
         """Why the run cannot be judged; ``None`` where it can. Of a run with `finished` epochs."""
