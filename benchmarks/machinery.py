@@ -1,7 +1,8 @@
 """What the machinery costs around the training: ``python benchmarks/machinery.py``.
 
-Trivial runs (one epoch of the MLP on digits) through the executors, the time that training itself takes subtracted; and
-planning a study of 10,000 runs. Everything is measured in this run, on this machine; compare ratios, not seconds.
+Trivial runs (one epoch of the MLP on digits) through the executors, the time that training itself takes subtracted;
+planning a study of 10,000 runs; and how the answer that nothing is missing grows with the study. Everything is measured
+in this run, on this machine; compare ratios, not seconds.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import argparse
 import contextlib
 import io
 import platform
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from store_scale import filled  # beside this file
 
 from interplay.devices import cpu_slots
 from interplay.executors.base import Listener
@@ -24,10 +29,13 @@ from interplay.executors.job import Job
 from interplay.executors.local import LocalExecutor
 from interplay.executors.outcomes import Outcome
 from interplay.executors.signals import StopRequest
+from interplay.lab.prepare import with_data
+from interplay.lab.settings import Settings
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.speed.estimate import plan
 from interplay.store.store import Store
+from interplay.study.files import load
 from interplay.study.grid import expand
 from interplay.train.environment import commit
 
@@ -92,12 +100,32 @@ def planning(count: int) -> list[tuple[str, float]]:
     return rows
 
 
+def finished(count: int) -> float:
+    """CPU seconds of ``interplay study`` that finds all ``count`` runs done, the start of Python included."""
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        seeds = list(range(1, count // 100 + 1))
+        axis = [round(1e-3 * (i + 1), 6) for i in range(10)]
+        (here / "done.toml").write_text(
+            f'name = "done"\nseeds = {seeds}\n[base]\ndataset = "digits"\nmodel = "mlp"\nepochs = 10\n'
+            f"[[grid]]\nlr = {axis}\nweight_decay = {axis}\n"
+        )
+        study = with_data(load(here / "done.toml"), Settings(output_dir=here / "outputs"))
+        filled(here / "outputs", tuple(spec.replace(precision="fp32") for spec in study.specs))
+        command = [sys.executable, "-m", "interplay", "study", "done.toml"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, cwd=here, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--plan", type=int, default=10_000)
+    parser.add_argument("--finished", type=int, nargs="*", default=[1_000, 5_000, 20_000])
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}, commit {commit()}")
@@ -111,6 +139,8 @@ def main() -> None:
     print()
     for what, seconds in planning(args.plan):
         print(f"{what:44}{seconds:8.2f} s")
+    for count in args.finished:
+        print(f"{f'answer that all of {count:,} runs are done':44}{finished(count):8.2f} s of CPU")
 
 
 if __name__ == "__main__":

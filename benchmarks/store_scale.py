@@ -189,7 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 8, 64])
-    parser.add_argument("--sittings", type=int, default=64)
+    parser.add_argument("--supervisors", type=int, default=64)
     parser.add_argument("--runs", type=int, default=1_000)
     words = parser.parse_args()
     print(f"{platform.platform()}, {multiprocessing.cpu_count()} cores, tmpfs")
@@ -201,8 +201,8 @@ def main() -> None:
             for processes in words.processes:
                 for name, rate in writing(Path(folder), size, processes):
                     print(f"  {name:<22} {processes:>4} proc. {rate:>11,.0f} a second")
-    print(f"\n{words.runs:,} runs shared by {words.sittings} sittings")
-    for name, seconds, ends in sharing(words.sittings, words.runs):
+    print(f"\n{words.runs:,} runs shared by {words.supervisors} supervisors")
+    for name, seconds, ends in sharing(words.supervisors, words.runs):
         print(f"  {name:<18} {seconds:>6.1f} s  {dict(ends)}")
 
 

@@ -114,7 +114,7 @@ def test_more_epochs_are_planned_anew_said_so_and_never_entered_as_a_run_of_one_
         assert main([*SMALL, "--resume", "--epochs", "6"]) == 130
     out = capsys.readouterr().err
     assert out.count("its schedule is planned anew for 6") == 1
-    # The second sitting of the longer plan must remember that the first epochs followed another.
+    # The second start with the longer plan must remember that the first epochs followed another.
     assert main([*SMALL, "--resume", "--epochs", "6"]) == 0
     assert "finished after 6 epochs" in capsys.readouterr().out
     assert only_record().spec.epochs == 4

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from interplay.by_path import BY_PATH
 from interplay.dataset_facts import DATASETS
 from interplay.errors import SpecError
 from interplay.spec import RunSpec, choices, knob_names
@@ -20,6 +21,8 @@ OTHER = {
     "label_noise": 0.1,
     "augment": "none",
     "model": "mlp",
+    "model_args": '{"width":8}',
+    "model_code": "source:1",
     "widening": 2,
     "blocks_per_stage": 1,
     "hyper_init": "original",
@@ -57,7 +60,8 @@ def test_defaults_are_the_documented_recipe() -> None:
 @pytest.mark.parametrize("knob", knob_names())
 def test_every_knob_enters_the_identity(knob: str) -> None:
     only = RunSpec.__dataclass_fields__[knob].metadata["only"]
-    base = RunSpec(**{chooser: words[0] for chooser, words in only.items()})
+    given = {chooser: "own:net" if words is BY_PATH else words[0] for chooser, words in only.items()}
+    base = RunSpec(**given, **({"model_code": "source:0"} if only.get("model") is BY_PATH else {}))
     assert base.replace(**{knob: OTHER[knob]}).run_id != base.run_id
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
+
+from interplay.errors import SpecError
+from interplay.text import shown
 
 ModelName = Literal["resnet18", "resnet8", "resnet8_s2", "resnet20", "wide_resnet", "hyper_resnet", "cnn", "mlp"]
 OptimizerName = Literal["sgd", "sgdw", "sgds", "adam", "adamw"]
@@ -47,6 +51,20 @@ BY_THEMSELVES = frozenset(("seed", "precision", "fingerprint"))
 def same(one: Any, other: Any) -> bool:
     """Whether two values are one, also in their type: 1 and True are not."""
     return type(one) is type(other) and bool(one == other)
+
+
+def number(name: str, value: object) -> float:
+    """``value`` of the knob ``name``; raises `SpecError` unless it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1.7e308:
+        raise SpecError(f"{name} must be a finite number, not {shown(value)}")
+    return float(value)
+
+
+def fractions(found: object) -> tuple[float, ...]:
+    """Milestones as floats; raises `SpecError` for what is no list of numbers."""
+    if not isinstance(found, list | tuple) or not all(type(each) in (int, float) for each in found):
+        raise SpecError(f"milestones must be rising fractions in (0, 1), not {shown(found)}")
+    return tuple(math.inf if each > 1 else float(max(each, -1)) for each in found)
 
 
 def applies(field: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:

@@ -12,13 +12,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any, Literal, cast, get_args, get_type_hints
 
-from interplay import knobs
+from interplay import by_path, knobs
 from interplay.dataset_facts import DATASETS, AugmentName
 from interplay.errors import SpecError, nearest
 from interplay.knobs import ModelName, OptimizerName, ScheduleName, knob
@@ -45,7 +44,11 @@ class RunSpec:
     val_split: int = knob(0, "hold out this many training images for validation, drawn by seed")
     label_noise: float = knob(0.0, "fraction of training labels replaced by another class, drawn by seed")
     augment: AugmentName | None = knob(None, "training augmentation (default: crop_flip for CIFAR, else none)")
-    model: ModelName = knob("resnet18", "network to train")
+    model: ModelName | str = knob(
+        "resnet18", "network to train; or your own: timm:NAME, torchvision:NAME, module:callable"
+    )
+    model_args: str = knob("", "its arguments: name=value name=value, or a JSON object", model=by_path.BY_PATH)
+    model_code: str = knob("", "version or hash of its code; filled in from the code", model=by_path.BY_PATH)
     widening: int = knob(1, "factor on the channels of every stage", model=knobs.WIDE)
     blocks_per_stage: int = knob(6, "residual blocks in each of the three stages", model=knobs.WIDE)
     hyper_init: Literal["he", "original"] = knob(
@@ -83,12 +86,13 @@ class RunSpec:
     def __post_init__(self) -> None:
         for name in knobs.REAL:
             # 12 digits make 0.1*3 and 0.3 the same run; 0.1 + 0.2 style noise would otherwise split it in two.
-            self._set(name, float(f"{self._number(name):.12g}") + 0.0)  # and -0.0 is 0.0
+            self._set(name, float(f"{knobs.number(name, getattr(self, name)):.12g}") + 0.0)  # and -0.0 is 0.0
         for name in knobs.WHOLE:
             self._set(name, self._integer(name))
         if self.train_limit is not None:
             self._set("train_limit", self._integer("train_limit"))
-        self._set("milestones", self._fractions())
+        self._set("milestones", knobs.fractions(self.milestones))
+        self._set("model_args", by_path.arguments(self.model_args))
         self._check_choices()
         self._check_ranges()
         self._fill_from_dataset()
@@ -98,18 +102,6 @@ class RunSpec:
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
-
-    def _number(self, name: str) -> float:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1.7e308:
-            raise SpecError(f"{name} must be a finite number, not {shown(value)}")
-        return float(value)
-
-    def _fractions(self) -> tuple[float, ...]:
-        found = self.milestones
-        if not isinstance(found, list | tuple) or not all(type(each) in (int, float) for each in found):
-            raise SpecError(f"milestones must be rising fractions in (0, 1), not {shown(found)}")
-        return tuple(math.inf if each > 1 else float(max(each, -1)) for each in found)
 
     def _integer(self, name: str) -> int:
         value = getattr(self, name)
@@ -123,7 +115,7 @@ class RunSpec:
     def _check_choices(self) -> None:
         for name, allowed in choices().items():
             self._check_choice(name, allowed)
-        for name in ("dataset", "fingerprint"):
+        for name in ("dataset", "fingerprint", "model_code"):
             one_line(name, getattr(self, name))
         if self.dataset not in DATASETS and not self.dataset.endswith(".npz"):
             raise SpecError(
@@ -135,7 +127,9 @@ class RunSpec:
 
     def _check_choice(self, name: str, allowed: tuple[str, ...]) -> None:
         value = getattr(self, name)
-        if value not in allowed and not (name == "augment" and value is None):
+        if name == "model" and value in by_path.BY_PATH:
+            by_path.check(value)
+        elif value not in allowed and not (name == "augment" and value is None):
             raise SpecError(
                 f"unknown {name} {shown(value)}; {nearest(value if isinstance(value, str) else '', allowed)}"
             )
@@ -233,6 +227,8 @@ class RunSpec:
         """
         if not self.fingerprint:
             raise SpecError(f"the data of {self.dataset!r} have no fingerprint yet: resolve the spec before naming it")
+        if self.model in by_path.BY_PATH and not self.model_code:
+            raise SpecError(f"the code of {self.model!r} has no fingerprint yet: resolve the spec before naming it")
         before, after = _around_seed(tuple(getattr(self, name) for name in knob_names() if name != "seed"))
         return hashlib.sha256(f"{before}{self.seed}{after}".encode()).hexdigest()[:16]
 
@@ -308,6 +304,8 @@ class RunSpec:
         """A copy with ``changes``; a new dataset takes its own fingerprint and augmentation unless they are given."""
         if changes.get("dataset", self.dataset) != self.dataset:
             changes = {"fingerprint": "", "augment": None, **changes}
+        if changes.get("model", self.model) != self.model:
+            changes = {"model_code": "", **changes}
         _refuse_unknown(changes)
         changes = {name: value for name, value in changes.items() if not knobs.same(getattr(self, name), value)}
         if not changes:

@@ -120,7 +120,7 @@ def test_a_killed_allocation_costs_only_the_time_since_its_checkpoint(study: Stu
 
 
 def test_a_worker_that_hangs_loses_its_run(study: Study, pace: float) -> None:
-    """The station is its supervisor, whoever submitted it has gone."""
+    """The allocation is its supervisor; whoever submitted it has gone."""
     study.write(runs=3, epochs=round(5 / pace))
     study.submit("--hang_seconds", "10")
     study.in_progress(2)

@@ -372,7 +372,7 @@ def test_a_worker_that_hangs_loses_its_run_and_cannot_commit_twice(harness: Harn
     hung = harness.workers(process)[0]
     hung.suspend()
     if harness.executor == "inline":
-        code, out = harness.run()  # another sitting takes over
+        code, out = harness.run()  # another supervisor takes over
         assert code == 0, out
         hung.resume()
         harness.finish(process)

@@ -51,8 +51,8 @@ def _described(kind: Any, help: str, *, name: str | None = None, aliases: tuple[
 _RENAMED = {"weight_decay": ("wd", ("--weight_decay",))}
 """Documented flag of a knob, and other spellings that are understood."""
 
-_HIDDEN = ("fingerprint", "precision")
-"""Knobs that are not flags: the data decide one, --use_amp the other."""
+_HIDDEN = ("fingerprint", "model_code", "precision")
+"""Knobs that are not flags: data and code decide the first two, --use_amp the last."""
 
 _BEGINS = {"dataset": "data", "model": "network", "optimizer": "optimizer", "batch_size": "training"}
 """The knobs that begin a group in the help; those after them belong to it."""

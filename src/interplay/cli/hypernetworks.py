@@ -173,7 +173,7 @@ def _state_to_resume(flags: HyperFlags, spec: RunSpec, group: Group, device: str
 
 
 class _Session:
-    """One sitting of the script: what it prints, saves and logs."""
+    """One start of the script: what it prints, saves and logs."""
 
     def __init__(self, flags: HyperFlags, spec: RunSpec, group: Group) -> None:
         from interplay.executors.signals import StopRequest

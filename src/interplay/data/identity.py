@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from interplay import by_path
 from interplay.data import cifar, npz
 from interplay.data.cifar import Labels
 from interplay.dataset_facts import DATASETS
@@ -22,12 +23,19 @@ class Identity:
     n_train: int
     shape: tuple[int, int, int]
     """Of an image: C, H, W."""
+    classes: int
     note: str | None = None
     """What a user may not know of the labels, in one line."""
 
     def settle(self, spec: RunSpec) -> RunSpec:
-        """``spec`` with the fingerprint; raises `SpecError` for a batch that these data cannot fill or normalise."""
+        """``spec`` with the fingerprint, and with that of a network by import path.
+
+        Raises:
+            SpecError: a batch that these data cannot fill or normalise, or no such network.
+        """
         spec.check_data(self.n_train, self.shape)
+        if spec.model in by_path.BY_PATH:
+            spec = spec.replace(model_code=by_path.fingerprint(spec.model))
         return spec.replace(fingerprint=self.fingerprint)
 
 
@@ -47,7 +55,7 @@ def identify(dataset: str, data_dir: Path, *, allow_modified_data: bool = False)
         found = cifar.measured_fingerprint(dataset, data_dir)
         if found != facts.fingerprint:
             return _modified(dataset, data_dir, found)
-    return Identity(facts.fingerprint, facts.n_train, facts.shape)
+    return Identity(facts.fingerprint, facts.n_train, facts.shape, facts.classes)
 
 
 def resolve(spec: RunSpec, data_dir: Path, *, allow_modified_data: bool = False) -> RunSpec:
@@ -64,15 +72,17 @@ def resolve(spec: RunSpec, data_dir: Path, *, allow_modified_data: bool = False)
 @lru_cache(maxsize=32)
 def _own(path: Path, fingerprint: str) -> Identity:
     found = npz.contents(path)
-    return Identity(fingerprint, len(found.y_train), found.shape, empty_classes(found.y_train, found.y_test))
+    classes = int(max(found.y_train.max(), found.y_test.max())) + 1
+    return Identity(fingerprint, len(found.y_train), found.shape, classes, empty_classes(found.y_train, found.y_test))
 
 
 @lru_cache(maxsize=4)
 def _modified(name: str, data_dir: Path, fingerprint: str) -> Identity:
     images, labels, _, y_test = cifar.read(name, data_dir, fingerprint)
     channels, height, width = images.shape[1:]
-    note = empty_classes(labels, y_test, cifar.ARCHIVES[name].classes)
-    return Identity(fingerprint, len(labels), (channels, height, width), note)
+    classes = cifar.ARCHIVES[name].classes
+    note = empty_classes(labels, y_test, classes)
+    return Identity(fingerprint, len(labels), (channels, height, width), classes, note)
 
 
 def empty_classes(y_train: Labels, y_test: Labels, classes: int | None = None) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from interplay import by_path
 from interplay.data import splits
 from interplay.errors import DataError
 from interplay.executors.errors import device_trouble, where
@@ -168,6 +169,7 @@ class _Attempt:
     # -- training -------------------------------------------------------------------------------------------------
 
     def _train(self, specs: Sequence[Spec]) -> None:
+        by_path.use(*self._job.code_dirs)
         own = [spec for spec in specs if not isinstance(spec, Trial)]
         try:
             for trial in trials(specs):
@@ -335,7 +337,7 @@ def tracked(progress: BatchSeen) -> dict[str, float]:
 
 
 def _best_weights(record: RunRecord, checkpoints: Checkpoints) -> Path | None:
-    """The file of the best weights, if it holds those: an earlier sitting may have had no reason to keep them."""
+    """The file of the best weights, if it holds those: an earlier start may have had no reason to keep them."""
     best = best_epoch(record.history)
     try:
         found = checkpoint.read(checkpoints.best).get("epoch")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from interplay import by_path
 from interplay.options import check, from_plain, option, plain
 from interplay.store.leases import Lease
 from interplay.trackers.base import TrackerSettings
@@ -78,16 +79,19 @@ class Job(WorkerOptions):
         device: the device of this worker, such as ``cpu`` or ``cuda:0``.
         experiment: number of the documented set, for the names of checkpoints.
         group: the study that the runs belong to, for the tracker.
+        code_dirs: where networks by import path are looked for, besides what is installed.
     """
 
     device: str = "cpu"
     experiment: int | None = None
     group: str | None = None
+    code_dirs: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, options: WorkerOptions, device: str, experiment: int | None = None, group: str | None = None) -> Job:
         """The job of ``options`` on ``device``."""
         told = {field.name: getattr(options, field.name) for field in dataclasses.fields(WorkerOptions)}
+        told["code_dirs"] = by_path.folders()
         return cls(**{**told, "device": device, "experiment": experiment, "group": group})
 
     @property

@@ -37,7 +37,7 @@ def _asked(study: Study, settings: Settings) -> Settings:
 def manifest_of(study: Study) -> Manifest:
     """``study`` as the store remembers it: its runs and its claims."""
     claims = tuple(claim.to_table() if isinstance(claim, Claim) else claim for claim in study.claims)
-    return Manifest(study.name, study.specs, study.experiment, claims)
+    return Manifest(study.name, study.specs, study.experiment, claims, study.question)
 
 
 def executor_for(study: Study, settings: Settings, slots: Sequence[Slot]) -> Executor:

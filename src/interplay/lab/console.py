@@ -63,6 +63,7 @@ class StudyProgress(Listener):
         self._left = dict(self._work)
         self._workers: dict[str, tuple[Spec, str]] = {}
         self._waiting: set[Spec] = set()
+        self._stopped: set[Spec] = set()
         self._began: float | None = None
         """When the first run began: processes that start say nothing of how long runs take."""
         self._stream = stream
@@ -84,7 +85,7 @@ class StudyProgress(Listener):
 
     def __enter__(self) -> Self:
         if self._live is not None:
-            self._live.start()
+            self._live.start(refresh=True)
         return self
 
     def __exit__(
@@ -100,6 +101,7 @@ class StudyProgress(Listener):
     def started(self, worker: str, spec: Spec) -> None:
         """See `Listener`."""
         self._began = self._began or time.monotonic()
+        self._stopped.discard(spec)
         self._workers[worker] = (spec, "starts")
         self._to_log(f"start    {spec.run_id} on {worker}: {setting(spec)}")
         self._refresh()
@@ -133,6 +135,12 @@ class StudyProgress(Listener):
             self._left[spec] = 0.0
         record = outcome.record
         words = brief(record) if record is not None else f"{outcome.end}: {outcome.reason or ''}".rstrip(": ")
+        if outcome.end is End.INTERRUPTED:
+            # Whoever stopped the study reads one line at its end, not one a run; the log has them.
+            self._stopped.add(spec)
+            self._to_log(f"stopped  {setting(spec)}  {words}  on {worker}")
+            self._refresh()
+            return
         seconds = f"  {record.wall_seconds:.1f} s" if record is not None and record.wall_seconds else ""
         width = len(str(self.total))
         count = f"[{self.before + self.ended_runs:>{width}}/{self.total}]"
@@ -179,7 +187,7 @@ class StudyProgress(Listener):
     def _eta(self, before: str, after: str) -> str:
         whole, left = sum(self._work.values()), sum(self._left.values())
         done = whole - left
-        if self._began is None or done <= 0 or left <= 0:
+        if self._stopped or self._began is None or done <= 0 or left <= 0:
             return ""
         return before + readable((time.monotonic() - self._began) * left / done) + after
 
@@ -193,4 +201,7 @@ class StudyProgress(Listener):
             spec, text = self._workers[worker]
             table.add_row(worker, setting(spec), text)
         done = self.before + self.ended_runs
-        return Group(table, Text(f"{done} of {self.total} runs done{self._eta(', about ', ' left')}"))
+        stopped = f", {len(self._stopped)} stopped" if self._stopped else ""
+        if self._began is None and not self._waiting:
+            return Group(Text("starting the workers ..."))
+        return Group(table, Text(f"{done} of {self.total} runs done{stopped}{self._eta(', about ', ' left')}"))

@@ -17,7 +17,7 @@ from interplay.analysis.observations import (
 from interplay.errors import SchemaError
 from interplay.executors.status import status
 from interplay.lab.read import named
-from interplay.page.page import Run
+from interplay.page.content import Run
 from interplay.record import METRICS, RunRecord
 from interplay.store.leases import claim_of
 from interplay.store.store import Store

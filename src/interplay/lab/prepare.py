@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from interplay.by_path import BY_PATH
 from interplay.data.identity import Identity, identify
 from interplay.devices import Slot, fitted
-from interplay.errors import SpecError
+from interplay.errors import InterplayError, SpecError
 from interplay.lab.clusters import slots_of
 from interplay.lab.settings import Settings
+from interplay.spec import RunSpec
+from interplay.store.store import Store
 from interplay.study.study import Study
 from interplay.trial import Spec, Trial
 
@@ -19,13 +22,15 @@ def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
     """``study`` with its data and precision settled, and the slots it will run on.
 
     Raises:
-        SpecError: a GPU that is not there, several for one process, or one W&B name for all runs.
+        SpecError: a GPU that is not there, several for one process, one W&B name for all runs, or a network by import
+            path that does not fit the data.
         DataError: a file of the study is absent.
     """
     if settings.wandb_name is not None:
         raise SpecError("wandb_name is for a single run; the runs of a study are named after their settings")
     slots = slots_of(study, settings)
     study = with_data(study, settings)
+    refuse_unfit(study.specs, identities(study, settings))
     return dataclasses.replace(study, specs=tuple(_fitted(spec, slots[0].device) for spec in study.specs)), slots
 
 
@@ -50,6 +55,39 @@ def identities(study: Study, settings: Settings) -> dict[str, Identity]:
     modified = settings.allow_modified_data
     names = sorted({spec.dataset for spec in study.specs if not isinstance(spec, Trial)})
     return {name: identify(name, Path(settings.data_dir), allow_modified_data=modified) for name in names}
+
+
+def refuse_unfit(specs: Sequence[Spec], data: Mapping[str, Identity]) -> None:
+    """Make each network by import path once; raises `SpecError` for one that cannot be made or does not fit."""
+    tried = {(spec.model, spec.model_args, spec.dataset): spec for spec in _by_path(specs)}
+    if not tried:
+        return
+    from interplay.models.build import build  # torch
+
+    for spec in tried.values():
+        build(spec, data[spec.dataset].shape, data[spec.dataset].classes)
+
+
+def _by_path(specs: Sequence[Spec]) -> list[RunSpec]:
+    return [spec for spec in specs if not isinstance(spec, Trial) and spec.model in BY_PATH]
+
+
+def of_other_code(specs: Sequence[Spec], store: Store) -> list[str]:
+    """One line for each network by import path of which ``store`` has runs of other code; those are other runs."""
+    now = {spec.model: spec.model_code for spec in _by_path(specs)}
+    found: dict[tuple[str, str], list[str]] = {}
+    for run_id in store.run_ids() if now else ():
+        try:
+            spec = store.spec(run_id)
+        except InterplayError:
+            continue  # what is damaged is said elsewhere
+        if isinstance(spec, RunSpec) and now.get(spec.model, spec.model_code) != spec.model_code:
+            found.setdefault((spec.model, spec.model_code), []).append(run_id)
+    return [
+        f"note: the code of {model} has changed: {len(ids)} of the runs here are of {code} ({', '.join(ids[:3])}"
+        f"{', ...' if len(ids) > 3 else ''}), these are of {now[model]}: they are other runs"
+        for (model, code), ids in sorted(found.items())
+    ]
 
 
 def in_store(study: Study, settings: Settings) -> list[Spec]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from interplay.analysis.analyze import OTHER_METRIC, Analysis, beside_other_metric, conclude, tabulate
+from interplay.analysis.best import best_settings
 from interplay.analysis.collapse import collapse_picture
 from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
 from interplay.analysis.predict import Prediction, PredictionError, checked
@@ -21,12 +22,17 @@ from interplay.frames import Framed
 from interplay.lab.gathering import gather, stamp
 from interplay.lab.read import stated
 from interplay.notes import notice
-from interplay.page.page import Page, render
+from interplay.page.content import Page
+from interplay.page.page import render
 from interplay.store.files import write_whole
+from interplay.store.manifest import studies as manifest_studies
 from interplay.store.store import Store
 from interplay.study.claims import Claim
 
-TITLE = "What the runs say about learning rate, weight decay and batch size"
+QUESTION = "What do these runs say about learning rate, weight decay and batch size?"
+
+NAMED = 4
+"""Studies that the title names; of more, the rest is counted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +110,10 @@ class _Source:
         if self._last is not None and results == self._results:
             self._last = dataclasses.replace(self._last, runs=tuple(runs), created=created, refresh=refresh)
             return self._last
-        self._last = Page(TITLE, created, self.metric, None, None, None, None, runs=tuple(runs), refresh=refresh)
+        title, question = _titled(self.inputs)
+        self._last = Page(
+            title, question, created, self.metric, None, None, None, None, runs=tuple(runs), refresh=refresh
+        )
         if observations:
             table, duplicates = tabulate(observations)
             self._table = table
@@ -115,6 +124,7 @@ class _Source:
                 ordering=ordering_picture(table),
                 heatmap=heatmap_picture(table),
                 scaling=scaling_picture(table),
+                best=best_settings(table),
                 collapse=collapse_picture(table),
                 prediction=_checked(table),
             )
@@ -139,6 +149,21 @@ class _Source:
         records = [record for store in stores for record in store.records()]
         documented = draw(self._table, folder, tuple(FIGURES)).values()
         return (*documented, *further.draw(self._table, records, self._last.prediction, folder))
+
+
+def _titled(inputs: Sequence[str | Path]) -> tuple[str, str]:
+    """Names and questions of the studies that wrote the folders; else the names of what was read."""
+    found = [study for each in map(Path, inputs) if each.is_dir() for study in manifest_studies(each)]
+    names = list(dict.fromkeys(name for name, _ in found)) or list(dict.fromkeys(map(_input_name, inputs)))
+    questions = list(dict.fromkeys(question for _, question in found if question))
+    shown = names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"]
+    return ", ".join(shown), " ".join(questions[:NAMED]) or QUESTION
+
+
+def _input_name(path: str | Path) -> str:
+    """``digits`` of ``results/digits/results.csv``: what tells it apart from others."""
+    whole = Path(path).resolve()
+    return whole.parent.name if whole.name == "results.csv" else whole.stem if whole.is_file() else whole.name
 
 
 def _checked(table: Table) -> Prediction | None:

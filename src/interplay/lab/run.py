@@ -17,7 +17,7 @@ from interplay.executors.registry import executor_class
 from interplay.executors.signals import StopRequest
 from interplay.lab.clusters import executor_for, manifest_of, submits
 from interplay.lab.console import StudyProgress, log_path
-from interplay.lab.prepare import counts, identities, in_store, one_thread, prepared
+from interplay.lab.prepare import counts, identities, in_store, of_other_code, one_thread, prepared, refuse_unfit
 from interplay.lab.progress import RunProgress
 from interplay.lab.results import StudyResult
 from interplay.lab.settings import InterruptedRunError, RunFailedError, Settings
@@ -71,6 +71,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         notice(NO_GPU)
     data = identify(spec.dataset, Path(settings.data_dir), allow_modified_data=settings.allow_modified_data)
     spec = fitted(data.settle(spec), device)
+    refuse_unfit([spec], {spec.dataset: data})
     store = settings.store()
     _reconcile(store)
     if store.is_done(spec.run_id) and (done := store.readable_record(spec.run_id)) is not None:
@@ -82,8 +83,10 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     notice(f"run {spec.run_id}: {describe(spec)}")
     if data.note:
         notice(f"note: {spec.dataset}: {data.note}")
+    for line in of_other_code([spec], store):
+        notice(line)
     _announce(settings)
-    claims = Claims(store.runs, "interplay run", settings.lease)
+    leases = Claims(store.runs, "interplay run", settings.lease)
     with StopRequest() as stop, RunProgress(spec.epochs) as progress:
         ended: Outcome
 
@@ -108,7 +111,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         tracker = open_tracker(job.tracking, on_note)
         waited = False
         while True:
-            attempt([spec], store, claims, job, emit, lambda: stop.requested, tracker=tracker)
+            attempt([spec], store, leases, job, emit, lambda: stop.requested, tracker=tracker)
             if ended.end is not End.TAKEN:
                 break
             if not waited:
@@ -179,6 +182,8 @@ def run_study(
         for name, data in identities(study, settings).items():
             if data.note:
                 notice(f"note: {name}: {data.note}")
+        for line in of_other_code(study.specs, store):
+            notice(line)
     notice(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
     for spec in planned.failed:
         notice(f"  failed before: {setting(spec)} (interplay retry runs it again)")

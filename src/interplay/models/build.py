@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from interplay.by_path import BY_PATH
+from interplay.models import plugins
 from interplay.models.hypernet import HyperNetwork, hypernetize
 from interplay.models.resnet import ResNet, cifar_resnet, is_block_kernel, resnet18, wide_resnet
 from interplay.models.small import MLP, SmallCNN
@@ -46,9 +48,14 @@ def build(spec: RunSpec, shape: tuple[int, int, int], classes: int) -> nn.Module
 
     Weights are drawn on the CPU from the seed's own stream, so they are the same on every device, and the global
     generator is left as it was.
+
+    Raises:
+        SpecError: a network by import path that cannot be made, or does not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(spec.stream("init"))
+        if spec.model in BY_PATH:
+            return plugins.build(spec, shape, classes)
         return _BUILDERS[spec.model](spec, classes, shape)
 
 

@@ -11,7 +11,7 @@ from interplay.analysis.pictures import Heatmap, Ordering, Scaling, at_batch
 from interplay.analysis.predict import Prediction
 from interplay.analysis.theories import SYMBOLS
 from interplay.figures.collapse import shade
-from interplay.figures.style import COLOURS, metric_label
+from interplay.figures.style import metric_label
 from interplay.page import traces
 from interplay.page.traces import CellFinder
 
@@ -35,10 +35,10 @@ def ordering(picture: Ordering, cells: CellFinder) -> list[Chart]:
     low, high = traces.extent(points)
     data: list[dict[str, Any]] = []
     for number, curve in enumerate(picture.curves):
-        data += traces.optimum_lines(curve, COLOURS[number % len(COLOURS)], (low, high), rates)
+        data += traces.optimum_lines(curve, traces.COLOURS[number % len(traces.COLOURS)], (low, high), rates)
     row = 0  # of crosses, one for each method that diverged somewhere: on one line they would hide each other
     for number, curve in enumerate(picture.curves):
-        colour, symbol = COLOURS[number % len(COLOURS)], traces.SYMBOLS[number % len(traces.SYMBOLS)]
+        colour, symbol = traces.COLOURS[number % len(traces.COLOURS)], traces.SYMBOLS[number % len(traces.SYMBOLS)]
         best = curve.optimum
         words = f"η* {'= ' if best.estimate is not None else ''}{place(best)}"
         trace = traces.curve(curve.points, colour, symbol, f"{curve.method} ({words})", picture.metric, cells, "η")
@@ -88,13 +88,12 @@ def heatmap(picture: Heatmap, cells: CellFinder) -> list[Chart]:
         "x": xs,
         "y": ys,
         "z": [list(row) for row in picture.values],
-        "text": [[traces.in_cell(picture, i, j) for j in range(len(xs))] for i in range(len(ys))],
-        "texttemplate": "%{text}",
         "hovertext": [[traces.over_cell(picture, cells, i, j) for j in range(len(xs))] for i in range(len(ys))],
         "hoverinfo": "text",
         "customdata": [[cells.index(p.cell) if p else None for p in row] for row in picture.cells],
         "colorscale": "Cividis",
         "reversescale": not accuracy,
+        "showscale": True,
         "xgap": 1,
         "ygap": 1,
         "colorbar": {
@@ -106,7 +105,8 @@ def heatmap(picture: Heatmap, cells: CellFinder) -> list[Chart]:
     if accuracy and known:
         # As in the printed figure: 15 points below the best everything is equally bad.
         grid |= {"zmin": max(min(known), best - 15.0), "zmax": best}
-    data = [grid, *traces.hatching(picture), *traces.constant_product(picture), *traces.ridge(picture)]
+    lines = [*traces.constant_product(picture), *traces.ridge(picture)]
+    data = [grid, *traces.hatching(picture), *lines, *traces.cell_numbers(picture)]
     xaxis, yaxis = traces.axis("learning rate η (peak)"), traces.axis("weight decay λ")
     for axis, words in ((xaxis, xs), (yaxis, ys)):
         axis |= {"type": "category", "categoryarray": words, "range": [-0.5, len(words) - 0.5], "showgrid": False}
@@ -125,7 +125,7 @@ def heatmap(picture: Heatmap, cells: CellFinder) -> list[Chart]:
             "heatmap",
             "heatmap",
             f"Do good settings lie along ηλ = const?{at_batch(picture.batch_size)}",
-            "Look whether the orange ridge (best λ at each η, where it lies inside the grid) runs along the dotted "
+            "Look whether the orange ridge (best λ at each η, where it lies inside the grid) runs along the dashed "
             "lines, on which ηλ is constant. Hatched cells diverged, blank ones have not run. Click one for its runs.",
             data,
             layout,
@@ -144,7 +144,7 @@ def scaling(picture: Scaling, cells: CellFinder) -> list[Chart]:
     curves = [
         traces.curve(
             [p for p in curve if p.x > 0],
-            COLOURS[n % 6],
+            traces.COLOURS[n % 6],
             traces.SYMBOLS[n % 6],
             f"B = {batch}",
             picture.metric,
@@ -256,7 +256,7 @@ def agreement(prediction: Prediction) -> list[Chart]:
                 "x": [c.estimate for c in points],
                 "y": [c.said[name] for c in points],
                 "marker": {
-                    "color": COLOURS[number % 6],
+                    "color": traces.COLOURS[number % 6],
                     "symbol": traces.SYMBOLS[number % 6],
                     "size": 11 if number == 0 else 8,
                 },

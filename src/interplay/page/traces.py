@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import matplotlib as mpl
 import numpy as np
 
 from interplay.analysis.cells import Cell
@@ -13,16 +14,28 @@ from interplay.analysis.optimum import Optimum
 from interplay.analysis.phrases import count, interval
 from interplay.analysis.phrases import place as place_words
 from interplay.analysis.pictures import Heatmap, MethodCurve, Point
-from interplay.figures.heatmap import OTHER, constant_products, other_points, place
+from interplay.figures.heatmap import (
+    OTHER,
+    constant_products,
+    limits,
+    number_places,
+    other_points,
+    place,
+    ridge_points,
+    text_colour,
+)
 from interplay.figures.scaling import LABELS, Mark, mark, theory_lines
-from interplay.figures.style import COLOURS
+from interplay.figures.style import MAP
 from interplay.page.words import metric_value
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+# Names of colours of the style sheet, which has a light and a dark value for each.
+COLOURS = tuple(f"var(--c{number})" for number in range(1, 7))
+GREY, GRID = "var(--grey)", "var(--line)"
+INK, CARD = "var(--ink)", "var(--card)"
+# The map is the same in both, and so is what lies on it: 3.4 to 1 against its bright end, 3.9 against its dark one.
 RIDGE = "#D55E00"
-GREY = "#6b7280"
-GRID = "#e5e7eb"
 
 
 class CellFinder(Protocol):
@@ -44,11 +57,11 @@ def layout(xaxis: dict[str, Any], yaxis: dict[str, Any]) -> dict[str, Any]:
         "xaxis": xaxis,
         "yaxis": yaxis,
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-        "font": {"family": FONT, "size": 13, "color": "#1f2937"},
+        "font": {"family": FONT, "size": 13, "color": INK},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "hovermode": "closest",
-        "hoverlabel": {"align": "left", "bgcolor": "#ffffff", "font": {"family": FONT, "color": "#1f2937"}},
+        "hoverlabel": {"align": "left", "bgcolor": CARD, "font": {"family": FONT, "color": INK}},
         "showlegend": True,
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
     }
@@ -80,11 +93,6 @@ def extent(points: Sequence[Point]) -> tuple[float, float]:
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     room = 0.05 * (high - low) or 1.0
     return low - room, high + room
-
-
-def _rgba(colour: str, alpha: float) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha})"
 
 
 # -- traces -----------------------------------------------------------------------------------------------------------
@@ -134,7 +142,7 @@ def optimum_lines(
     if best.status != "unknown" and (left is not None or right is not None):
         # An open end reaches the edge of what was measured.
         a, b = left or rates[0], right or rates[-1]
-        band = {"fill": "toself", "fillcolor": _rgba(colour, 0.12), "line": {"width": 0}, "hoverinfo": "skip"}
+        band = {"fill": "toself", "fillcolor": colour, "opacity": 0.14, "line": {"width": 0}, "hoverinfo": "skip"}
         traces.append({**common, **band, "x": [a, b, b, a, a], "y": [low, low, high, high, low]})
     if best.estimate is not None:
         words = f"<b>{curve.method}</b><br>η* = {best.estimate:.3g}<br>90 %: {interval(best.interval)}"
@@ -180,7 +188,7 @@ def hatching(picture: Heatmap) -> list[dict[str, Any]]:
             a, b = max(-0.5, -0.5 - shift), min(0.5, 0.5 - shift)
             xs += [j + a, j + b, None]
             ys += [i + a + shift, i + b + shift, None]
-    line = {"color": "#9ca3af", "width": 1.5}
+    line = {"color": GREY, "width": 1.5}
     hatch = {**_OVER, "mode": "lines", "x": xs, "y": ys, "line": line, "name": "diverged", "hoverinfo": "skip"}
     empty = [(i, j) for i, j in sorted(picture.diverged) if picture.values[i][j] is None]
     label = {
@@ -189,26 +197,62 @@ def hatching(picture: Heatmap) -> list[dict[str, Any]]:
         "x": [j for _, j in empty],
         "y": [i for i, _ in empty],
         "text": ["<b>div.</b>"] * len(empty),
-        "textfont": {"size": 11, "color": "#4b5563"},
+        "textfont": {"size": 11, "color": INK},
         "hoverinfo": "skip",
         "showlegend": False,
     }
     return [hatch, label]
 
 
+def cell_numbers(picture: Heatmap) -> list[dict[str, Any]]:
+    """The value of each cell, in black or white by its colour, aside where a marker of the ridge is too near."""
+    low, high, _ = limits(picture)
+    colours = mpl.colormaps[f"{MAP}_r" if "loss" in picture.metric else MAP]
+    places = number_places(picture, dict(ridge_points(picture)))
+    shades = [colours(((picture.values[i][j] or 0.0) - low) / ((high - low) or 1.0))[:3] for i, j in places]
+    return [
+        {
+            **_OVER,
+            "mode": "text",
+            "x": [x - 0.5 for x, _ in places.values()],
+            "y": [y - 0.5 for _, y in places.values()],
+            "text": [in_cell(picture, i, j) for i, j in places],
+            "textfont": {"color": [text_colour(shade) for shade in shades]},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    ]
+
+
+def around_numbers(points: Sequence[tuple[float, float]], picture: Heatmap) -> list[tuple[float | None, float | None]]:
+    """A line, in cells from the corner, without what would lie over a number; in plotly's places, from the centre."""
+    numbers = number_places(picture, dict(ridge_points(picture))).values()
+    wide = 0.3 * max(1.0, len(picture.lrs) / 6)
+    found: list[tuple[float | None, float | None]] = []
+    for x, y in points:
+        if all(abs(x - at) > wide or abs(y - level) > 0.32 for at, level in numbers):
+            found.append((x - 0.5, y - 0.5))
+        elif found and found[-1] != (None, None):
+            found.append((None, None))
+    return [*found, (None, None)]
+
+
 def constant_product(picture: Heatmap) -> list[dict[str, Any]]:
     """Lines of constant ηλ, with one entry in the legend."""
     xs: list[float | None] = []
     ys: list[float | None] = []
-    for line in constant_products(picture):
-        xs += [*(place(lr, picture.lrs) - 0.5 for lr, _ in line), None]
-        ys += [*(place(wd, picture.decays) - 0.5 for _, wd in line), None]
-    style = {"color": "rgba(255,255,255,0.65)", "width": 1.5, "dash": "dot"}
-    # White on the map cannot be seen in the legend, so that its entry is a grey line of its own.
-    entry = {**_OVER, "mode": "lines", "x": [None], "y": [None], "name": "ηλ = const"}
+    for line in constant_products(picture, 400):
+        points = [(place(lr, picture.lrs), place(wd, picture.decays)) for lr, wd in line]
+        pieces = around_numbers(points, picture)
+        xs += [x for x, _ in pieces]
+        ys += [y for _, y in pieces]
+    # Dark dashes on white are seen on the dark end of the map and on the bright one; in the legend they are grey.
+    drawn = {**_OVER, "mode": "lines", "x": xs, "y": ys, "hoverinfo": "skip", "showlegend": False}
+    entry = {**_OVER, "mode": "lines", "x": [None], "y": [None], "name": "ηλ = const", "hoverinfo": "skip"}
     return [
-        {**_OVER, "mode": "lines", "x": xs, "y": ys, "line": style, "hoverinfo": "skip", "showlegend": False},
-        {**entry, "line": {**style, "color": GREY}, "hoverinfo": "skip", "showlegend": True},
+        {**drawn, "line": {"color": "rgba(255,255,255,0.8)", "width": 2.4}},
+        {**drawn, "line": {"color": "#222222", "width": 1.2, "dash": "dash"}},
+        {**entry, "line": {"color": GREY, "width": 1.5, "dash": "dash"}, "showlegend": True},
     ]
 
 
@@ -230,14 +274,26 @@ def ridge(picture: Heatmap) -> list[dict[str, Any]]:
     ]
     if not pairs:
         return others
+    at = [(place(lr, picture.lrs), place(o.estimate or 1.0, picture.decays)) for lr, o in pairs]
+    dense = np.linspace(at[0][0], at[-1][0], 400)
+    places, heights = [x for x, _ in at], [y for _, y in at]
+    line = around_numbers([(float(x), float(np.interp(x, places, heights))) for x in dense], picture)
     return [
         {
             **_OVER,
-            "mode": "lines+markers",
-            "name": "best λ at each η",
-            "x": [place(lr, picture.lrs) - 0.5 for lr, _ in pairs],
-            "y": [place(o.estimate or 1.0, picture.decays) - 0.5 for _, o in pairs],
+            "mode": "lines",
+            "x": [x for x, _ in line],
+            "y": [y for _, y in line],
             "line": {"color": RIDGE, "width": 3},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        },
+        {
+            **_OVER,
+            "mode": "markers",
+            "name": "best λ at each η",
+            "x": [x - 0.5 for x, _ in at],
+            "y": [y - 0.5 for _, y in at],
             "marker": {"color": RIDGE, "size": 7, "line": {"color": "#ffffff", "width": 1}},
             # The cell below is what the eye asks for; the numbers of the ridge stand in the table of optima.
             "hoverinfo": "skip",
@@ -257,7 +313,7 @@ def theories(pairs: Sequence[tuple[int, Optimum]]) -> list[dict[str, Any]]:
             "name": name,
             "x": batches,
             "y": decays,
-            "line": {"color": "#9ca3af", "width": 1.5, "dash": dash},
+            "line": {"color": GREY, "width": 1.5, "dash": dash},
             "hoverinfo": "skip",
         }
         for (name, decays), dash in zip(lines.items(), ("solid", "dash", "dot"), strict=False)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
+from interplay.by_path import BY_PATH
 from interplay.spec import RunSpec
 from interplay.trial import Spec, Trial
 
@@ -19,10 +20,12 @@ _NOT_STACKED = ("hyper_resnet",)
 def stackable(spec: Spec) -> bool:
     """Whether a run can be one of a stack.
 
-    Not somebody else's training; not where weights are generated; and not with dampening: it spares the first step
-    alone, so that runs that are at different steps would need different equations.
+    Not somebody else's training; not where weights are generated, nor networks by import path, of which nothing is
+    known. And not with dampening: it spares the first step alone, so that runs that are at different steps would need
+    different equations.
     """
-    return not isinstance(spec, Trial) and spec.model not in _NOT_STACKED and spec.dampening == 0
+    unknown = isinstance(spec, Trial) or spec.model in BY_PATH
+    return not unknown and spec.model not in _NOT_STACKED and spec.dampening == 0
 
 
 @lru_cache(maxsize=100_000)

@@ -16,7 +16,7 @@ class Ends:
     """Follows ``results.csv``. ``status`` says of each run that has a row how it ended.
 
     A *hint*, one look behind the records at most: whoever is about to run something still asks the run's folder, and
-    what a kill kept out of the table is put there when the next sitting reconciles. A look costs one stat, and reads
+    what a kill kept out of the table is put there when whoever starts next reconciles. A look costs one stat, and reads
     what was appended since; a table that was written anew is read anew.
     """
 

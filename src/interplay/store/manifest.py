@@ -26,13 +26,14 @@ EXTENDED = ".extended.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """A study as the store knows it: its name, the whole specification of every run in the order of definition, and
-    its claims: identifiers of the programme's, and tables of its own."""
+    """A study as the store knows it: its name, the whole specification of every run in the order of definition,
+    its claims (identifiers of the programme's, and tables of its own), and its question."""
 
     name: str
     specs: tuple[Spec, ...]
     experiment: int | None = None
     claims: tuple[str | Mapping[str, Any], ...] = field(default=(), hash=False)
+    question: str = ""
 
     def write(self, root: Path) -> Path:
         """Write it whole under ``root/studies`` and return the file; the same runs always get the same name."""
@@ -62,6 +63,7 @@ class Manifest:
             "name": self.name,
             "experiment": self.experiment,
             "claims": list(self.claims),
+            "question": self.question,
             "written_at": datetime.now(UTC).isoformat(timespec="microseconds"),
             "common": common,
         }
@@ -75,7 +77,7 @@ def read_manifest(path: Path) -> Manifest:
         if found["schema"] != SPEC_SCHEMA:
             raise SchemaError(f"schema {found['schema']}, and this version reads {SPEC_SCHEMA}")
         specs = tuple(spec_from_dict({**found["common"], **run}) for run in found["runs"])
-        return Manifest(str(found["name"]), specs, found["experiment"], _claims(found))
+        return Manifest(str(found["name"]), specs, found["experiment"], _claims(found), str(found.get("question", "")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SchemaError) as error:
         raise SchemaError(f"{path}: {error}") from error
 
@@ -102,7 +104,17 @@ def claims(root: Path) -> Sequence[str | Mapping[str, Any]]:
 
     A file that cannot be read is named in a note and passed over. Manifests of earlier versions state no claims.
     """
-    latest: dict[str, tuple[str, tuple[str | Mapping[str, Any], ...]]] = {}
+    return _distinct(each for head in _heads(root) for each in _claims(head))
+
+
+def studies(root: Path) -> list[tuple[str, str]]:
+    """Name and question of the studies that wrote the store under ``root``; earlier versions kept no question."""
+    return [(str(head["name"]), str(head.get("question", ""))) for head in _heads(root)]
+
+
+def _heads(root: Path) -> list[dict[str, Any]]:
+    """All but the runs of the manifests under ``root``; of each name the latest."""
+    latest: dict[str, dict[str, Any]] = {}
     for path in sorted((root / FOLDER).glob("*.json")):
         if path.name.endswith(EXTENDED):
             continue
@@ -110,12 +122,13 @@ def claims(root: Path) -> Sequence[str | Mapping[str, Any]]:
             with path.open(encoding="utf-8") as file:
                 # The first line holds all but the runs, which may be megabytes.
                 head = json.loads(file.readline().rstrip().removesuffix("[") + "[]}")
-            name, found = str(head["name"]), (str(head.get("written_at", "")), _claims(head))
+            name = str(head["name"])
+            _claims(head)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             note(f"{path}: {error}; its claims are not known", "store")
             continue
-        latest[name] = max(latest.get(name, found), found, key=lambda each: each[0])
-    return _distinct(each for _, stated in latest.values() for each in stated)
+        latest[name] = max(latest.get(name, head), head, key=lambda each: str(each.get("written_at", "")))
+    return list(latest.values())
 
 
 def _claims(found: Mapping[str, Any]) -> tuple[str | Mapping[str, Any], ...]:

@@ -38,6 +38,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from interplay import by_path
 from interplay.errors import SpecError, nearest
 from interplay.study.claims import Claim, known_claims
 from interplay.study.grid import expand
@@ -81,6 +82,7 @@ def load(source: str | Path) -> Study:
     if path.suffix != ".toml":
         name = str(source)
         raise SpecError(f"unknown study {shown(name)}; {nearest(name, PRESETS)}, or the path of a .toml file")
+    by_path.use(path.parent)  # modules that the study names may lie beside it
     return parse(_content(path), path)
 
 

@@ -69,7 +69,7 @@ def require(name: str) -> None:
 
 
 def open_tracker(settings: TrackerSettings, say: Say) -> Tracker:
-    """The tracker of one sitting, for all its runs in this process; it never raises.
+    """The tracker of all runs of this process; it never raises.
 
     Args:
         settings: which one.

@@ -31,8 +31,8 @@ class Guarded(Tracker):
     """Isolates ``inner``: whatever it does costs a line of warning, never a run.
 
     An exception, or a call that takes longer than its limit, ends the tracking of this run. A tracker that cannot
-    start, hangs, or fails `MAX_FAILURES` runs is given up for the rest of the sitting: to wait for a dead network
-    once a run would be dear.
+    start, hangs, or fails `MAX_FAILURES` runs is given up for all further runs of this process: to wait for a dead
+    network once a run would be dear.
 
     Args:
         inner: the tracker.

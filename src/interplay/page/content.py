@@ -1,0 +1,86 @@
+"""What a page shows: its runs, and everything that is said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from interplay.analysis.analyze import Analysis
+from interplay.analysis.best import Best
+from interplay.analysis.cells import Cell
+from interplay.analysis.collapse import Collapse
+from interplay.analysis.pictures import Heatmap, Ordering, Scaling
+from interplay.analysis.predict import Prediction
+from interplay.record import EpochMetrics
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the table of runs. What is not known is absent or ``None``, never 0."""
+
+    id: str
+    """The run_id, or file and line of a table without one."""
+    source: str
+    """Name of the folder or file it is from."""
+    status: str
+    """finished, diverged, failed, running or interrupted."""
+    values: Mapping[str, Any]
+    """Knobs and results by the names of `COLUMNS`."""
+    cell: Cell | None = None
+    """Its cell in the analysis; ``None`` where it is not part of that."""
+    note: str | None = None
+    """Why it diverged or failed, or how far it is."""
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    collapse: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[EpochMetrics, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that is shown. ``analysis`` is ``None`` while nothing has finished."""
+
+    title: str
+    """Name of the study, or of what was read."""
+    question: str
+    created: str
+    """Date and time, as they are to be printed."""
+    metric: str
+    analysis: Analysis | None
+    ordering: Ordering | None
+    heatmap: Heatmap | None
+    scaling: Scaling | None
+    runs: tuple[Run, ...]
+    best: tuple[Best, ...] = ()
+    """The best setting of each network."""
+    collapse: Collapse | None = None
+    prediction: Prediction | None = None
+    """The rules checked against each other; ``None`` with too few optima."""
+    refresh: float | None = None
+    """Seconds after which the page looks again; ``None`` for a page that stays as it is."""
+
+
+COLUMNS = {
+    "source": "source",
+    "method": "method",
+    "lr": "lr η",
+    "weight_decay": "decay λ",
+    "momentum": "mom. μ",
+    "batch_size": "batch B",
+    "epochs": "epochs",
+    "schedule": "schedule",
+    "seed": "seed",
+    "final_test_acc": "test acc %",
+    "best_test_acc": "best test %",
+    "final_val_acc": "val acc %",
+    "final_train_loss": "train loss",
+    "final_test_loss": "test loss",
+    "wall_seconds": "seconds",
+    "model": "model",
+    "dataset": "data",
+}
+"""Columns of the table of runs besides the run and its status, with their headings."""
+
+HISTORY = ("train_loss", "test_loss", "val_loss", "train_acc", "test_acc", "val_acc")
+"""What the training curves of a run are drawn from, besides the epoch."""
