@@ -12,9 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "interplay"
 
 # Open to all: they import nothing of the package but each other.
-OPEN = set(
-    "by_path dataset_facts spec trial record errors text notes locks options frames knobs spellings".split()
-)
+OPEN = set("by_path dataset_facts spec trial record errors text notes locks options frames knobs spellings".split())
 
 # Which rooms a room may import, besides the open ones and itself.
 ALLOWED: dict[str, set[str]] = {

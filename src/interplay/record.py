@@ -356,7 +356,8 @@ def outcome(record: RunRecord) -> str:
 def brief(record: RunRecord) -> str:
     """The same in few words, for a line among many."""
     if record.status is not Status.FINISHED:
-        return f"{record.status} after epoch {len(record.history)}: {record.reason}"
+        when = f"after epoch {len(record.history)}" if record.history else "before the end of its first epoch"
+        return f"{record.status} {when}: {record.reason}"
     if isinstance(record.spec, Trial):
         return _measured(record)
     return (

@@ -81,6 +81,9 @@ class Executor(ABC):
     is_here: ClassVar[bool] = False
     """Whether its workers are on this machine, with the GPUs of this machine."""
 
+    in_this_process: ClassVar[bool] = False
+    """Whether runs are carried out in the process that asks for them: then nothing need travel to another."""
+
     stacks: ClassVar[bool] = False
     """Whether ``speed`` means something to it."""
 

@@ -33,6 +33,7 @@ class InlineExecutor(Executor):
     """
 
     is_here = True
+    in_this_process = True
     stacks = True
 
     def __init__(self, speed: SpeedPlan | None = None) -> None:

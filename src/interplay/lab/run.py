@@ -221,9 +221,10 @@ def run_study(
 def _in_this_process(study: Study, settings: Settings) -> Settings:
     """``settings`` for a study of a function that no other process can be given: one run after the other, here."""
     stays = next((spec for spec in trials(study.specs) if is_here_only(spec)), None)
-    if stays is None or settings.executor == "inline":
+    asked = executor_class(settings.executor)
+    if stays is None or asked.in_this_process:
         return settings
-    if not executor_class(settings.executor).is_here:
+    if not asked.is_here:
         raise SpecError(
             f"the function {stays.trainer.name} is to be found in this process alone: put it into a module, or install "
             "cloudpickle"
