@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from trial_lab import Lab, alive
 
 from interplay.executors.outcomes import End
 from interplay.record import Status
-from interplay.trainers import command
+from interplay.trainers import command, keeper
 from interplay.trial import TrainerIdentity, Trial, TrialOptions
 
 
@@ -351,3 +352,27 @@ def test_out_of_memory_on_a_gpu_is_told_as_such(lab: Lab) -> None:
     trial = lab.trial("raise RuntimeError('CUDA out of memory. Tried to allocate')")
     assert lab.attempt(trial, device="cuda").end is End.OUT_OF_MEMORY
     assert lab.attempt(trial).end is End.FAILED
+
+
+def test_a_full_disk_is_no_failure_of_the_run(lab: Lab) -> None:
+    trial = lab.trial("import errno, os; raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))", retries=1)
+    outcome = lab.attempt(trial)
+    assert outcome.end is End.UNABLE
+    assert "No space left on device" in str(outcome.reason)
+    assert not lab.store.has_failed(trial.run_id)
+
+
+def test_a_folder_in_which_a_command_stays_at_work_is_left_to_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker may be stopped, which is seen when its lease runs out; the run is tried again later."""
+    text = Path(keeper.__file__).read_text()
+    assert "_LOCK_SECONDS = 10.0" in text
+    (lab.folder / "keeper.py").write_text(text.replace("_LOCK_SECONDS = 10.0", "_LOCK_SECONDS = 0.2"))
+    monkeypatch.setattr(keeper, "__file__", str(lab.folder / "keeper.py"))
+    trial = lab.trial("print('{\"test_acc\": 1}')")
+    handle = os.open(lab.store.open(trial), os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    outcome = lab.attempt(trial)
+    assert (outcome.end, "still at work" in str(outcome.reason)) == (End.TAKEN, True)
+    assert not lab.store.has_failed(trial.run_id)
+    os.close(handle)
+    assert lab.attempt(trial).end is End.COMMITTED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,13 +11,16 @@ from typing import Any
 from interplay.errors import DataError, SpecError
 from interplay.executors.job import Job
 from interplay.record import EpochMetrics, RunRecord
-from interplay.store.leases import Heartbeat
+from interplay.store.leases import Heartbeat, LeaseLostError
 from interplay.store.store import Store
 from interplay.train.events import Alive, EpochEnded, Event, ModelReady, Note
-from interplay.trainers.base import Running
+from interplay.trainers.base import Running, TrialBusyError, TrialFailedError
 from interplay.trainers.choose import carry_out
 from interplay.trainers.metrics import Curve
 from interplay.trial import Trial
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where no more can be written."""
 
 ALIVE_SECONDS = 1.0
 """Between two signs of life."""
@@ -34,7 +39,8 @@ def carried_out(
 
     Raises:
         DataError: the command cannot be started or the function not be found, nor could those of other runs.
-        LeaseLostError: another worker has the run.
+        LeaseLostError: another worker has the run, or its command is still at work.
+        OSError: the training said that no space is left to write.
         TrialFailedError: the training failed.
         TrialStoppedError: it was asked to stop.
     """
@@ -67,3 +73,11 @@ def carried_out(
         return carry_out(running, job.device, facts)
     except SpecError as error:
         raise DataError(str(error)) from error
+    except TrialBusyError as error:
+        raise LeaseLostError(str(error)) from error
+    except TrialFailedError as error:
+        said = f"{error.reason} {error.trace or ''}"
+        full = next((number for number in _FULL if os.strerror(number) in said), None)
+        if full is not None:  # nothing is wrong with the run, and all others would end the same way
+            raise OSError(full, os.strerror(full)) from error
+        raise

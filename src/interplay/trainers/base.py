@@ -32,6 +32,10 @@ class TrialStoppedError(Exception):
     """The training was asked to stop, and has."""
 
 
+class TrialBusyError(Exception):
+    """The training of an earlier attempt is still at work in the same folder."""
+
+
 @dataclass
 class Running:
     """One attempt at a trial, as its trainer sees it.

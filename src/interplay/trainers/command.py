@@ -23,7 +23,7 @@ from interplay.errors import DataError
 from interplay.record import RunRecord
 from interplay.study.trainer import filled, split
 from interplay.trainers import keeper
-from interplay.trainers.base import POLL_SECONDS, RUN_DIR, Running, TrialFailedError, TrialStoppedError
+from interplay.trainers.base import POLL_SECONDS, RUN_DIR, Running, TrialBusyError, TrialFailedError, TrialStoppedError
 from interplay.trainers.code import environment
 from interplay.trainers.metrics import Lines
 from interplay.trial import Trial, shown_value
@@ -44,6 +44,7 @@ def carry_out(run: Running, device: str, facts: Mapping[str, Any]) -> RunRecord:
 
     Raises:
         CannotStartError: there is no such program.
+        TrialBusyError: the command of an earlier attempt is still at work.
         TrialFailedError: it failed, or reported nothing.
         TrialStoppedError: it was asked to stop.
     """
@@ -187,6 +188,7 @@ class _Kept:
 
         Raises:
             CannotStartError: it could not be started.
+            TrialBusyError: the command of an earlier attempt is still at work.
             TrialFailedError: its keeper was killed, and so was it.
         """
         if not select.select([self._link], [], [], seconds)[0]:
@@ -202,6 +204,8 @@ class _Kept:
             answer = json.loads(line)
             if "error" in answer:
                 raise CannotStartError(f"cannot start the command: {answer['error']}")
+            if "busy" in answer:
+                raise TrialBusyError("the command of an earlier attempt is still at work in the folder of the run")
             if "code" in answer:
                 return int(answer["code"])
         return None

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 _SUBREAPER, _PDEATHSIG = 36, 1
-_LOCK_SECONDS = 30.0
-"""Within which the command of an earlier attempt must be gone: its keeper kills it as it notices."""
+_LOCK_SECONDS = 10.0
+"""Within which the command of an earlier attempt is gone as a rule: its keeper kills it as it notices."""
 
 
 def _prctl(option: int, value: int) -> None:
@@ -63,8 +63,11 @@ def _kill_all(group: int) -> None:
             return
 
 
-def _lock(folder: str, worker: socket.socket) -> int | None:
-    """Hold the folder of the run, so that two commands are never at work in it; ``None`` where that cannot be."""
+def _lock(folder: str) -> bool:
+    """Hold the folder of the run until this process ends, so that two commands are never at work in it.
+
+    Returns False where another command is at work there still, whose worker was stopped and not killed, say.
+    """
     handle = os.open(folder, os.O_RDONLY)
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:
@@ -72,12 +75,12 @@ def _lock(folder: str, worker: socket.socket) -> int | None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise OSError(f"the command of an earlier attempt is still at work in {folder}") from None
+                return False
             time.sleep(0.02)
         except OSError:
-            return None  # a file system without locks of folders
+            return True  # a file system without locks of folders
         else:
-            return handle
+            return True
 
 
 def main() -> None:
@@ -93,7 +96,9 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # the worker says what is to be done
     _prctl(_SUBREAPER, 1)
     try:
-        _lock(order["lock"], worker)
+        if not _lock(order["lock"]):
+            tell(busy=True)
+            return
         with open(order["stdout"], "ab") as out, open(order["stderr"], "ab") as err:  # noqa: PTH123 - no more imports
             process = subprocess.Popen(
                 order["argv"],
