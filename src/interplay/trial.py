@@ -63,6 +63,7 @@ class TrialOptions:
     Attributes:
         folder: where a command runs; where a function's module lies.
         metrics: file of measurements, relative to the run's own folder; empty for those on standard output.
+        pattern: regular expressions of lines that hold measurements, in named groups; without any, lines of JSON do.
         metric: key by which the run is judged; empty for a usual one.
         lower: whether less of it is better.
         timeout: seconds that one attempt may take; 0 for no end.
@@ -79,6 +80,7 @@ class TrialOptions:
     timeout: float = 0.0
     retries: int = 0
     grace: float = 30.0
+    pattern: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     pickled: bytes | None = field(default=None, repr=False)
 
@@ -87,6 +89,7 @@ class TrialOptions:
         told = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "pickled"}
         plain = {f.name: f.default for f in dataclasses.fields(self)}
         found = {name: value for name, value in told.items() if value != plain[name]}
+        found |= {"pattern": list(self.pattern)} if self.pattern else {}
         return found | ({"environment": dict(self.environment)} if self.environment else {})
 
     @classmethod
@@ -94,7 +97,8 @@ class TrialOptions:
         """The inverse of ``to_dict``; what another version wrote besides is passed over, as no result depends on it."""
         known = {f.name for f in dataclasses.fields(cls)} - {"pickled"}
         told = {name: value for name, value in values.items() if name in known}
-        return cls(**{**told, "environment": tuple(dict(told.get("environment", {})).items())})
+        tuples = {"environment": tuple(dict(told.get("environment", {})).items())}
+        return cls(**{**told, **tuples, "pattern": tuple(told.get("pattern", ()))})
 
 
 @dataclass(frozen=True, eq=False)

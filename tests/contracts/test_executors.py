@@ -29,7 +29,7 @@ from interplay.trial import Spec, Trial
 
 EXECUTORS = ["inline", "local", "inline-command", "local-command", pytest.param("stacks", marks=pytest.mark.stacks)]
 """``stacks`` is the local executor with several runs in each worker; ``-command`` trains by a script of somebody's own,
-which knows nothing of this lab (`tests/examples/train.py`)."""
+which knows nothing of this lab (`examples/resumable/train.py`)."""
 
 # Clusters pass what does not take minutes on them (thirty kills), nor is an accident of one machine (a full disk). On
 # Slurm the command is no supervisor: that it is stopped, killed or given twice is among the accidents of tests/cluster.
@@ -50,7 +50,7 @@ model = "mlp"
 label_noise = 0.2
 """
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "train.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "resumable" / "train.py"
 TRAINER = """
 [trainer]
 command = "{python} train.py --lr {{lr}} --epochs {{epochs}} --seed {{seed}} --out {{run_dir}} --slow 0.01"

@@ -15,8 +15,11 @@ from pathlib import Path
 import pytest
 from trial_lab import Lab, alive
 
+from interplay import run_study
 from interplay.executors.outcomes import End
+from interplay.lab.settings import RunFailedError
 from interplay.record import Status
+from interplay.study.study import Study
 from interplay.trainers import command, keeper
 from interplay.trial import TrainerIdentity, Trial, TrialOptions
 
@@ -83,6 +86,23 @@ def test_measurements_on_standard_output(lab: Lab) -> None:
     assert history[-1].instruments == {}
 
 
+def test_measurements_in_words(lab: Lab) -> None:
+    trial = lab.trial(
+        """
+        import sys
+        print('{"lr": 99, "test_acc": 1}')
+        for epoch in (1, 2):
+            sys.stdout.write(f"\\r 50% acc: 0\\r100% [epoch {epoch}/2] loss=0.{epoch}, acc: {10 * epoch}%\\n")
+        print("Best test accuracy: 25")
+        """,
+        pattern=(r"epoch (?P<epoch>\d+)/\d+\] loss=(?P<train_loss>\S+) acc: (?P<test_acc>\S+)", "^Best.*: (?P<f1>.+)"),
+    )
+    history = lab.record(trial).history
+    assert [(m.epoch, m.train_loss, m.test_acc) for m in history] == [(1, 0.1, 10), (2, 0.2, 20)]
+    assert history[-1].instruments == {"f1": 25}
+    assert lab.epochs == [1, 2]
+
+
 def test_epochs_are_told_while_it_runs(lab: Lab) -> None:
     trial = lab.trial(
         """
@@ -113,6 +133,7 @@ def test_epochs_are_told_while_it_runs(lab: Lab) -> None:
         ("raise ValueError('bad lr')", {}, "exit code 1: ValueError: bad lr", "Traceback"),
         ("import os; os.kill(os.getpid(), 11)", {}, "SIGSEGV", None),
         ("print('done')", {}, "it reported no metrics: no line of standard output is a JSON object", None),
+        ("print('done')", {"pattern": ("a(?P<b>.)",)}, "no line of standard output matches the pattern", None),
         ("print('done')", {"metrics": "m.jsonl"}, "it reported no metrics in m.jsonl", None),
         ("print('{\"f1_score\": 1}')", {"metric": "f1_scor"}, "did you mean 'f1_score'", None),
         ("import time; time.sleep(60)", {"timeout": 0.3}, "it ran past its timeout of 0.3 s", None),
@@ -205,6 +226,38 @@ def test_a_stop_and_going_on_in_the_same_folder(lab: Lab) -> None:
     assert lab.text(trial, "stdout.log").count("== ") == 2
 
 
+@pytest.mark.parametrize("code", ["os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)", "sys.exit(143)"])
+def test_a_signal_from_outside_says_nothing_of_the_run(lab: Lab, code: str) -> None:
+    trial = lab.trial(f"import os, sys; {code}", retries=1)
+    outcome = lab.attempt(trial)
+    assert outcome.end is End.KILLED
+    assert "the command was ended by SIG" in str(outcome.reason)
+    assert not lab.store.has_failed(trial.run_id)
+
+
+@pytest.mark.parametrize(("epochs", "end"), [(2, End.COMMITTED), (3, End.INTERRUPTED)])
+def test_an_end_in_good_order_while_all_are_asked_to_stop(lab: Lab, epochs: int, end: End) -> None:
+    """Clusters ask all that a job has started; then only one that has trained for all its epochs is done."""
+    trial = lab.trial(
+        """
+        import json, os
+        for epoch in (1, 2):
+            print(json.dumps({"epoch": epoch, "test_acc": 50}))
+        open(os.environ["INTERPLAY_RUN_DIR"] + "/done", "w").close()
+        """,
+        "{epochs}",
+        {"epochs": epochs},
+    )
+    done = lab.store.folder(trial.run_id) / "trial" / "done"
+
+    def ended() -> bool:
+        if done.exists():
+            time.sleep(0.5)  # it has ended when this is asked
+        return done.exists()
+
+    assert lab.attempt(trial, ended).end is end
+
+
 def test_a_command_that_does_not_stop_is_killed_after_its_grace(lab: Lab) -> None:
     trial = lab.replaced(
         lab.trial("""
@@ -275,9 +328,8 @@ def test_nothing_outlives_a_worker_that_was_killed(lab: Lab, victim: str) -> Non
         assert time.monotonic() < deadline, [pid for pid in expected if alive(pid)]
         time.sleep(0.02)
     if victim == "keeper":
-        failed = lab.store.record(trial.run_id)
-        assert failed is not None
-        assert "watches over the command was killed" in str(failed.reason)
+        assert not lab.store.has_failed(trial.run_id)  # which says nothing of the run
+        assert not (lab.store.folder(trial.run_id) / "claim.json").exists()
         for pid in pids[1:]:
             if alive(pid):
                 os.kill(pid, signal.SIGKILL)
@@ -376,3 +428,14 @@ def test_a_folder_in_which_a_command_stays_at_work_is_left_to_it(lab: Lab, monke
     assert not lab.store.has_failed(trial.run_id)
     os.close(handle)
     assert lab.attempt(trial).end is End.COMMITTED
+
+
+def test_a_command_that_is_killed_again_and_again_is_named(lab: Lab) -> None:
+    trial = lab.trial("import os; print('tried'); os.kill(os.getpid(), 9)")
+    study = Study("killed", specs=(trial,))
+    with pytest.raises(RunFailedError, match="1 of 1 runs failed"):
+        run_study(study, output_dir=str(lab.store.root), executor="inline", log=False)
+    failed = lab.store.record(trial.run_id)
+    assert failed is not None
+    assert failed.reason == "the command was ended by SIGKILL, 3 times"
+    assert lab.text(trial, "stdout.log").count("tried\n") == 3

@@ -52,6 +52,10 @@ class Cell:
     knobs: tuple[tuple[str, Value], ...]
     """What is told, sorted by name."""
 
+    assumed: frozenset[str] = frozenset()
+    """Knobs at their documented value of which nobody knows: those that a script of somebody's own has not. They are
+    shown to nobody. No part of equality."""
+
     def __init__(self, knobs: Mapping[str, Value | None] | Iterable[tuple[str, Value | None]]) -> None:
         told = {name: _plain(name, value) for name, value in dict(knobs).items() if value is not None and value != ""}
         self._set({name: value for name, value in told.items() if DOCUMENTED.get(name) != value})
@@ -189,7 +193,9 @@ class Cell:
 def cell_of(spec: Spec) -> Cell:
     """The cell that a run belongs to: everything but its seed."""
     knobs = {name: getattr(spec, name) for name in (*VARIED, *_COLUMNS)}
-    return Cell({**knobs, **spec.own_knobs, **spec.other_knobs})
+    found = Cell({**knobs, **spec.own_knobs, **spec.other_knobs})
+    found.assumed = frozenset(name for name, value in knobs.items() if value is None)
+    return found
 
 
 def _plain(name: str, value: Value) -> Value:

@@ -34,7 +34,7 @@ from interplay.train.checkpoint import CheckpointError, Checkpoints
 from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RunEnded
 from interplay.train.loop import Interrupted, train
 from interplay.trainers import code
-from interplay.trainers.base import TrialFailedError, TrialStoppedError
+from interplay.trainers.base import TrialFailedError, TrialKilledError, TrialStoppedError
 from interplay.trial import Spec, Trial, trials
 
 Way = Literal["single", "stacked", "compiled"]
@@ -185,6 +185,8 @@ class _Attempt:
             raise
         except DataError as error:
             self._end_all(Outcome(End.UNABLE, reason=str(error)))
+        except TrialKilledError as error:
+            self._end_all(Outcome(End.KILLED, reason=str(error)))
         except TrialFailedError as error:
             self._has_failed(error)
         except Exception as error:

@@ -28,6 +28,8 @@ class End(StrEnum):
     """The GPU's memory did not suffice."""
     DEVICE = "device"
     """The GPU or its context is broken; this process can use it no more."""
+    KILLED = "killed"
+    """Somebody else's training was ended by a signal from outside, as a worker may be: it is tried again as often."""
     APART = "apart"
     """Something went wrong in the stack that the run was part of; it is to be tried by itself."""
     UNABLE = "unable"

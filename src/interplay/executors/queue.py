@@ -219,6 +219,8 @@ class Queue:
                 self._fail(spec, outcome.reason or "out of memory")
             case End.DEVICE:
                 self.died(spec, outcome.reason or "the device is broken")
+            case End.KILLED:
+                self.died(spec, outcome.reason or "the training was killed")
             case End.UNABLE:
                 # Every further run would end the same way; nothing is lost by stopping here.
                 self.report.left.append(spec)

@@ -42,6 +42,7 @@ def carried_out(
         LeaseLostError: another worker has the run, or its command is still at work.
         OSError: the training said that no space is left to write.
         TrialFailedError: the training failed.
+        TrialKilledError: it was ended by a signal from outside.
         TrialStoppedError: it was asked to stop.
     """
     curve = Curve(trial.options.metric, trial.options.lower, store.history(trial.run_id))

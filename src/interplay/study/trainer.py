@@ -4,6 +4,7 @@
 command = "python train.py --lr {lr} --wd {weight_decay} --seed {seed} --out {run_dir}"
 metrics = "metrics.jsonl"   # in run_dir, one JSON object a line; without it, the last such line of standard output
 metric = "val_acc"          # key by which runs are judged; without it, a usual name
+pattern = 'acc (?P<val_acc>\\S+)'   # for a script that prints words: a regular expression of a line, or a list of such
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from interplay.errors import SpecError, nearest
 from interplay.text import one_line, seconds_of, shown
 from interplay.trial import TrainerIdentity, Trial, TrialOptions
 
-KEYS = ("command", "metrics", "metric", "lower", "version", "cwd", "timeout", "retries", "grace", "environment")
+KEYS = tuple("command metrics pattern metric lower version cwd timeout retries grace environment".split())
 """Of the table."""
 
 ALWAYS = ("run_dir", "seed", "run_id", "spec")
@@ -147,6 +148,8 @@ def table_options(table: Mapping[str, Any], folder: Path) -> TrialOptions:
         raise SpecError(f"lower must be true or false, not {shown(lower)}")
     if lower and not _text(table, "metric"):
         raise SpecError("lower needs metric, the key of which less is better")
+    asked = table.get("pattern", ())
+    pattern = tuple(_checked_pattern(each) for each in (asked if isinstance(asked, list | tuple) else [asked]))
     environment = table.get("environment", {})
     if not isinstance(environment, Mapping) or not all(isinstance(v, str) for v in environment.values()):
         raise SpecError(f"environment must be a table of texts, not {shown(environment)}")
@@ -157,6 +160,7 @@ def table_options(table: Mapping[str, Any], folder: Path) -> TrialOptions:
     return TrialOptions(
         folder=str(cwd.resolve()),
         metrics=metrics,
+        pattern=pattern,
         metric=_text(table, "metric"),
         lower=lower,
         timeout=_duration(table, "timeout", 0.0),
@@ -169,6 +173,17 @@ def table_options(table: Mapping[str, Any], folder: Path) -> TrialOptions:
 def _text(table: Mapping[str, Any], name: str) -> str:
     value = table.get(name, "")
     return one_line(name, str(value) if type(value) in (int, float) and name == "version" else value)
+
+
+def _checked_pattern(value: object) -> str:
+    text = one_line("pattern", value)
+    try:
+        groups = re.compile(text).groupindex
+    except (re.error, OverflowError, RecursionError) as error:
+        raise SpecError(f"pattern {shown(text)} is no regular expression: {error}") from error
+    if not groups:
+        raise SpecError(f"pattern {shown(text)} names no measurement; write (?P<test_acc>\\S+) where the number stands")
+    return text
 
 
 def _duration(table: Mapping[str, Any], name: str, usual: float) -> float:

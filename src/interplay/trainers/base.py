@@ -32,6 +32,10 @@ class TrialStoppedError(Exception):
     """The training was asked to stop, and has."""
 
 
+class TrialKilledError(Exception):
+    """The training was ended by a signal from outside, which says nothing of the run."""
+
+
 class TrialBusyError(Exception):
     """The training of an earlier attempt is still at work in the same folder."""
 

@@ -22,6 +22,7 @@ def carry_out(run: Running, device: str, facts: Mapping[str, Any]) -> RunRecord:
         CannotStartError: the command cannot be started.
         SpecError: the function is not to be found.
         TrialFailedError: the training failed, or reported nothing.
+        TrialKilledError: it was ended by a signal from outside.
         TrialBusyError: the training of an earlier attempt is still at work.
         TrialStoppedError: it was asked to stop.
     """

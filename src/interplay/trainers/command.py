@@ -23,7 +23,15 @@ from interplay.errors import DataError
 from interplay.record import RunRecord
 from interplay.study.trainer import filled, split
 from interplay.trainers import keeper
-from interplay.trainers.base import POLL_SECONDS, RUN_DIR, Running, TrialBusyError, TrialFailedError, TrialStoppedError
+from interplay.trainers.base import (
+    POLL_SECONDS,
+    RUN_DIR,
+    Running,
+    TrialBusyError,
+    TrialFailedError,
+    TrialKilledError,
+    TrialStoppedError,
+)
 from interplay.trainers.code import environment
 from interplay.trainers.metrics import Lines
 from interplay.trial import Trial, shown_value
@@ -33,6 +41,12 @@ KEPT = 4 * 2**20
 
 _LAST_LINES = 20
 """Of standard error, in the record of a failure."""
+
+
+_FROM_OUTSIDE = frozenset(
+    (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1, signal.SIGUSR2)
+)
+"""Signals that somebody sends; others come of what a program does."""
 
 
 class CannotStartError(DataError):
@@ -45,6 +59,7 @@ def carry_out(run: Running, device: str, facts: Mapping[str, Any]) -> RunRecord:
     Raises:
         CannotStartError: there is no such program.
         TrialBusyError: the command of an earlier attempt is still at work.
+        TrialKilledError: it, or its keeper, was ended by a signal that was not sent from here.
         TrialFailedError: it failed, or reported nothing.
         TrialStoppedError: it was asked to stop.
     """
@@ -108,7 +123,7 @@ class _Attempt:
         header = f"== {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, {socket.gethostname()}: {shlex.join(self.argv)}\n"
         begins = {path: _begin(path, header) for path in (self.stdout, self.stderr)}
         file = self.run.run_dir / self.options.metrics if self.options.metrics else None
-        lines = Lines(file) if file is not None else Lines(self.stdout, begins[self.stdout])
+        lines = Lines(file or self.stdout, 0 if file is not None else begins[self.stdout], self.options.pattern)
         if file is not None:
             for each in lines.new():  # of earlier attempts
                 self.run.curve.add(each, 0.0, old=True)
@@ -119,16 +134,23 @@ class _Attempt:
             self.run.take(*lines.whole())
         if self.run.curve.diverged is not None:
             return
+        if (number := code - 128 if code > 128 else -code) in _FROM_OUTSIDE:
+            # Clusters send signals to all that a job has started, not to the worker alone.
+            raise TrialKilledError(f"the command was ended by {signal.Signals(number).name}")
         if code:
             raise TrialFailedError(*self._words(_cause(code), begins[self.stderr]))
         try:
             self.run.record({})
         except TrialFailedError as error:
             place = (
-                f" in {self.options.metrics}" if file is not None else ": no line of standard output is a JSON object"
+                f" in {self.options.metrics}" if file is not None else f": no line of standard output {self._sought}"
             )
             reason = error.reason if lines.found or self.run.curve.last else f"{error.reason}{place}"
             raise TrialFailedError(*self._words(reason, begins[self.stderr])) from error
+
+    @property
+    def _sought(self) -> str:
+        return "matches the pattern" if self.options.pattern else "is a JSON object"
 
     def _follow(self, lines: Lines) -> int:
         """The exit code, once it has ended; what it measures meanwhile is told."""
@@ -147,11 +169,19 @@ class _Attempt:
                     stopping = f"it ran past its timeout of {self.options.timeout:g} s"
                 if stopping:
                     kept.stop(self.options.grace)
-            if stopping == "stopped":
+            # It may have been asked to stop by whoever asks the worker, and have ended in good order.
+            asked = stopping == "stopped" or (not stopping and code == 0 and self.run.should_stop())
+            if asked and not (code == 0 and self._is_complete(lines)):
                 raise TrialStoppedError(f"asked to stop; run_dir is {self.run.run_dir}")
             if stopping not in ("", "diverged"):
                 raise TrialFailedError(stopping)
             return code
+
+    def _is_complete(self, lines: Lines) -> bool:
+        """Whether it has reported the last of the epochs that it was to train for, if that is told."""
+        self._read(lines)
+        epochs = self.run.trial.epochs
+        return isinstance(epochs, int) and self.run.curve.last >= epochs
 
     def _read(self, lines: Lines, *, last: bool = False) -> None:
         found = lines.new(last=last)
@@ -160,10 +190,10 @@ class _Attempt:
         else:
             # What a script prints besides its measurements, such as its arguments, has no epoch; the last line counts.
             for each in found:
-                if "epoch" in each:
+                if "epoch" in each or self.options.pattern:
                     self.run.take(each)
                 self._printed = each
-            if last and self._printed is not None:
+            if last and self._printed is not None and not self.options.pattern:
                 self.run.take(self._printed)
         for path in (self.stdout, self.stderr):
             cut = _cut(path)
@@ -189,7 +219,7 @@ class _Kept:
         Raises:
             CannotStartError: it could not be started.
             TrialBusyError: the command of an earlier attempt is still at work.
-            TrialFailedError: its keeper was killed, and so was it.
+            TrialKilledError: its keeper was killed, and so was it.
         """
         if not select.select([self._link], [], [], seconds)[0]:
             return None
@@ -198,7 +228,7 @@ class _Kept:
         except OSError:
             words = b""
         if not words:
-            raise TrialFailedError("the process that watches over the command was killed, and the command with it")
+            raise TrialKilledError("the process that watches over the command was killed, and the command with it")
         *whole, self._rest = (self._rest + words).split(b"\n")
         for line in whole:
             answer = json.loads(line)

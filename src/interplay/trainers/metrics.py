@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -185,13 +187,19 @@ def _with(metrics: EpochMetrics, fields: Mapping[str, Any]) -> EpochMetrics:
 
 
 class Lines:
-    """Objects of a file with one JSON object a line, read as it grows.
+    """Measurements of a file, read as it grows: lines that patterns know; without any, one JSON object a line.
 
     A file that was replaced, or cut short, is read from its beginning. A line that is not complete waits.
+
+    Args:
+        path: of the file.
+        offset: in bytes, where to begin.
+        patterns: regular expressions; what their named groups match are numbers, of the first that matches.
     """
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path, offset: int = 0, patterns: Sequence[str] = ()) -> None:
         self.path, self._offset = path, offset
+        self._patterns = [re.compile(each) for each in patterns]
         self._inode: int | None = None
         self.found = False
         """Whether there was any object."""
@@ -218,10 +226,23 @@ class Lines:
         lines = [*whole.split(b"\n"), *([rest] if last else [])] if end or last else []
         self._offset += len(data) if last else len(whole) + len(end)
         for line in lines:
-            found = _object(line)
+            found = self._matched(line) if self._patterns else _object(line)
             if found is not None:
                 self.found = True
                 yield found
+
+    def _matched(self, line: bytes) -> dict[str, Any] | None:
+        if len(line) > _LONGEST_LINE:
+            return None
+        text = line.decode(errors="replace").strip().rpartition("\r")[2]  # what a progress bar shows last
+        match = next((match for each in self._patterns if (match := each.search(text))), None)
+        if match is None:
+            return None
+        found = {}
+        for name, word in match.groupdict().items():
+            with contextlib.suppress(TypeError, ValueError):
+                found[name] = float(word.rstrip("%,;"))
+        return found or None
 
     def whole(self) -> list[dict[str, Any]]:
         """The objects of a file that is one JSON document over several lines; none where it is no such thing."""
