@@ -70,8 +70,22 @@ _KEYS = {
 }
 
 
+_PLACES = (Path(__file__).parents[1] / "studies", Path(__file__).parents[3] / "studies")
+"""Where the studies of the project lie: in an installed package, and in the repository."""
+
+
+def shipped(source: str | Path) -> Path | None:
+    """The file of a study that comes with the lab, asked for as ``studies/NAME.toml`` or NAME; ``None`` for others."""
+    asked = Path(source)
+    named = len(asked.parts) == 1 and not asked.suffix
+    if not named and (asked.parts[:-1] != ("studies",) or asked.exists()):
+        return None
+    name = f"{asked.name}.toml" if named else asked.name
+    return next((place / name for place in _PLACES if (place / name).is_file()), None)
+
+
 def load(source: str | Path) -> Study:
-    """A study from the path of a TOML file or the name of a documented set.
+    """A study from the path of a TOML file, or the name of a documented set or of a file that comes with the lab.
 
     Raises:
         SpecError: no such file or set, a key that is not known (with the nearest one), or an impossible run.
@@ -79,9 +93,12 @@ def load(source: str | Path) -> Study:
     path = given("the name of a study", source)
     if str(source) in PRESETS:
         return preset(str(source))
+    path = shipped(path) or path
     if path.suffix != ".toml":
-        name = str(source)
-        raise SpecError(f"unknown study {shown(name)}; {nearest(name, PRESETS)}, or the path of a .toml file")
+        name, files = str(source), {each.stem for place in _PLACES for each in place.glob("*.toml")}
+        raise SpecError(
+            f"unknown study {shown(name)}; {nearest(name, [*PRESETS, *files])}, or the path of a .toml file"
+        )
     by_path.use(path.parent)  # modules that the study names may lie beside it
     return parse(_content(path), path)
 
@@ -94,9 +111,10 @@ def claims_of(source: str | Path) -> tuple[str | Claim, ...]:
     Raises:
         SpecError: no such file or set, or a claim that is none.
     """
-    if str(source) in PRESETS or Path(source).suffix != ".toml":
+    if str(source) in PRESETS or (Path(source).suffix != ".toml" and shipped(source) is None):
         return load(source).claims
     path = given("the name of a study", source)
+    path = shipped(path) or path
     try:
         return known_claims(_claims(_content(path), path, own_knobs=True))
     except SpecError as error:
