@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from interplay.record import EpochMetrics
-from interplay.spec import RunSpec
+from interplay.trial import Spec
 
 
 @dataclass(frozen=True)
 class ModelReady:
     """A run starts, or goes on after ``restored_epoch``."""
 
-    spec: RunSpec
+    spec: Spec
     parameters: int
     restored_epoch: int
 
@@ -22,7 +22,7 @@ class ModelReady:
 class BatchSeen:
     """Progress inside an epoch, about once a second, and where a tracker logs."""
 
-    spec: RunSpec
+    spec: Spec
     epoch: int
     epochs: int
     batch: int
@@ -36,10 +36,17 @@ class BatchSeen:
 
 
 @dataclass(frozen=True)
+class Alive:
+    """A training that tells of epochs alone, if of those, is at work."""
+
+    spec: Spec
+
+
+@dataclass(frozen=True)
 class EpochEnded:
     """An epoch has ended."""
 
-    spec: RunSpec
+    spec: Spec
     metrics: EpochMetrics
 
 
@@ -47,7 +54,7 @@ class EpochEnded:
 class RunEnded:
     """The attempt at a run has ended, once a run."""
 
-    spec: RunSpec
+    spec: Spec
     outcome: Any
 
 
@@ -58,4 +65,4 @@ class Note:
     text: str
 
 
-Event = ModelReady | BatchSeen | EpochEnded | RunEnded | Note
+Event = ModelReady | BatchSeen | Alive | EpochEnded | RunEnded | Note
