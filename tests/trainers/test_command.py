@@ -134,7 +134,7 @@ def test_epochs_are_told_while_it_runs(lab: Lab) -> None:
         ("import os; os.kill(os.getpid(), 11)", {}, "SIGSEGV", None),
         ("print('done')", {}, "it reported no metrics: no line of standard output is a JSON object", None),
         ("print('done')", {"pattern": ("a(?P<b>.)",)}, "no line of standard output matches the pattern", None),
-        ("print('done')", {"metrics": "m.jsonl"}, "it reported no metrics in m.jsonl", None),
+        ("print('done')", {"metrics": "m.jsonl"}, "it reported no metrics: there is no /", None),
         ("print('{\"f1_score\": 1}')", {"metric": "f1_scor"}, "did you mean 'f1_score'", None),
         ("import time; time.sleep(60)", {"timeout": 0.3}, "it ran past its timeout of 0.3 s", None),
     ],

@@ -143,9 +143,9 @@ class _Attempt:
         try:
             self.run.record({})
         except TrialFailedError as error:
-            place = (
-                f" in {self.options.metrics}" if file is not None else f": no line of standard output {self._sought}"
-            )
+            place = f": no line of {file or 'standard output'} {self._sought}"
+            if file is not None and not file.exists():
+                place = f": there is no {file}; the folder is {{run_dir}} of the command, and $INTERPLAY_RUN_DIR"
             reason = error.reason if lines.found or self.run.curve.last else f"{error.reason}{place}"
             raise TrialFailedError(*self._words(reason, begins[self.stderr])) from error
 
