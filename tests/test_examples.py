@@ -47,11 +47,13 @@ def test_a_script_that_prints(example: Path, capsys: pytest.CaptureFixture[str])
     assert "schedule cosine" not in out  # nobody said so
     assert "epochs 100" not in out
     assert main(["report", "outputs"]) == 0
-    assert "lr*weight_decay.sufficiency" in (example / "outputs" / "report.html").read_text()
+    page = (example / "outputs" / "report.html").read_text()
+    assert "lr*weight_decay.sufficiency" in page
+    assert "E 100" not in page
 
 
 @pytest.mark.parametrize("example", ["resumable"], indirect=True)
-def test_a_script_that_writes_its_metrics(example: Path) -> None:
+def test_a_script_that_writes_its_metrics(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "study.toml", "--seeds", "1", "--executor", "inline"]) == 0
     records = list(Store(example / "outputs").records())
     assert len(records) == 12
@@ -59,7 +61,16 @@ def test_a_script_that_writes_its_metrics(example: Path) -> None:
     assert {(path.name) for path in example.glob("outputs/runs/*/trial/*")} == {"checkpoint.npz", "metrics.jsonl"}
     (claim,) = (each for each in analyze("outputs").claims if each.id == "lr~batch_size^1")
     assert claim.verdict != "not asked"
-    assert load(example / "study.toml").question
+    question = load(example / "study.toml").question
+    assert main(["report", "outputs"]) == 0
+    page = (example / "outputs" / "report.html").read_text()
+    assert question in page
+    assert "final val accuracy" in page  # by which it is judged, as nothing was tested
+    assert "No run has finished" not in page
+    assert re.search(r"η 1, B 16, E 5\b|η 0.3, B 16, E 5\b", page)
+    capsys.readouterr()
+    assert main(["study", "study.toml", "--seeds", "1", "--extend", "--dry_run"]) == 0
+    assert "lr~batch_size^1: inconclusive; adding 4 runs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("example", ["scikit-learn"], indirect=True)

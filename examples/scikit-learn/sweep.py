@@ -12,5 +12,5 @@ study = Study(
 
 if __name__ == "__main__":
     result = run_study(study)
-    print(analyze(result).to_frame()[["claim", "verdict", "reason"]].to_string())
+    print(analyze(result))
     report("outputs")

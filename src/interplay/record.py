@@ -332,8 +332,14 @@ def _exact_fields(cls: type, values: Any) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
-def judged_by(records: Iterable[RunRecord]) -> str:
-    """The first of `JUDGED` that some of ``records`` have; the first of all where none has any."""
+def judged_by(records: Iterable[RunRecord], metric: str = JUDGED[0]) -> str:
+    """The metric by which ``records`` are judged: ``metric``, unless it is the usual one and all are of trials.
+
+    For trials it is the first of `JUDGED` that some of them have, and the first of all where none has any.
+    """
+    records = list(records)
+    if metric != JUDGED[0] or not all(isinstance(record.spec, Trial) for record in records):
+        return metric
     there = {name for record in records for name in JUDGED if getattr(record, name) is not None}
     return next((name for name in JUDGED if name in there), JUDGED[0])
 

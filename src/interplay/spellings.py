@@ -16,7 +16,7 @@ KNOBS = words(
     {
         "lr": "learning_rate learningrate learn_rate lrate eta lr0 base_lr max_lr peak_lr init_lr initial_lr lr_init "
         "lr_max start_lr optimizer_lr optim_lr sgd_lr base_learning_rate peak_learning_rate initial_learning_rate "
-        "learning_rate_init max_learning_rate",
+        "learning_rate_init max_learning_rate eta0",
         "weight_decay": "wd lambda weightdecay wdecay w_decay l2 l2_reg l2_penalty weight_decay_rate "
         "optimizer_weight_decay",
         "momentum": "mom mu beta1 beta_1 sgd_momentum optimizer_momentum",

@@ -134,7 +134,7 @@ def test_epochs_are_told_while_it_runs(lab: Lab) -> None:
         ("import os; os.kill(os.getpid(), 11)", {}, "SIGSEGV", None),
         ("print('done')", {}, "it reported no metrics: no line of standard output is a JSON object", None),
         ("print('done')", {"pattern": ("a(?P<b>.)",)}, "no line of standard output matches the pattern", None),
-        ("print('done')", {"metrics": "m.jsonl"}, "it reported no metrics in m.jsonl", None),
+        ("print('done')", {"metrics": "m.jsonl"}, "it reported no metrics: there is no /", None),
         ("print('{\"f1_score\": 1}')", {"metric": "f1_scor"}, "did you mean 'f1_score'", None),
         ("import time; time.sleep(60)", {"timeout": 0.3}, "it ran past its timeout of 0.3 s", None),
     ],
@@ -420,6 +420,7 @@ def test_a_folder_in_which_a_command_stays_at_work_is_left_to_it(lab: Lab, monke
     assert "_LOCK_SECONDS = 10.0" in text
     (lab.folder / "keeper.py").write_text(text.replace("_LOCK_SECONDS = 10.0", "_LOCK_SECONDS = 0.2"))
     monkeypatch.setattr(keeper, "__file__", str(lab.folder / "keeper.py"))
+    command._close_idle()
     trial = lab.trial("print('{\"test_acc\": 1}')")
     handle = os.open(lab.store.open(trial), os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
@@ -428,6 +429,20 @@ def test_a_folder_in_which_a_command_stays_at_work_is_left_to_it(lab: Lab, monke
     assert not lab.store.has_failed(trial.run_id)
     os.close(handle)
     assert lab.attempt(trial).end is End.COMMITTED
+    command._close_idle()
+
+
+def test_a_keeper_serves_one_command_after_the_other(lab: Lab) -> None:
+    """Also after one that was killed while it waited."""
+    command._close_idle()
+    trials = [lab.trial("import os; print('{\"test_acc\": %d}' % os.getppid())", str(n)) for n in range(4)]
+    parents = [lab.record(trial).final_test_acc for trial in trials[:2]]
+    assert parents[0] == parents[1]
+    os.kill(int(parents[0] or 0), signal.SIGKILL)
+    while alive(int(parents[0] or 0)):
+        time.sleep(0.01)
+    parents += [lab.record(trial).final_test_acc for trial in trials[2:]]
+    assert parents[1] != parents[2] == parents[3]
 
 
 def test_a_command_that_is_killed_again_and_again_is_named(lab: Lab) -> None:

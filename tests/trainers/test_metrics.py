@@ -127,6 +127,17 @@ def test_a_file_is_read_as_it_grows(tmp_path: Path) -> None:
     assert list(lines.new()) == [{"a": 5}, {"a": 6}, {"a": 7}]
 
 
+@pytest.mark.parametrize("text", ['{"a": 9}\n{"a": 8}\n', '{"a": 9}\n{"a": 8}\n{"a": 7}\n'])
+def test_a_file_that_was_written_anew_between_two_looks_is_read_again(tmp_path: Path, text: str) -> None:
+    """As long as it was, or longer: by its length nobody could tell."""
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}\n')
+    lines = Lines(path)
+    assert list(lines.new()) == [{"a": 1}, {"a": 2}]
+    path.write_text(text)
+    assert list(lines.new(last=True)) == [json.loads(line) for line in text.splitlines()]
+
+
 def test_a_file_that_is_one_document_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps({"test_acc": 5}, indent=2))

@@ -19,7 +19,7 @@ from interplay.lab.prepare import prepared, ways, with_data
 from interplay.lab.run import Say, run_study
 from interplay.lab.settings import Budget, InterruptedRunError, Settings
 from interplay.notes import notice
-from interplay.record import RunRecord
+from interplay.record import RunRecord, judged_by
 from interplay.spec import knob_names
 from interplay.speed.estimate import estimate
 from interplay.store.manifest import read_extension
@@ -153,7 +153,7 @@ def _differing(network: Cell, all_of_them: Sequence[Cell]) -> str:
 
 
 def _table(records: Sequence[RunRecord]) -> Table:
-    return tabulate([from_records(records, "final_test_acc")])[0]
+    return tabulate([from_records(records, judged_by(records))])[0]
 
 
 def _runs(study: Study, larger: Study, members: Sequence[Spec], verdict: Verdict) -> tuple[Spec, ...]:

@@ -18,7 +18,7 @@ from interplay.errors import SchemaError
 from interplay.executors.status import status
 from interplay.lab.read import named
 from interplay.page.content import Run
-from interplay.record import METRICS, RunRecord
+from interplay.record import METRICS, RunRecord, judged_by
 from interplay.store.leases import claim_of
 from interplay.store.store import Store
 from interplay.tables.read import read
@@ -80,6 +80,7 @@ def _of_store(store: Store, source: str, metric: str, *, several: bool) -> tuple
     found = status(store)
     finished = [record for run_id in found.finished if (record := store.readable_record(run_id)) is not None]
     ended = sorted([*finished, *found.diverged, *found.failed], key=lambda each: (each.committed_at, each.run_id))
+    metric = judged_by(ended, metric)
     runs = [_of_record(record, source, metric) for record in ended]
     for run_id, claim in found.running:
         words = f"epoch {claim['epoch']} of {claim['epochs']}" if {"epoch", "epochs"} <= claim.keys() else "starting"

@@ -44,7 +44,7 @@ class Outlook:
     def __str__(self) -> str:
         total = self.done + self.failed + self.missing
         lines = [self.study.header(), counts(total, self.done, self.failed, self.missing)]
-        if self.others:
+        if self.others and not trials(self.study.specs):
             lines.append(f"  {self.shared} of them shared with {', '.join(self.others)}")
         if self.missing and self.expected is None:
             unknown = "" if trials(self.study.specs) else ", and the shape of the data is not known"

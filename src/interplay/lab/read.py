@@ -16,7 +16,7 @@ from interplay.analysis.predict import predict as predicted
 from interplay.analysis.rules import Of
 from interplay.errors import InputError, SpecError, UnreadableError
 from interplay.notes import note
-from interplay.record import JUDGED, judged_by
+from interplay.record import judged_by
 from interplay.spec import RunSpec
 from interplay.store.manifest import claims as manifest_claims
 from interplay.store.store import Store
@@ -26,7 +26,6 @@ from interplay.tables.mapping import ColumnMap
 from interplay.tables.read import read as read_table
 from interplay.tables.sources import tables_of
 from interplay.text import given, shown
-from interplay.trial import Trial
 
 
 def observations(inputs: Sequence[str | Path], metric: str, columns: ColumnMap | None = None) -> list[Observations]:
@@ -44,9 +43,7 @@ def observations(inputs: Sequence[str | Path], metric: str, columns: ColumnMap |
     for name, each in named(inputs):
         if each.is_dir():
             records = list(Store(each).records())
-            if metric == JUDGED[0] and len(inputs) == 1 and all(isinstance(record.spec, Trial) for record in records):
-                metric = judged_by(records)
-            measured = from_records(records, metric, name if len(inputs) > 1 else None)
+            measured = from_records(records, judged_by(records, metric), name if len(inputs) > 1 else None)
             found.append(dataclasses.replace(measured, notes=(*measured.notes, *different_code(records))))
             if not any(run.value is not None for run in found[-1].runs) and metric == "final_val_acc":
                 raise InputError(f"no run of {each} has {metric}: none held out images (val_split)")

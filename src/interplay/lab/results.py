@@ -15,6 +15,7 @@ from interplay.record import METRICS, RunRecord, Status, judged_by
 from interplay.spec import knob_names
 from interplay.store.store import Store
 from interplay.study.study import Study
+from interplay.summary import different_code
 from interplay.trial import Spec, Trial, trials
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class StudyResult(Framed):
         accuracies = self.store.accuracies()
         runs = ((spec, accuracies.get(spec.run_id)) for spec in self.study.specs)
         if trials(self.study.specs):
-            return [*lines, *best_trials(self.runs)]
+            return [*lines, *best_trials(self.runs), *(f"note: {each}" for each in different_code(self.runs))]
         if best := best_settings(runs, self.study.experiment):
             lines += ["best settings by mean final test accuracy (chosen on the test set):", *best]
         return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -142,9 +143,9 @@ class _Attempt:
         try:
             self.run.record({})
         except TrialFailedError as error:
-            place = (
-                f" in {self.options.metrics}" if file is not None else f": no line of standard output {self._sought}"
-            )
+            place = f": no line of {file or 'standard output'} {self._sought}"
+            if file is not None and not file.exists():
+                place = f": there is no {file}; the folder is {{run_dir}} of the command, and $INTERPLAY_RUN_DIR"
             reason = error.reason if lines.found or self.run.curve.last else f"{error.reason}{place}"
             raise TrialFailedError(*self._words(reason, begins[self.stderr])) from error
 
@@ -207,11 +208,32 @@ class _Attempt:
         return (f"{cause}: {last}" if last else cause), ("\n".join(said) or None)
 
 
-class _Kept:
-    """A command that a keeper has started."""
+class _Keeper:
+    """The process that starts commands for this one, one after the other, and leaves nothing of them."""
 
-    def __init__(self, link: socket.socket) -> None:
-        self._link, self._rest = link, b""
+    def __init__(self) -> None:
+        self._link, theirs = socket.socketpair()
+        self._rest, self.free = b"", True
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", keeper.__file__, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be given an order."""
+        return self._process.poll() is None
+
+    def start(self, order: Mapping[str, Any]) -> None:
+        """Have a command started; `ended` says whether that could be."""
+        self._rest, self.free = b"", False
+        with contextlib.suppress(OSError):  # it has died already, which is noticed as it is asked
+            self._link.sendall(json.dumps(order).encode() + b"\n")
 
     def ended(self, seconds: float) -> int | None:
         """The exit code, minus the number of a signal; ``None`` if it has not ended within ``seconds``.
@@ -229,47 +251,58 @@ class _Kept:
             words = b""
         if not words:
             raise TrialKilledError("the process that watches over the command was killed, and the command with it")
-        *whole, self._rest = (self._rest + words).split(b"\n")
-        for line in whole:
-            answer = json.loads(line)
-            if "error" in answer:
-                raise CannotStartError(f"cannot start the command: {answer['error']}")
-            if "busy" in answer:
-                raise TrialBusyError("the command of an earlier attempt is still at work in the folder of the run")
-            if "code" in answer:
-                return int(answer["code"])
-        return None
+        self._rest += words
+        if not self._rest.endswith(b"\n"):
+            return None
+        answer = json.loads(self._rest)
+        self.free = True
+        if "error" in answer:
+            raise CannotStartError(f"cannot start the command: {answer['error']}")
+        if "busy" in answer:
+            raise TrialBusyError("the command of an earlier attempt is still at work in the folder of the run")
+        return int(answer["code"])
 
     def stop(self, grace: float) -> None:
-        """Ask it to stop with SIGTERM; SIGKILL follows after ``grace`` seconds."""
+        """Ask the command to stop with SIGTERM; SIGKILL follows after ``grace`` seconds."""
         with contextlib.suppress(OSError):
-            self._link.sendall(f"stop {grace:g}".encode())
+            self._link.sendall(f"stop {grace:g}\n".encode())
+
+    def close(self) -> None:
+        """End it, and the command that it has; returns when nothing is left."""
+        self._link.close()
+        self._process.wait()
+
+
+_idle: dict[int, _Keeper] = {}
+"""The keeper that waits for the next command of this process, by its number: a fork has none."""
+
+
+@atexit.register
+def _close_idle() -> None:
+    kept = _idle.pop(os.getpid(), None)
+    if kept is not None:
+        kept.close()
 
 
 @contextmanager
 def _kept(
     argv: list[str], env: Mapping[str, str], cwd: str, stdout: Path, stderr: Path, folder: Path
-) -> Iterator[_Kept]:
+) -> Iterator[_Keeper]:
     """Start a command by its keeper; after it, whatever happens, nothing of the command is left."""
-    ours, theirs = socket.socketpair()
-    with ours:
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", keeper.__file__, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        names = {"stdout": str(stdout.resolve()), "stderr": str(stderr.resolve()), "lock": str(folder.resolve())}
-        with contextlib.suppress(OSError):  # it has died already, which is noticed as it is asked
-            ours.sendall(json.dumps({"argv": argv, "cwd": cwd, "env": dict(env), **names}).encode() + b"\n")
-        try:
-            yield _Kept(ours)
-        finally:
-            ours.close()
-            process.wait()
+    kept = _idle.pop(os.getpid(), None)
+    if kept is not None and not kept.alive:
+        kept.close()
+        kept = None
+    kept = kept or _Keeper()
+    names = {"stdout": str(stdout.resolve()), "stderr": str(stderr.resolve()), "lock": str(folder.resolve())}
+    kept.start({"argv": argv, "cwd": cwd, "env": dict(env), **names})
+    try:
+        yield kept
+    finally:
+        if kept.free and os.getpid() not in _idle:
+            _idle[os.getpid()] = kept
+        else:
+            kept.close()
 
 
 def _begin(path: Path, header: str) -> int:

@@ -6,8 +6,8 @@ detached from itself come to this process (``PR_SET_CHILD_SUBREAPER``) and are k
 killed, the command gets SIGKILL from the kernel (``PR_SET_PDEATHSIG``); a worker has threads, so it could not ask for
 that safely.
 
-Run by path with ``python -I -S``, so that it starts within milliseconds: nothing but the standard library, and nothing
-of this package.
+It carries out one order after the other, until the worker has gone. Run by path with ``python -I -S``, to start
+within milliseconds: nothing but the standard library, and nothing of this package.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def _kill_all(group: int) -> None:
             return
 
 
-def _lock(folder: str) -> bool:
-    """Hold the folder of the run until this process ends, so that two commands are never at work in it.
+def _lock(folder: str) -> int | None:
+    """Hold the folder of the run, so that two commands are never at work in it; closing the descriptor gives it back.
 
-    Returns False where another command is at work there still, whose worker was stopped and not killed, say.
+    Returns ``None`` where another command is at work there still, whose worker was stopped and not killed, say.
     """
     handle = os.open(folder, os.O_RDONLY)
     deadline = time.monotonic() + _LOCK_SECONDS
@@ -75,30 +75,58 @@ def _lock(folder: str) -> bool:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                return False
+                os.close(handle)
+                return None
             time.sleep(0.02)
         except OSError:
-            return True  # a file system without locks of folders
+            return handle  # a file system without locks of folders
         else:
-            return True
+            return handle
 
 
 def main() -> None:
-    """Run the command that the first line on the socket describes."""
+    """Run the commands that lines on the socket describe."""
     worker = socket.socket(fileno=int(sys.argv[1]))
-    order, rest = _order(worker)
-
-    def tell(**answer: Any) -> None:
-        with contextlib.suppress(OSError):
-            worker.sendall(json.dumps(answer).encode() + b"\n")
-
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the worker says what is to be done
     _prctl(_SUBREAPER, 1)
+    rest = b""
+    while (found := _order(worker, rest)) is not None:
+        order, rest = found
+        answer, rest = _carried_out(order, worker, rest)
+        with contextlib.suppress(OSError):
+            worker.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _order(worker: socket.socket, found: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """The next description of a command, and what has come after it already; ``None`` once the worker has gone.
+
+    A request to stop that came when its command had ended is passed over.
+    """
+    while True:
+        line, end, rest = found.partition(b"\n")
+        if end and line.startswith(b"{"):
+            order: dict[str, Any] = json.loads(line)
+            return order, rest
+        if end:
+            found = rest
+            continue
+        try:
+            part = worker.recv(65536)
+        except OSError:
+            return None
+        if not part:
+            return None
+        found += part
+
+
+def _carried_out(order: dict[str, Any], worker: socket.socket, rest: bytes) -> tuple[dict[str, Any], bytes]:
+    """The answer to an order: how the command ended, once nothing of it is left; and what came after the order."""
+    handle = None
     try:
-        if not _lock(order["lock"]):
-            tell(busy=True)
-            return
+        handle = _lock(order["lock"])
+        if handle is None:
+            return {"busy": True}, rest
         with open(order["stdout"], "ab") as out, open(order["stderr"], "ab") as err:  # noqa: PTH123 - no more imports
             process = subprocess.Popen(
                 order["argv"],
@@ -110,24 +138,15 @@ def main() -> None:
                 process_group=0,
                 preexec_fn=_ready,
             )
+        rest = _watch(process, worker, rest)
+        _kill_all(process.pid)
+        return {"code": process.returncode}, rest
     except OSError as error:
-        tell(error=f"{error.strerror or error}: {error.filename}" if error.filename else str(error.strerror or error))
-        return
-    _watch(process, worker, tell, rest)
-    _kill_all(process.pid)
-
-
-def _order(worker: socket.socket) -> tuple[dict[str, Any], bytes]:
-    """The description of the command, and what has come after it already."""
-    found = b""
-    while b"\n" not in found:
-        part = worker.recv(65536)
-        if not part:
-            sys.exit(0)
-        found += part
-    line, _, rest = found.partition(b"\n")
-    order: dict[str, Any] = json.loads(line)
-    return order, rest
+        words = str(error.strerror or error)
+        return {"error": f"{words}: {error.filename}" if error.filename else words}, rest
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _ready() -> None:
@@ -137,8 +156,8 @@ def _ready() -> None:
     _die_with_parent()
 
 
-def _watch(process: subprocess.Popen[bytes], worker: socket.socket, tell: Any, words: bytes) -> None:
-    """Until the command has ended, or the worker has gone."""
+def _watch(process: subprocess.Popen[bytes], worker: socket.socket, words: bytes) -> bytes:
+    """Until the command has ended, or the worker has gone; returns what is left of what the worker said."""
     ended = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else None
     kill_at: float | None = None
     sources: list[Any] = [worker, *([] if ended is None else [ended])]
@@ -154,14 +173,19 @@ def _watch(process: subprocess.Popen[bytes], worker: socket.socket, tell: Any, w
             wait = min(wait, max(0.0, kill_at - time.monotonic()))
         for ready in select.select(sources, [], [], wait)[0]:
             if ready is worker:
-                words = worker.recv(4096)
+                try:
+                    words = worker.recv(4096)
+                except OSError:
+                    words = b""
                 if not words:
-                    return
+                    return b""
         if kill_at is not None and time.monotonic() >= kill_at:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             kill_at = None
-    tell(code=process.returncode)
+    if ended is not None:
+        os.close(ended)
+    return words
 
 
 if __name__ == "__main__":

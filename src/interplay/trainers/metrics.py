@@ -8,9 +8,10 @@ import json
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from interplay.errors import nearest
 from interplay.record import JUDGED, EpochMetrics
@@ -189,7 +190,7 @@ def _with(metrics: EpochMetrics, fields: Mapping[str, Any]) -> EpochMetrics:
 class Lines:
     """Measurements of a file, read as it grows: lines that patterns know; without any, one JSON object a line.
 
-    A file that was replaced, or cut short, is read from its beginning. A line that is not complete waits.
+    A file that was replaced, cut short or written anew is read from its beginning. A line that is not complete waits.
 
     Args:
         path: of the file.
@@ -198,7 +199,9 @@ class Lines:
     """
 
     def __init__(self, path: Path, offset: int = 0, patterns: Sequence[str] = ()) -> None:
-        self.path, self._offset = path, offset
+        self.path, self._begin, self._offset = path, offset, offset
+        self._checksum: int | None = 0
+        """Of what was read, from where it began; ``None`` where that is no longer there."""
         self._patterns = [re.compile(each) for each in patterns]
         self._inode: int | None = None
         self.found = False
@@ -206,7 +209,7 @@ class Lines:
 
     def moved(self, offset: int) -> None:
         """What was read ends at ``offset`` now: the file was cut at its beginning."""
-        self._offset = offset
+        self._offset, self._checksum = offset, None
 
     def new(self, *, last: bool = False) -> Iterator[dict[str, Any]]:
         """Objects since the last call; with ``last`` also one whose line has no end."""
@@ -214,8 +217,10 @@ class Lines:
             with self.path.open("rb") as file:
                 stat = os.fstat(file.fileno())
                 if stat.st_size < self._offset or (self._inode is not None and stat.st_ino != self._inode):
-                    self._offset = 0
+                    self._begin = self._offset = self._checksum = 0
                 self._inode = stat.st_ino
+                if last and self._is_other(file):
+                    self._begin = self._offset = self._checksum = 0
                 if stat.st_size == self._offset:
                     return
                 file.seek(self._offset)
@@ -224,12 +229,22 @@ class Lines:
             return  # not there yet
         whole, end, rest = data.rpartition(b"\n")
         lines = [*whole.split(b"\n"), *([rest] if last else [])] if end or last else []
-        self._offset += len(data) if last else len(whole) + len(end)
+        read = data if last else whole + end
+        self._offset += len(read)
+        if self._checksum is not None:
+            self._checksum = zlib.crc32(read, self._checksum)
         for line in lines:
             found = self._matched(line) if self._patterns else _object(line)
             if found is not None:
                 self.found = True
                 yield found
+
+    def _is_other(self, file: BinaryIO) -> bool:
+        """Whether what was read is not what is there: emptied and written again between two looks."""
+        if self._checksum is None:
+            return False
+        file.seek(self._begin)
+        return zlib.crc32(file.read(self._offset - self._begin)) != self._checksum
 
     def _matched(self, line: bytes) -> dict[str, Any] | None:
         if len(line) > _LONGEST_LINE:
