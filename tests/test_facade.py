@@ -176,10 +176,14 @@ def test_a_long_table_is_cut_and_the_rest_is_counted() -> None:
     assert shown.endswith("<p>and 37 more</p>")
     assert "<td>0</td><td></td><td>0.3333</td>" in shown
     assert len(Long().to_frame()) == MOST + 37
+    lines = str(Long()).splitlines()
+    assert lines[:3] == ["many", "n   x  y", "0      0.3333"]
+    assert (len(lines), lines[-1]) == (MOST + 3, "and 37 more")
 
 
 def test_no_runs_are_no_error() -> None:
     assert Runs()._repr_html_() == "<p><b>0 runs</b></p>"
+    assert str(Runs()) == "0 runs"
     assert Runs().to_frame().empty
 
 

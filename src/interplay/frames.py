@@ -34,6 +34,15 @@ class Framed:
 
         return pd.DataFrame([dict(row) for row in self.rows()])
 
+    def __str__(self) -> str:
+        """What ``print`` shows: the same as a notebook, in columns."""
+        rows = [{name: _text(value) for name, value in row.items()} for row in self.rows()]
+        shown = [{name: str(name) for name in rows[0]}, *rows[:MOST]] if rows else []
+        widths = {name: max(len(row[name]) for row in shown) for name in rows[0]} if rows else {}
+        lines = ["  ".join(row[name].ljust(width) for name, width in widths.items()) for row in shown]
+        more = [f"and {len(rows) - MOST} more"] if len(rows) > MOST else []
+        return "\n".join([self.heading(), *(line.rstrip() for line in lines), *more, *self.remarks()])
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         rows = list(self.rows())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from interplay.errors import DamagedError, SchemaError, SpecError
-from interplay.spec import RunSpec
+from interplay.trial import Spec, Trial, spec_from_dict
 
 RECORD_SCHEMA = 1
 """Version of the format that ``RunRecord.to_dict`` writes."""
@@ -39,6 +39,10 @@ def shortened(reason: str) -> str:
 
 METRICS = ("final_test_acc", "best_test_acc", "final_test_loss", "final_train_loss", "final_val_acc")
 """What a run can be judged by."""
+
+
+JUDGED = ("final_test_acc", "final_val_acc", "final_test_loss", "final_train_loss")
+"""By what somebody else's training is judged: the first that it measured."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def best_epoch(history: Sequence[EpochMetrics]) -> EpochMetrics | None:
 class RunRecord:
     """One run: its specification, how it ended, its history, and what it ran on."""
 
-    spec: RunSpec
+    spec: Spec
     status: Status
     history: tuple[EpochMetrics, ...] = ()
     reason: str | None = None
@@ -144,7 +148,7 @@ class RunRecord:
     @property
     def images_per_second(self) -> float | None:
         """Median training throughput over epochs."""
-        rates = sorted(rate for m in self.history if (rate := m.images_per_second) is not None)
+        rates = sorted(rate for m in self.history if (rate := m.images_per_second))
         return rates[len(rates) // 2] if rates else None
 
     def _final(self, name: str) -> float | None:
@@ -177,7 +181,7 @@ class RunRecord:
         fields = _exact_fields(cls, found)
         _check_kinds("the record", fields, _RECORD_KINDS)
         try:
-            spec = RunSpec.from_dict(found["spec"])
+            spec = spec_from_dict(found["spec"])
         except (SpecError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise SchemaError(f"the specification of the record cannot be read: {error}") from error
         try:
@@ -328,6 +332,18 @@ def _exact_fields(cls: type, values: Any) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
+def judged_by(records: Iterable[RunRecord], metric: str = JUDGED[0]) -> str:
+    """The metric by which ``records`` are judged: ``metric``, unless it is the usual one and all are of trials.
+
+    For trials it is the first of `JUDGED` that some of them have, and the first of all where none has any.
+    """
+    records = list(records)
+    if metric != JUDGED[0] or not all(isinstance(record.spec, Trial) for record in records):
+        return metric
+    there = {name for record in records for name in JUDGED if getattr(record, name) is not None}
+    return next((name for name in JUDGED if name in there), JUDGED[0])
+
+
 # -- in words ------------------------------------------------------------------------------------------------------
 
 
@@ -335,6 +351,8 @@ def outcome(record: RunRecord) -> str:
     """How a run ended: its accuracies, or why it has none."""
     if record.status is not Status.FINISHED:
         return f"{record.status}: {record.reason}"
+    if isinstance(record.spec, Trial):
+        return f"finished: {_measured(record)}"
     return (
         f"finished: test accuracy {_percent(record.final_test_acc)} (best epoch {_percent(record.best_test_acc)}), "
         f"training loss {_number(record.final_train_loss)}"
@@ -344,11 +362,24 @@ def outcome(record: RunRecord) -> str:
 def brief(record: RunRecord) -> str:
     """The same in few words, for a line among many."""
     if record.status is not Status.FINISHED:
-        return f"{record.status} after epoch {len(record.history)}: {record.reason}"
+        when = f"after epoch {len(record.history)}" if record.history else "before the end of its first epoch"
+        return f"{record.status} {when}: {record.reason}"
+    if isinstance(record.spec, Trial):
+        return _measured(record)
     return (
         f"test {_percent(record.final_test_acc)}  best {_percent(record.best_test_acc)}  "
         f"train loss {_number(record.final_train_loss)}"
     )
+
+
+def _measured(record: RunRecord) -> str:
+    """What somebody else's training measured last, in its own units."""
+    last = record.history[-1]
+    judged = record.environment.get("metric")
+    names = {"test_acc": judged or "test accuracy", "test_loss": judged or "test loss"}
+    names |= {"val_acc": "validation accuracy", "train_loss": "training loss"}
+    found = [f"{words} {value:.6g}" for name, words in names.items() if (value := getattr(last, name)) is not None]
+    return "  ".join(found) or "  ".join(f"{k} {v:.6g}" for k, v in list(last.instruments.items())[:3] if v is not None)
 
 
 def _percent(value: float | None) -> str:

@@ -38,7 +38,9 @@ class RunSpec:
     Two specs that are equal describe the same computation, and ``run_id`` names it.
     """
 
-    dataset: str = knob("cifar100", "cifar10, cifar100, digits, or the path of an .npz file with your own images")
+    dataset: str = knob(
+        "cifar100", "cifar10, cifar100, digits, an .npz file; or your own: module:callable, torchvision:NAME, hf:NAME"
+    )
     fingerprint: str = knob("", "identity of the data; filled in from the published checksums or from the file")
     train_limit: int | None = knob(None, "train on this many images only, drawn by seed (default: all)")
     val_split: int = knob(0, "hold out this many training images for validation, drawn by seed")
@@ -117,9 +119,10 @@ class RunSpec:
             self._check_choice(name, allowed)
         for name in ("dataset", "fingerprint", "model_code"):
             one_line(name, getattr(self, name))
-        if self.dataset not in DATASETS and not self.dataset.endswith(".npz"):
+        if self.dataset not in DATASETS and not self.dataset.endswith(".npz") and self.dataset not in by_path.BY_PATH:
             raise SpecError(
-                f"unknown dataset {shown(self.dataset)}; {nearest(self.dataset, DATASETS)}, or the path of an .npz file"
+                f"unknown dataset {shown(self.dataset)}; {nearest(self.dataset, DATASETS)}, or the path of an .npz "
+                "file, or module:callable"
             )
         for name in ("nesterov", "normalize_embeddings"):
             if not isinstance(getattr(self, name), bool):

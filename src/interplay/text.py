@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import reprlib
 import unicodedata
@@ -85,3 +86,18 @@ def given(what: str, path: str | Path) -> Path:
     if "\0" in str(path):
         raise SpecError(f"{what} must not hold a null byte")
     return Path(path)
+
+
+def seconds_of(duration: str, name: str = "deadline") -> float:
+    """Seconds of a duration such as ``15d``, ``36h``, ``90m`` or ``1d12h``.
+
+    Raises:
+        SpecError: it is none, or is not greater than 0; begins with ``name``.
+    """
+    units = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+    text = duration.strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms])\s*", text)
+    seconds = sum(float(number) * units[unit] for number, unit in parts)
+    if not re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+", text) or not 0 < seconds < math.inf:
+        raise SpecError(f"{name} must be a duration such as 15d, 36h or 90m, not {duration!r}")
+    return seconds

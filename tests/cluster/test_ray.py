@@ -34,8 +34,12 @@ def study(two_nodes: Any, tmp_path: Path) -> Iterator[Harness]:
             process.communicate()
 
 
-def test_a_node_that_vanishes_costs_only_its_unfinished_runs(study: Harness, two_nodes: Any, pace: float) -> None:
-    study.write(runs=5, epochs=round(5 / pace))
+@pytest.mark.parametrize("trainer", ["", "command"])
+def test_a_node_that_vanishes_costs_only_its_unfinished_runs(
+    study: Harness, two_nodes: Any, pace: float, trainer: str
+) -> None:
+    study.trainer = trainer
+    study.write(runs=5, epochs=300 if trainer else round(5 / pace))
     process = study.start("--checkpoint_seconds", "0.5")
     study.until("runs/*/record.json")
     finished = {path: path.stat().st_mtime_ns for path in study.output.glob("runs/*/record.json")}

@@ -109,9 +109,11 @@ def test_a_cancelled_study_is_reported_and_goes_on_when_it_is_submitted_again(st
     study.check()
 
 
-def test_a_killed_allocation_costs_only_the_time_since_its_checkpoint(study: Study, pace: float) -> None:
+@pytest.mark.parametrize("trainer", ["", "command"])
+def test_a_killed_allocation_costs_only_the_time_since_its_checkpoint(study: Study, pace: float, trainer: str) -> None:
     """No goodbye at all: the whole step gets SIGKILL. What it had is found by its neighbour, which is still at work."""
-    study.write(runs=3, epochs=round(5 / pace))
+    study.trainer = trainer
+    study.write(runs=3, epochs=300 if trainer else round(5 / pace))
     job = study.submit()
     study.in_progress(2)
     study.cluster.client("scancel", "--signal=KILL", "--full", f"{job}_0")

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,27 +23,47 @@ import psutil
 import pytest
 
 from interplay.record import RunRecord
-from interplay.spec import RunSpec
 from interplay.store.store import Store
 from interplay.study.files import load
+from interplay.trial import Spec, Trial
 
-EXECUTORS = ["inline", "local", pytest.param("stacks", marks=pytest.mark.stacks)]
-"""``stacks`` is the local executor with several runs in each worker."""
+EXECUTORS = ["inline", "local", "inline-command", "local-command", pytest.param("stacks", marks=pytest.mark.stacks)]
+"""``stacks`` is the local executor with several runs in each worker; ``-command`` trains by a script of somebody's own,
+which knows nothing of this lab (`examples/resumable/train.py`)."""
 
 # Clusters pass what does not take minutes on them (thirty kills), nor is an accident of one machine (a full disk). On
 # Slurm the command is no supervisor: that it is stopped, killed or given twice is among the accidents of tests/cluster.
-CLUSTERS = [pytest.param(name, marks=pytest.mark.cluster) for name in ("slurm", "ray")]
-everywhere = pytest.mark.parametrize("harness", [*EXECUTORS, *CLUSTERS], indirect=True)
-everywhere_but_slurm = pytest.mark.parametrize("harness", [*EXECUTORS, CLUSTERS[1]], indirect=True)
+SLURM, RAY = (
+    [pytest.param(f"{name}{trainer}", marks=pytest.mark.cluster) for trainer in ("", "-command")]
+    for name in ("slurm", "ray")
+)
+everywhere = pytest.mark.parametrize("harness", [*EXECUTORS, *SLURM, *RAY], indirect=True)
+everywhere_but_slurm = pytest.mark.parametrize("harness", [*EXECUTORS, *RAY], indirect=True)
 
 pytestmark = pytest.mark.slow
 
 
-class Harness:
-    """A study in a folder of its own, and the command that runs it."""
+OWN = """
+[base]
+dataset = "digits"
+model = "mlp"
+label_noise = 0.2
+"""
 
-    def __init__(self, executor: str, folder: Path) -> None:
-        self.executor, self.folder = executor, folder
+SCRIPT = Path(__file__).parents[2] / "examples" / "resumable" / "train.py"
+TRAINER = """
+[trainer]
+command = "{python} train.py --lr {{lr}} --epochs {{epochs}} --seed {{seed}} --out {{run_dir}} --slow 0.01"
+metrics = "metrics.jsonl"
+"""
+
+
+class Harness:
+    """A study in a folder of its own, and the command that runs it. A name ends in ``-command`` for one of a script."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self.executor, _, self.trainer = name.partition("-")
         self.output = folder / "outputs"
         self.file = folder / "study.toml"
         self.started: list[subprocess.Popen[str]] = []
@@ -50,14 +71,14 @@ class Harness:
 
     def write(self, *, runs: int = 12, epochs: int = 60, extra: str = "") -> None:
         rates = [round(0.01 * (i + 1), 6) for i in range(runs)]
-        self.file.write_text(
-            f'[base]\ndataset = "digits"\nmodel = "mlp"\nlabel_noise = 0.2\n'
-            f"[[grid]]\nepochs = {epochs}\nlr = {rates}\n{extra}"
-        )
+        base = TRAINER.format(python=sys.executable) if self.trainer else OWN
+        self.file.write_text(f"{base}[[grid]]\nepochs = {epochs}\nlr = {rates}\n{extra}")
+        if self.trainer:
+            shutil.copy(SCRIPT, self.folder)
 
     @property
-    def specs(self) -> list[RunSpec]:
-        return [spec.replace(precision="fp32") for spec in load(self.file).specs]
+    def specs(self) -> list[Spec]:
+        return [s if isinstance(s, Trial) else s.replace(precision="fp32") for s in load(self.file).specs]
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         way = {
@@ -127,6 +148,8 @@ class Harness:
             lines = (store.folder(run_id) / "history.jsonl").read_text().splitlines()
             assert [json.loads(line)["epoch"] for line in lines] == list(range(1, record.spec.epochs + 1))
             left = {p.name for p in store.folder(run_id).iterdir()} - {"spec.json", "history.jsonl", "record.json"}
+            if self.trainer:
+                left -= {"trial", "stdout.log", "stderr.log"}
             assert not {name for name in left if not name.startswith(("beat.", "failed-"))}
         text = store.results.read_bytes()
         assert store.rebuild() == []
@@ -160,10 +183,10 @@ class Harness:
 @pytest.fixture(params=EXECUTORS)
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
     found = Harness(request.param, tmp_path)
-    if request.param == "slurm":
+    if found.executor == "slurm":
         request.getfixturevalue("slurm")
         found.words = ["--wait", "--time", "10"]
-    elif request.param == "ray":
+    elif found.executor == "ray":
         found.words = ["--address", request.getfixturevalue("two_nodes").address]
     yield found
     for process in found.started:
@@ -176,12 +199,12 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
-    if request.param == "slurm":
+    if found.executor == "slurm":
         subprocess.run(["scancel", "--user", "root"], check=True)
 
 
 def numbers(record: RunRecord) -> list[tuple[float | None, float | None]]:
-    return [(m.train_loss, m.test_loss) for m in record.history]
+    return [(m.train_loss, m.val_acc if m.test_loss is None else m.test_loss) for m in record.history]
 
 
 @everywhere
@@ -252,7 +275,9 @@ def test_a_killed_worker_changes_no_number(harness: Harness) -> None:
     harness.finish(process)
     harness.check()
     stacked = harness.executor == "stacks"
-    undisturbed = Harness("stacks" if stacked else "inline", harness.folder / "undisturbed")
+    undisturbed = Harness(
+        "stacks" if stacked else "inline-command" if harness.trainer else "inline", harness.folder / "undisturbed"
+    )
     undisturbed.folder.mkdir()
     undisturbed.write(runs=2, epochs=300)
     assert undisturbed.run()[0] == 0
@@ -298,7 +323,7 @@ def test_a_stop_and_the_same_command_again(harness: Harness) -> None:
     out = harness.finish(process)
     assert process.returncode == 130, out
     assert "the same command goes on" in out
-    assert any(harness.output.glob("runs/*/last.pt"))
+    assert any(map(Store(harness.output).has_checkpoint, (spec.run_id for spec in harness.specs)))
     assert not any(harness.output.glob("runs/*/claim.json"))
     code, out = harness.run()
     assert code == 0, out
@@ -340,7 +365,8 @@ def test_an_unwritable_folder_is_named_and_costs_nothing(harness: Harness) -> No
     harness.check()
 
 
-ALWAYS_RAISES = """
+ALWAYS_RAISES = {
+    "": """
 [[grid]]
 model = "hyper_resnet"
 blocks_per_stage = 1
@@ -348,22 +374,33 @@ train_limit = 16
 batch_size = 16
 lr = 1e300      # a number, and more than single precision holds: torch refuses the first step
 epochs = 1
-"""
+""",
+    "command": """
+[[grid]]
+lr = "high"
+epochs = 1
+""",
+}
+REASON = {
+    "": "RuntimeError: value cannot be converted to type float without overflow",
+    "command": "exit code 2: train.py: error: argument --lr: invalid float value: 'high'",
+}
 
 
 @everywhere
 def test_a_run_that_always_raises_is_named_and_the_rest_goes_on(harness: Harness) -> None:
-    harness.write(runs=4, epochs=5, extra=ALWAYS_RAISES)
+    harness.write(runs=4, epochs=5, extra=ALWAYS_RAISES[harness.trainer])
+    reason = REASON[harness.trainer]
     code, out = harness.run()
     assert code == 1, out
-    bad = next(spec for spec in harness.specs if spec.model == "hyper_resnet")
+    bad = next(spec for spec in harness.specs if spec.epochs == 1)
     assert "failed: " in out
-    assert "value cannot be converted to type float without overflow" in out
+    assert reason in out
     harness.check(failed=frozenset({bad.run_id}))
     record = Store(harness.output).record(bad.run_id)
     assert record is not None
     assert record.traceback is not None
-    assert "RuntimeError" in record.traceback
+    assert reason.rpartition(": ")[2] in record.traceback
     status = subprocess.run(
         [sys.executable, "-m", "interplay.cli.main", "status", "--output_dir", str(harness.output)],
         capture_output=True,
@@ -371,7 +408,7 @@ def test_a_run_that_always_raises_is_named_and_the_rest_goes_on(harness: Harness
         check=True,
     ).stdout
     assert "4 finished, 0 running, 0 diverged, 0 interrupted, 1 failed" in status
-    assert "RuntimeError: value cannot be converted to type float without overflow" in status
+    assert reason in status
     code, out = harness.run()  # not tried again by itself
     assert "1 failed" in out
     assert "interplay retry runs them again" in out

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from interplay.cli.read import seconds_of
 from interplay.errors import SpecError
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
@@ -14,6 +13,7 @@ from interplay.speed.measure import probe
 from interplay.store.store import Store
 from interplay.study.presets import documented_sets
 from interplay.study.study import combined
+from interplay.text import seconds_of
 
 
 def test_runs_are_sorted_by_what_is_to_be_done_and_long_ones_start_first(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from interplay.errors import SpecError
-from interplay.study.files import load
+from interplay.study.files import claims_of, load
+
+ROOT = Path(__file__).resolve().parents[2]
 
 GOOD = """
 name = "mine"
@@ -28,6 +30,20 @@ def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     return path
+
+
+@pytest.mark.parametrize("name", ["digits-arms", "studies/digits-arms.toml"])
+def test_studies_of_the_project_are_found_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(name).specs == load(ROOT / "studies" / "digits-arms.toml").specs
+    assert claims_of(name) == load(name).claims
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "digits-arms.toml").write_text('name = "mine"\n[[grid]]\nlr = 0.1\n')
+    assert load("studies/digits-arms.toml").name == "mine"  # a file of one's own goes first
+    with pytest.raises(SpecError, match="did you mean 'digits-arms'"):
+        load("digits-arsm")
 
 
 def test_grids_add_up_and_a_run_named_twice_is_one(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from interplay.trackers.choose import require
 
 
 @pytest.mark.parametrize(
-    ("name", "advice"), [("wandb", "pip install wandb"), ("tensorboard", "pip install 'interplay[tensorboard]'")]
+    ("name", "advice"),
+    [("wandb", "pip install 'interplay[wandb]'"), ("tensorboard", "pip install 'interplay[tensorboard]'")],
 )
 def test_an_absent_package_is_named_before_anything_starts(
     name: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -36,7 +37,7 @@ def test_a_folder_of_logs_is_no_package(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "wandb").mkdir()
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with pytest.raises(SpecError, match="pip install wandb"):
+    with pytest.raises(SpecError, match=r"pip install 'interplay\[wandb\]'"):
         require("wandb")
 
 

@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
-from interplay.spec import RunSpec, knob_names
+from interplay.spec import knob_names
 from interplay.tables.values import Value, rounded
+from interplay.trial import Spec
 
 DOCUMENTED: dict[str, Value] = {
     "epochs": 100,
@@ -50,6 +51,10 @@ class Cell:
 
     knobs: tuple[tuple[str, Value], ...]
     """What is told, sorted by name."""
+
+    assumed: frozenset[str] = frozenset()
+    """Knobs at their documented value of which nobody knows: those that a script of somebody's own has not. They are
+    shown to nobody. No part of equality."""
 
     def __init__(self, knobs: Mapping[str, Value | None] | Iterable[tuple[str, Value | None]]) -> None:
         told = {name: _plain(name, value) for name, value in dict(knobs).items() if value is not None and value != ""}
@@ -185,10 +190,12 @@ class Cell:
         return (*varied, *others)
 
 
-def cell_of(spec: RunSpec) -> Cell:
+def cell_of(spec: Spec) -> Cell:
     """The cell that a run belongs to: everything but its seed."""
     knobs = {name: getattr(spec, name) for name in (*VARIED, *_COLUMNS)}
-    return Cell({**knobs, **spec.own_knobs, **spec.other_knobs})
+    found = Cell({**knobs, **spec.own_knobs, **spec.other_knobs})
+    found.assumed = frozenset(name for name, value in knobs.items() if value is None)
+    return found
 
 
 def _plain(name: str, value: Value) -> Value:

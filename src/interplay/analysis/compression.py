@@ -69,7 +69,12 @@ def compression_picture(records: Iterable[RunRecord]) -> Compression | None:
     cells: dict[tuple[RunSpec, str], dict[str, dict[Cell, list[RunRecord]]]] = {}
     for record in records:
         spec = record.spec
-        if spec.model not in MODELS or record.status is not Status.FINISHED or record.final_test_acc is None:
+        if (
+            not isinstance(spec, RunSpec)
+            or spec.model not in MODELS
+            or record.status is not Status.FINISHED
+            or record.final_test_acc is None
+        ):
             continue
         place = cells.setdefault((_recipe(spec), _shape(spec)), {}).setdefault(spec.model, {})
         place.setdefault(cell_of(spec), []).append(record)

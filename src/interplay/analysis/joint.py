@@ -2,17 +2,18 @@
 
 The top of curve j lies at m_j = a_s + b z_j + scatter, with z the logarithm of the setting, an intercept a_s for each
 stratum s, and scatter normal with SD σ; σ has a prior with a point at 0, all intercepts and exponents flat ones. The
-curves share their shape and steepness nearly, or their shape only, or a similar shape, or nothing; each enters with its
-probability given the runs. Everything but b is integrated over, on grids. So a curve without a top inside counts by
-its slope, a shape that does not fit widens the interval, and optima that scatter about the law do, too.
+curves share their shape and steepness nearly, or the steepness changes with the setting, or they share their shape
+only, or a similar shape, or nothing; each enters with its probability given the runs. Everything but b is integrated
+over, on grids. So a curve without a top inside counts by its slope, a shape that does not fit widens the interval, and
+optima that scatter about the law do, too.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,10 @@ from interplay.analysis.shape import ASYMMETRY, CURVATURE, SHAPE_PRIOR, Likeliho
 
 Array = NDArray[np.float64]
 
-SCATTER_PRIOR = 0.3
+SCATTER_PRIOR = 0.25
 """Scale of the half-normal prior of σ, in nats, where there is scatter."""
 
-NO_SCATTER = 0.3
+NO_SCATTER = 0.5
 """Probability, before the runs, that optima lie on the law. With this point the intervals of four or five curves hold
 the truth as often as they say both without scatter and with 0.15 nats; a half-normal prior alone is too wide in the
 one case or too narrow in the other."""
@@ -40,14 +41,35 @@ def scatter_prior() -> Array:
     return np.asarray(weight)
 
 
-SHARING = ((0.12, 0.0), (0.7, 0.0), (0.7, 0.5))
-"""What curves may share: SD of the log of their steepness, and SD of asinh(a / `SLANT`) of their asymmetry a. A curve
-that is stretched along the axis has another steepness and another asymmetry."""
+@dataclass(frozen=True)
+class Sharing:
+    """What curves may have in common, with its ``probability`` before the runs.
+
+    ``steepness`` is the SD of the log of their curvatures about the common one, which grows by ``trend`` a nat of the
+    setting; ``slant`` the SD of asinh(a / `SLANT`) of their asymmetry a about the common one. A curve that is
+    stretched along the axis has another curvature and another asymmetry: by the same factor squared, and by it.
+    """
+
+    probability: float
+    steepness: float
+    slant: float
+    trend: float = 0.0
+
 
 SLANT = 0.5
 
-SHARING_PRIOR = (0.3, 0.2, 0.3, 0.2)
-"""Of curves that share as `SHARING` says, and of curves that share nothing."""
+TRENDS = (0.25, 0.5, 0.75)
+"""Changes of the log curvature a nat of the setting that are tried beside none, of either sign."""
+
+NOTHING = 0.1
+"""Probability that curves have nothing in common."""
+
+SHARING = (
+    Sharing(0.3, 0.12, 0.0),
+    Sharing(0.15, 0.7, 0.0),
+    Sharing(0.15, 0.7, 0.5),
+    *(Sharing(0.05, 0.12, 0.25, sign * trend) for trend in TRENDS for sign in (-1, 1)),
+)
 
 STEEPEST = 3.0
 """Exponents beyond ±STEEPEST are not considered."""
@@ -111,7 +133,7 @@ def exponent(tops: Sequence[Likelihood], z: Sequence[float], strata: Sequence[in
     if not groups:
         return None
     chosen = np.concatenate(groups)
-    shapes = _Shapes([tops[j] for j in chosen])
+    shapes = _Shapes([tops[j] for j in chosen], places[chosen])
     position = {int(j): index for index, j in enumerate(chosen)}
     members = [np.array([position[int(j)] for j in g]) for g in groups]
     places = places[chosen]
@@ -142,21 +164,22 @@ class _Shapes:
     shape; ``shared`` says of which it is common to all curves.
     """
 
-    def __init__(self, tops: Sequence[Likelihood]) -> None:
+    def __init__(self, tops: Sequence[Likelihood], z: Array) -> None:
         self.step = tops[0].step
         self.first = [round(float(top.m[0]) / self.step) for top in tops]
         self.walls = [top.walls for top in tops]
-        near = [(_near(np.log(CURVATURE), c), _near(np.arcsinh(ASYMMETRY / SLANT), a)) for c, a in SHARING]
+        near = [_weights(float(place)) for place in z - z.mean()]
         relative = [_Relative(top) for top in tops]
         each = np.repeat(SHAPE_PRIOR, len(CURVATURE))
-        *sharing, nothing = SHARING_PRIOR
-        prior = np.log(np.concatenate([*(share * each for share in sharing), [nothing]]))
-        evidence = prior + sum(np.log(top.total(near) * self.step + 1e-300) for top in relative)
+        prior = np.log(np.concatenate([*(sharing.probability * each for sharing in SHARING), [NOTHING]]))
+        evidence = prior + sum(
+            np.log(top.total(weights) * self.step + 1e-300) for top, weights in zip(relative, near, strict=True)
+        )
         order = np.argsort(-evidence)[:KEPT]
         order = order[evidence[order] > evidence[order[0]] - 7]
         self.prior = prior[order]
         self.shared = order < len(prior) - 1
-        self.tables = [top.columns(near, order) for top in relative]
+        self.tables = [top.columns(weights, order) for top, weights in zip(relative, near, strict=True)]
         self._kernels: dict[tuple[int, float], Array] = {}
 
     def smoothed(self, curve: int, scatter: float, shapes: int) -> tuple[int, Array]:
@@ -197,7 +220,7 @@ class _Relative:
     def __init__(self, top: Likelihood) -> None:
         self.like = np.exp(top.log - top.log.max())
 
-    def total(self, near: Sequence[tuple[Array, Array | None]]) -> Array:
+    def total(self, near: Near) -> Array:
         """The sum over all places, for every shape."""
         summed = self.like.sum(axis=0, dtype=float)
         found = []
@@ -206,7 +229,7 @@ class _Relative:
             found.append((spread if asymmetry is None else asymmetry.T @ spread).ravel())
         return np.concatenate([*found, [summed.sum(axis=1) @ SHAPE_PRIOR]])
 
-    def columns(self, near: Sequence[tuple[Array, Array | None]], order: Array) -> Array:
+    def columns(self, near: Near, order: Array) -> Array:
         """[places, shapes] for some of them only, by their numbers."""
         size = len(SHAPE_PRIOR) * len(CURVATURE)
         flats = len(SHAPE_PRIOR) // len(ASYMMETRY)
@@ -226,12 +249,28 @@ class _Relative:
         return np.column_stack(found)
 
 
-def _near(places: Array, spread: float) -> Any:
-    """Weights of the grid around each of its points, in columns; ``None`` for no spread."""
-    if spread == 0:
-        return None
-    weights = np.exp(-0.5 * ((places[:, None] - places[None, :]) / spread) ** 2)
-    return (weights / weights.sum(axis=0)).astype(np.float32)
+Near = Sequence[tuple[Array, Array | None]]
+"""For each of `SHARING` the weights of curvatures and of asymmetries about each common one, in columns."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _weights(place: float) -> Near:
+    """For a curve whose setting lies ``place`` nats above the middle."""
+    curvature, slant = np.log(CURVATURE), np.arcsinh(ASYMMETRY / SLANT)
+    found: list[tuple[Array, Array | None]] = []
+    for sharing in SHARING:
+        longer = sharing.trend * place
+        stretched = np.arcsinh(ASYMMETRY * math.exp(longer / 2) / SLANT)
+        steepness = _near(curvature, curvature + longer, sharing.steepness)
+        found.append((steepness, _near(slant, stretched, sharing.slant) if sharing.slant else None))
+    return found
+
+
+def _near(grid: Array, at: Array, spread: float) -> Array:
+    """Normal weights of ``grid`` about each of ``at``, in columns."""
+    weights = np.exp(-0.5 * ((grid[:, None] - at[None, :]) / spread) ** 2)
+    weights /= weights.sum(axis=0)
+    return np.asarray(weights, dtype=np.float32)
 
 
 def _log_posterior(shapes: _Shapes, z: Array, groups: Sequence[Array], b: Array, scatter: Array, kept: int) -> Array:

@@ -83,8 +83,8 @@ MAY_BE_ABSENT = ("lr", "batch_size")
 
 
 def _told(cell: Cell, name: str) -> Any:
-    """The value of a knob; ``None`` where it is one of `MAY_BE_ABSENT` and the runs do not tell it."""
-    if name in MAY_BE_ABSENT and name not in cell:
+    """The value of a knob; ``None`` where the runs do not tell it."""
+    if name in cell.assumed or (name in MAY_BE_ABSENT and name not in cell):
         return None
     return getattr(cell, name, None)
 

@@ -31,7 +31,7 @@ def cell_knobs(claim: Claim, cell: Cell, curves: Sequence[Sequence[Cell]], **cha
     told = {name for members in curves for each in members for name in each if name not in ("dataset", "precision")}
     differ = {name for name in told if len({each.get(name) for members in curves for each in members}) > 1}
     names = dict.fromkeys((*VARIED, "train_limit", *sorted(claim.named | differ)))
-    found = {name: cell.get(name) for name in names if cell.get(name) is not None}
+    found = {name: cell.get(name) for name in names if cell.get(name) is not None and name not in cell.assumed}
     return {**found, **changes}
 
 

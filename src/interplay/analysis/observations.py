@@ -10,10 +10,11 @@ from interplay.analysis.cells import Cell, cell_of
 from interplay.dataset_facts import DATASETS, chance
 from interplay.errors import InputError, SpecError, nearest
 from interplay.record import METRICS, RunRecord, Status
-from interplay.tables.measurements import measurements
+from interplay.tables.measurements import FRACTIONS, measurements
 from interplay.tables.read import TextTable, from_mappings
 from interplay.tables.rows import Measurement, Measurements
 from interplay.tables.states import State
+from interplay.trial import Trial
 
 LOWER_IS_BETTER = ("loss",)
 """A metric whose name holds one of these words is to be minimised."""
@@ -35,7 +36,7 @@ class Observation:
     steps: float | None = None
     window_epochs: float | None = None
     gain: float | None = 1.0
-    """m of `RunSpec.decay_gain`: the decay of one step is η_t λ / m; ``None`` for Adam with coupled decay."""
+    """m of `Spec.decay_gain`: the decay of one step is η_t λ / m; ``None`` for Adam with coupled decay."""
     source: str = field(default="", compare=False)
     """The table or store that it is from."""
     line: int | None = field(default=None, compare=False)
@@ -105,9 +106,13 @@ def from_records(
     """
     _check_metric(metric)
     runs = []
+    records = list(records)
+    scale, notes = _scale(records, source)
     for record in records:
         spec = record.spec
         value: float | None = getattr(record, metric) if record.status is Status.FINISHED else None
+        if value is not None and isinstance(spec, Trial) and metric.endswith("_acc"):
+            value *= scale
         if record.status is Status.FAILED or (record.status is Status.FINISHED and value is None):
             continue
         runs.append(
@@ -123,7 +128,21 @@ def from_records(
                 source=source or "",
             )
         )
-    return Observations(metric, tuple(runs))
+    return Observations(metric, tuple(runs), notes)
+
+
+def _scale(records: Sequence[RunRecord], source: str | None) -> tuple[float, tuple[str, ...]]:
+    """What accuracies of somebody else's training are multiplied by to be per cent, and a note where that is not 1."""
+    found = [
+        value
+        for record in records
+        if isinstance(record.spec, Trial)
+        for name in METRICS
+        if name.endswith("_acc") and (value := getattr(record, name)) is not None
+    ]
+    if not found or not all(0 <= value <= 1 for value in found):
+        return 1.0, ()
+    return 100.0, (FRACTIONS.format(source=source or "the runs"),)
 
 
 def _check_metric(metric: str) -> None:
@@ -196,7 +215,7 @@ def observation(row: Measurement, source: str, metric: str) -> Observation | Non
 
 
 def _cell(row: Measurement) -> tuple[Cell, float | None]:
-    """The cell of a row, and m of `Observation.gain`. Raises ValueError for what `RunSpec` would refuse."""
+    """The cell of a row, and m of `Observation.gain`. Raises ValueError for what `Spec` would refuse."""
     cell = Cell(row.knobs)
     told = [name for name in ("lr", "weight_decay", "momentum", "batch_size") if name in cell]
     for name in (*told, "epochs", "dampening"):
@@ -209,7 +228,7 @@ def _cell(row: Measurement) -> tuple[Cell, float | None]:
 
 
 def _check_ranges(cell: Cell) -> None:
-    """Raises ValueError for what `RunSpec` would refuse, before it is divided by or its logarithm taken."""
+    """Raises ValueError for what `Spec` would refuse, before it is divided by or its logarithm taken."""
     rules = {
         "lr": 0 < cell.get("lr", 1.0) < math.inf,
         "weight_decay": 0 <= cell.get("weight_decay", 0.0) < math.inf,

@@ -44,7 +44,8 @@ class Ordering:
 
     metric: str
     curves: tuple[MethodCurve, ...]
-    batch_size: int
+    batch_size: int | None
+    """``None`` where it is not told, as in all pictures."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Heatmap:
     values: tuple[tuple[float | None, ...], ...]
     diverged: frozenset[tuple[int, int]]
     ridge: tuple[Optimum, ...]
-    batch_size: int
+    batch_size: int | None
     cells: tuple[tuple[Point | None, ...], ...] = ()
     """As ``values``, with standard error and number of runs; x is the learning rate, ``None`` is a missing cell."""
     left_out: int = 0
@@ -77,6 +78,12 @@ class Scaling:
     curves: tuple[tuple[Point, ...], ...]
 
 
+def at_batch(batch_size: int | None, more: str = "") -> str:
+    """The words in parentheses behind a title: the batch size where it is told, and ``more``."""
+    words = "; ".join(filter(None, ("" if batch_size is None else f"batch {batch_size:g}", more)))
+    return f" ({words})" if words else ""
+
+
 def ordering_picture(table: Table) -> Ordering | None:
     """Set 1 of the table, or ``None`` if it has no method with three learning rates."""
     groups = method_groups(table)
@@ -86,7 +93,7 @@ def ordering_picture(table: Table) -> Ordering | None:
         MethodCurve(name, _points(table, members, "lr"), method_optimum(table, members))
         for name, members in groups.items()
     )
-    return Ordering(table.metric, curves, next(iter(groups.values()))[0].batch_size)
+    return Ordering(table.metric, curves, next(iter(groups.values()))[0].get("batch_size"))
 
 
 def _well_filled(values: Iterable[float]) -> tuple[float, ...]:
@@ -126,7 +133,7 @@ def heatmap_picture(table: Table) -> Heatmap | None:
                 diverged.add((i, j))
         values.append(tuple(row))
         points.append(tuple(_point(table, cells[wd, lr], "lr") if (wd, lr) in cells else None for lr in lrs))
-    batch = members[0].batch_size
+    batch = members[0].get("batch_size")
     left = measured - len(members)
     return Heatmap(table.metric, lrs, decays, tuple(values), frozenset(diverged), ridge, batch, tuple(points), left)
 

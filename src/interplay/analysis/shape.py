@@ -37,17 +37,17 @@ FLATNESS_PRIOR = np.array([0.5, 0.25, 0.15, 0.1])
 CURVATURE = np.exp(np.linspace(math.log(0.01), math.log(300.0), 37))
 """c, in fifths of the window per nat²."""
 
-DISCREPANCY = 0.08
+DISCREPANCY = 0.06
 """Error of the family of shapes, as a share of the depth below the best cell."""
 
-ALIKE = 1.2
+ALIKE = 2.0
 """Nats over which that error is the same: of cells nearer to each other than this each has a larger one, so that a
 finer grid does not average it out."""
 
-WINDOW_SDS = 15.0
+WINDOW_SDS = 22.0
 """Cells within so many SD of one run of the best cell shape the curve."""
 
-FLAT = 0.002
+FLAT = 0.008
 """Share of the standard error of the best cell below which a curve counts as level."""
 
 SURE = 4.0

@@ -30,6 +30,7 @@ from interplay.lab import doctor, overview, plan, run
 from interplay.lab.settings import RunFailedError, Settings
 from interplay.spec import RunSpec
 from interplay.study.presets import BY_NUMBER, preset
+from interplay.trial import Spec
 
 JUDGED = "final_test_acc"
 """What verdicts rest on, whatever a figure shows."""
@@ -190,7 +191,7 @@ class MultiGpuFlags(Command):
         done: Counter[str] = Counter({slot.name: 0 for slot in slots})
 
         class Count(Listener):
-            def ended(self, worker: str, spec: RunSpec, outcome: Outcome) -> None:
+            def ended(self, worker: str, spec: Spec, outcome: Outcome) -> None:
                 done[worker] += 1
 
             def note(self, text: str) -> None:

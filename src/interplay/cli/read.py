@@ -11,13 +11,13 @@ import tyro
 from tyro.conf import arg
 
 from interplay.cli.flags import Command, JsonFlag, options_of
-from interplay.cli.run import OverrideFlags, print_json, seconds_of, show
+from interplay.cli.run import OverrideFlags, print_json, show
 from interplay.cli.tables import ColumnFlags
 from interplay.errors import SpecError
 from interplay.lab.clusters import cancel
 from interplay.study.files import claims_of, load
 from interplay.study.study import combined
-from interplay.text import shown
+from interplay.text import seconds_of, shown
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
-import re
 from typing import Annotated, Any, Protocol
 
 import tyro
@@ -20,6 +18,7 @@ from interplay.spec import RunSpec, knob_names
 from interplay.study.files import load
 from interplay.study.presets import PRESETS, preset
 from interplay.study.study import Study
+from interplay.text import seconds_of
 
 
 class Shown(Protocol):
@@ -185,21 +184,6 @@ def print_now(line: str) -> None:
     """A line of what came out, on standard output at once; whoever reads along may go."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
-
-
-def seconds_of(duration: str, name: str = "deadline") -> float:
-    """Seconds of a duration such as ``15d``, ``36h``, ``90m`` or ``1d12h``.
-
-    Raises:
-        SpecError: it is none, or is not greater than 0; begins with ``name``.
-    """
-    units = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-    text = duration.strip().lower()
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms])\s*", text)
-    seconds = sum(float(number) * units[unit] for number, unit in parts)
-    if not re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+", text) or not 0 < seconds < math.inf:
-        raise SpecError(f"{name} must be a duration such as 15d, 36h or 90m, not {duration!r}")
-    return seconds
 
 
 @dataclasses.dataclass(kw_only=True)

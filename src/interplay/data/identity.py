@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from interplay import by_path
-from interplay.data import cifar, npz
+from interplay.data import arrays, cifar, npz
 from interplay.data.cifar import Labels
 from interplay.dataset_facts import DATASETS
+from interplay.errors import SpecError
 from interplay.spec import RunSpec
 
 
@@ -26,13 +27,22 @@ class Identity:
     classes: int
     note: str | None = None
     """What a user may not know of the labels, in one line."""
+    table: bool = False
+    """Whether rows of numbers take the place of images."""
 
     def settle(self, spec: RunSpec) -> RunSpec:
         """``spec`` with the fingerprint, and with that of a network by import path.
 
         Raises:
-            SpecError: a batch that these data cannot fill or normalise, or no such network.
+            SpecError: a batch that these data cannot fill or normalise, no such network, or one that takes no table.
         """
+        if self.table and spec.model != "mlp" and spec.model not in by_path.BY_PATH:
+            raise SpecError(
+                f"{spec.dataset} is a table of {self.shape[0]} columns, and {spec.model} is for images; take the model "
+                "mlp, or your own by import path"
+            )
+        if self.table and spec.augment != "none":
+            raise SpecError(f"{spec.dataset} is a table: augment {spec.augment} is for images")
         spec.check_data(self.n_train, self.shape)
         if spec.model in by_path.BY_PATH:
             spec = spec.replace(model_code=by_path.fingerprint(spec.model))
@@ -49,6 +59,8 @@ def identify(dataset: str, data_dir: Path, *, allow_modified_data: bool = False)
         DataError: the files must be read and are absent or unusable.
     """
     facts = DATASETS.get(dataset)
+    if facts is None and dataset in by_path.BY_PATH and not dataset.endswith(".npz"):
+        return _by_path(dataset, data_dir)
     if facts is None:
         return _own(Path(dataset), npz.fingerprint(Path(dataset)))
     if allow_modified_data and dataset in cifar.ARCHIVES:
@@ -73,7 +85,17 @@ def resolve(spec: RunSpec, data_dir: Path, *, allow_modified_data: bool = False)
 def _own(path: Path, fingerprint: str) -> Identity:
     found = npz.contents(path)
     classes = int(max(found.y_train.max(), found.y_test.max())) + 1
-    return Identity(fingerprint, len(found.y_train), found.shape, classes, empty_classes(found.y_train, found.y_test))
+    note = empty_classes(found.y_train, found.y_test)
+    return Identity(fingerprint, len(found.y_train), found.shape, classes, note, found.table)
+
+
+def _by_path(name: str, data_dir: Path) -> Identity:
+    x_train, y_train, _, y_test = arrays.read(name, data_dir)
+    channels, height, width = x_train.shape[1:]
+    classes = int(max(y_train.max(), y_test.max())) + 1
+    note, table = empty_classes(y_train, y_test), x_train.dtype != np.uint8
+    found = arrays.fingerprint(name, data_dir)
+    return Identity(found, len(y_train), (channels, height, width), classes, note, table)
 
 
 @lru_cache(maxsize=4)

@@ -20,15 +20,16 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from interplay.data.cifar import Images, Labels
+from interplay.data import arrays
+from interplay.data.arrays import CHANNELS as _CHANNELS
+from interplay.data.arrays import MOST_CLASSES
+from interplay.data.cifar import Labels
 from interplay.errors import DataError
 
 LIMIT = 2 << 30
 """Bytes that the four arrays may take together, and the file: 2 GiB, some 700,000 colour images of 32x32."""
-MOST_CLASSES = 100_000
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
-_CHANNELS = (1, 3, 4)
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _REFUSED = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "lzma"}
 
@@ -38,7 +39,9 @@ class Contents:
     """What a file holds, before any image of it is read."""
 
     shape: tuple[int, int, int]
-    """Of an image: C, H, W."""
+    """Of an image: C, H, W; of a row of F numbers F, 1, 1."""
+    table: bool
+    """Whether it holds rows of numbers."""
     y_train: Labels
     y_test: Labels
 
@@ -52,14 +55,15 @@ def fingerprint(path: Path) -> str:
 def contents(path: Path) -> Contents:
     """Shape of the images and all labels. Raises `DataError` for a file that `read` would refuse."""
     with _opened(path) as file, _archive(file, path) as archive:
-        _, shape, labels = _checked(archive, path)
-    return Contents(shape, *labels)
+        headers, shape, labels = _checked(archive, path)
+    return Contents(shape, len(headers["x_train"].shape) == 2, *labels)
 
 
-def read(path: Path, expected: str) -> tuple[Images, Labels, Images, Labels]:
+def read(path: Path, expected: str) -> arrays.Arrays:
     """Images as uint8 [n, C, H, W] and labels as int64 [n], for training and test.
 
-    Images may be stored as NCHW, NHWC, or NHW (one channel). Labels are whole numbers from 0.
+    Images may be stored as NCHW, NHWC, or NHW (one channel). Labels are whole numbers from 0. A table of shape [n, F],
+    of any numbers, is float64 [n, F, 1, 1].
 
     Raises:
         DataError: another file than ``expected``, one that is too large, a missing array, or one of the wrong shape or
@@ -70,7 +74,7 @@ def read(path: Path, expected: str) -> tuple[Images, Labels, Images, Labels]:
             raise DataError(f"{path} has changed: fingerprint {found}, but the run was specified with {expected}")
         with _archive(file, path) as archive:
             headers, _, (y_train, y_test) = _checked(archive, path)
-            x_train, x_test = (_images(_array(archive, headers[key])) for key in ("x_train", "x_test"))
+            x_train, x_test = (_images(_array(archive, headers[key]), key, path) for key in ("x_train", "x_test"))
     return x_train, y_train, x_test, y_test
 
 
@@ -191,12 +195,14 @@ def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, key: str, path: Pa
 
 def _image_shape(header: _Header, key: str, path: Path) -> tuple[int, int, int, int]:
     shape = header.shape
+    if len(shape) == 2 and 0 not in shape and header.dtype.kind in "fiub":
+        return shape[0], shape[1], 1, 1
     if header.dtype != np.uint8:
         raise DataError(f"{path}: {key} is {header.dtype}, not uint8")
     if len(shape) == 3:
         shape = (shape[0], 1, *shape[1:])
     if len(shape) != 4 or 0 in shape:
-        raise DataError(f"{path}: {key} has shape {shape!s:.80}, not [n, C, H, W] or [n, H, W, C]")
+        raise DataError(f"{path}: {key} has shape {shape!s:.80}, not [n, C, H, W], [n, H, W, C] or [n, columns]")
     n, *image = shape
     if image[0] not in _CHANNELS:
         if image[2] not in _CHANNELS:
@@ -209,6 +215,7 @@ def _labels(archive: zipfile.ZipFile, header: _Header, key: str, n: int, path: P
     if header.dtype.kind not in "iu" or header.shape != (n,):
         raise DataError(
             f"{path}: {key} must be {n} whole numbers, not {header.dtype!s:.80} of shape {header.shape!s:.80}"
+            + ("; for regression run your own script (docs/own-script.md)" if header.dtype.kind == "f" else "")
         )
     labels = _array(archive, header)
     if (least := int(labels.min())) < 0:
@@ -226,7 +233,12 @@ def _array(archive: zipfile.ZipFile, header: _Header) -> NDArray[Any]:
     return found
 
 
-def _images(array: NDArray[Any]) -> Images:
+def _images(array: NDArray[Any], key: str, path: Path) -> NDArray[Any]:
+    if array.ndim == 2:
+        try:
+            return arrays.table(array, key)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
     if array.ndim == 3:
         array = array[:, None]
     if array.shape[1] not in _CHANNELS:

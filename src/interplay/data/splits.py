@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interplay.data import cifar, digits, npz
+from interplay import by_path
+from interplay.data import arrays, cifar, digits, npz
 from interplay.data.cifar import Images, Labels
 from interplay.errors import DataError
 from interplay.spec import RunSpec
@@ -17,7 +18,10 @@ from interplay.spec import RunSpec
 
 @dataclass(frozen=True)
 class Split:
-    """Images as raw uint8 [n, C, H, W] and labels as int64 [n], on one device."""
+    """Images as raw uint8 [n, C, H, W] and labels as int64 [n], on one device.
+
+    A table of F columns is float32 [n, F, 1, 1], standardised.
+    """
 
     images: Tensor
     labels: Tensor
@@ -98,13 +102,22 @@ def _load(spec: RunSpec, data_dir: Path, device: torch.device | str) -> Splits:
     )
 
 
-def _read(spec: RunSpec, data_dir: Path) -> tuple[Images, Labels, Images, Labels]:
+def _read(spec: RunSpec, data_dir: Path) -> arrays.Arrays:
+    x, y, x_test, y_test = _given(spec, data_dir)
+    if x.dtype != np.uint8:
+        x, x_test = arrays.standardised(x, x_test)
+    return x, y, x_test, y_test
+
+
+def _given(spec: RunSpec, data_dir: Path) -> arrays.Arrays:
     if spec.dataset in cifar.ARCHIVES:
         return cifar.read(spec.dataset, data_dir, spec.fingerprint)
     if spec.dataset == "digits":
         return digits.read()
     if not spec.fingerprint:
         raise DataError(f"the spec of {spec.dataset} is not resolved: it has no fingerprint to check the file against")
+    if spec.dataset in by_path.BY_PATH and not spec.dataset.endswith(".npz"):
+        return arrays.read(spec.dataset, data_dir, spec.fingerprint)
     return npz.read(Path(spec.dataset), spec.fingerprint)
 
 

@@ -18,26 +18,30 @@ from interplay.errors import DataError
 from interplay.executors.errors import device_trouble, where
 from interplay.executors.job import Job
 from interplay.executors.outcomes import End, Outcome, failure, first_line
+from interplay.executors.trials import carried_out
 from interplay.record import RunRecord, best_epoch
 from interplay.spec import RunSpec, knob_names
 from interplay.stack.train import LeaveStack, train_stack
 from interplay.store.leases import Claim, Claims, Heartbeat, LeaseLostError
 from interplay.store.store import Store
 from interplay.summary import setting
-from interplay.trackers.base import TrackedRun, Tracker, batch_row, epoch_row
+from interplay.trackers.base import NullTracker, TrackedRun, Tracker, batch_row, epoch_row
 from interplay.trackers.choose import open_tracker
 from interplay.trackers.guard import mark_of
 from interplay.train import checkpoint
 from interplay.train.checkpoint import CheckpointError, Checkpoints
 from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RecordReady, RunEnded
 from interplay.train.loop import Interrupted, train
+from interplay.trainers import code
+from interplay.trainers.base import TrialFailedError, TrialKilledError, TrialStoppedError
+from interplay.trial import Spec, Trial, trials
 
 Way = Literal["single", "stacked", "compiled"]
 """Each run by itself; all as one stack; the same through Inductor."""
 
 
 def attempt(
-    specs: Sequence[RunSpec],
+    specs: Sequence[Spec],
     store: Store,
     leases: Claims,
     job: Job,
@@ -76,7 +80,9 @@ def attempt(
         _Attempt(store, leases, job, emit, should_stop, tracker, facts, way).carry_out(specs)
         return
     for spec in specs:
-        _Attempt(store, leases, job, emit, should_stop, tracker, facts, way, trains).carry_out([spec])
+        # Those of somebody else follow his own training.
+        followed = NullTracker() if isinstance(spec, Trial) else tracker
+        _Attempt(store, leases, job, emit, should_stop, followed, facts, way, trains).carry_out([spec])
 
 
 @dataclass
@@ -110,10 +116,10 @@ class _Attempt:
         self._store, self._leases, self._job = store, leases, job
         self._emit, self._should_stop = emit, should_stop
         self._tracker, self._facts, self._way, self._trains = tracker, facts or {}, way, trains
-        self._open: dict[RunSpec, _Open] = {}
-        self._ended: set[RunSpec] = set()
+        self._open: dict[Spec, _Open] = {}
+        self._ended: set[Spec] = set()
 
-    def carry_out(self, specs: Sequence[RunSpec]) -> None:
+    def carry_out(self, specs: Sequence[Spec]) -> None:
         """Claim ``specs``, train what could be claimed, and end all."""
         with contextlib.ExitStack() as leases:
             try:
@@ -126,7 +132,7 @@ class _Attempt:
             except OSError as error:
                 self._end_all(Outcome(End.UNABLE, reason=f"cannot write or read: {error}"), specs)
 
-    def _claim(self, spec: RunSpec, leases: contextlib.ExitStack) -> None:
+    def _claim(self, spec: Spec, leases: contextlib.ExitStack) -> None:
         """Claim one run, or emit why that cannot be."""
         folder = self._store.open(spec)
         claim = None if self._store.is_done(spec.run_id) else self._leases.take(spec.run_id)
@@ -149,7 +155,7 @@ class _Attempt:
     def _note(self, text: str) -> None:
         self._emit(Note(text))
 
-    def _end(self, spec: RunSpec, outcome: Outcome) -> None:
+    def _end(self, spec: Spec, outcome: Outcome) -> None:
         """Give the run back and emit its outcome, once."""
         if spec in self._ended:
             return
@@ -159,27 +165,34 @@ class _Attempt:
             run.lease.close()
         self._emit(RunEnded(spec, outcome))
 
-    def _end_all(self, outcome: Outcome, specs: Sequence[RunSpec] | None = None) -> None:
+    def _end_all(self, outcome: Outcome, specs: Sequence[Spec] | None = None) -> None:
         """The same end for all runs that have none yet."""
         for spec in list(self._open if specs is None else specs):
             self._end(spec, outcome)
 
     # -- training -------------------------------------------------------------------------------------------------
 
-    def _train(self, specs: Sequence[RunSpec]) -> None:
+    def _train(self, specs: Sequence[Spec]) -> None:
         by_path.use(*self._job.code_dirs)
+        own = [spec for spec in specs if not isinstance(spec, Trial)]
         try:
-            data = [load(spec, self._job.data_dir, self._job.device) for spec in specs]
-            if self._way == "single":
-                self._train_alone(specs[0], data[0])
-            else:
-                self._train_stack(specs, data)
-        except Interrupted as error:
+            for trial in trials(specs):
+                self._carry_out(trial)
+            data = [load(spec, self._job.data_dir, self._job.device) for spec in own]
+            if self._way != "single":
+                self._train_stack(own, data)
+            elif own:
+                self._train_alone(own[0], data[0])
+        except (Interrupted, TrialStoppedError) as error:
             self._end_all(Outcome(End.INTERRUPTED, reason=str(error)))
         except (OSError, LeaseLostError):
             raise
         except DataError as error:
             self._end_all(Outcome(End.UNABLE, reason=str(error)))
+        except TrialKilledError as error:
+            self._end_all(Outcome(End.KILLED, reason=str(error)))
+        except TrialFailedError as error:
+            self._has_failed(error)
         except Exception as error:
             self._went_wrong(error, one=len(specs) == 1)
 
@@ -222,11 +235,27 @@ class _Attempt:
 
     def _on_model(self, event: ModelReady) -> None:
         spec = event.spec
+        assert isinstance(spec, RunSpec), "somebody else's training shows no network"
         name, folder = self._job.tracking.run_name or setting(spec), self._store.folder(spec.run_id)
         root = Path(self._job.output_dir)
         run = TrackedRun(spec, name, event.model, event.parameters, root, folder, event.history)
         self._emit(replace(event, history=(), model=None))
         self._open[spec].tracker.start(run)
+
+    def _carry_out(self, trial: Trial) -> None:
+        record = carried_out(
+            trial, self._store, self._open[trial].heartbeat, self._job, self._facts, self._emit, self._should_stop
+        )
+        self._commit(record)
+
+    def _has_failed(self, error: TrialFailedError) -> None:
+        for trial in trials(self._open):
+            if self._job.device != "cpu" and "out of memory" in f"{error.reason} {error.trace}":
+                self._end(trial, Outcome(End.OUT_OF_MEMORY, reason=error.reason))
+                continue
+            failed = failure(trial, error.reason, error.trace, code.environment(trial, self._job.device))
+            self._store.fail(failed)
+            self._end(trial, Outcome(End.FAILED, failed, failed.reason))
 
     def _on_batch(self, event: BatchSeen) -> None:
         spec, run = event.spec, self._open[event.spec]

@@ -12,11 +12,11 @@ from interplay.executors.outcomes import Outcome
 from interplay.executors.queue import Report
 from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics
-from interplay.spec import RunSpec
 from interplay.speed.plan import SpeedPlan
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
 from interplay.train.events import BatchSeen
+from interplay.trial import Spec
 
 if TYPE_CHECKING:
     from interplay.study.slurm import SlurmOptions
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 class Listener:
     """Follows the runs of a study. This one does nothing; subclasses show or log what happens."""
 
-    def started(self, worker: str, spec: RunSpec) -> None:
+    def started(self, worker: str, spec: Spec) -> None:
         """A worker has begun to train a run."""
 
-    def batch(self, worker: str, spec: RunSpec, progress: BatchSeen) -> None:
+    def batch(self, worker: str, spec: Spec, progress: BatchSeen) -> None:
         """Progress inside an epoch, about once a second."""
 
-    def epoch(self, worker: str, spec: RunSpec, metrics: EpochMetrics) -> None:
+    def epoch(self, worker: str, spec: Spec, metrics: EpochMetrics) -> None:
         """An epoch has ended."""
 
-    def ended(self, worker: str, spec: RunSpec, outcome: Outcome) -> None:
+    def ended(self, worker: str, spec: Spec, outcome: Outcome) -> None:
         """An attempt has ended."""
 
     def note(self, text: str) -> None:
@@ -81,6 +81,9 @@ class Executor(ABC):
     is_here: ClassVar[bool] = False
     """Whether its workers are on this machine, with the GPUs of this machine."""
 
+    in_this_process: ClassVar[bool] = False
+    """Whether runs are carried out in the process that asks for them: then nothing need travel to another."""
+
     stacks: ClassVar[bool] = False
     """Whether ``speed`` means something to it."""
 
@@ -111,7 +114,7 @@ class Executor(ABC):
         """
 
     @abstractmethod
-    def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
+    def run(self, specs: Sequence[Spec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
         """Run ``specs``, in that order as far as workers are free, until they are done or ``stop`` is requested."""
 
     def submit(self, store: Store, job: Job) -> str:

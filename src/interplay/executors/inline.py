@@ -14,13 +14,13 @@ from interplay.executors.base import Asked, Executor, Listener
 from interplay.executors.job import Job
 from interplay.executors.queue import Queue, Report
 from interplay.executors.signals import StopRequest
-from interplay.spec import RunSpec
 from interplay.speed.plan import SpeedPlan
 from interplay.store.leases import Claims
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
 from interplay.trackers.choose import open_tracker
 from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RunEnded
+from interplay.trial import Spec
 
 _NAME = "inline"
 
@@ -33,6 +33,7 @@ class InlineExecutor(Executor):
     """
 
     is_here = True
+    in_this_process = True
     stacks = True
 
     def __init__(self, speed: SpeedPlan | None = None) -> None:
@@ -48,7 +49,7 @@ class InlineExecutor(Executor):
         """See `Executor.make`."""
         return cls()
 
-    def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
+    def run(self, specs: Sequence[Spec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
         """See `Executor.run`."""
         if job.device == "cpu":
             torch.set_num_threads(1)  # as every other worker, so that a run may go on elsewhere with the same bits

@@ -13,10 +13,10 @@ from interplay.executors.pool import Gone, Member, Pool
 from interplay.executors.process import WorkerProcess
 from interplay.executors.queue import Patience, Queue, Report
 from interplay.executors.signals import StopRequest
-from interplay.spec import RunSpec
 from interplay.speed.plan import SpeedPlan
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
+from interplay.trial import Spec
 
 
 class LocalExecutor(Executor):
@@ -58,7 +58,7 @@ class LocalExecutor(Executor):
         """See `Executor.make`."""
         return cls(slots)
 
-    def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
+    def run(self, specs: Sequence[Spec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
         """See `Executor.run`."""
         if not specs:
             return Report()

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from interplay.record import RunRecord, Status, shortened
-from interplay.spec import RunSpec
+from interplay.trial import Spec
 
 
 class End(StrEnum):
@@ -28,6 +28,8 @@ class End(StrEnum):
     """The GPU's memory did not suffice."""
     DEVICE = "device"
     """The GPU or its context is broken; this process can use it no more."""
+    KILLED = "killed"
+    """Somebody else's training was ended by a signal from outside, as a worker may be: it is tried again as often."""
     APART = "apart"
     """Something went wrong in the stack that the run was part of; it is to be tried by itself."""
     UNABLE = "unable"
@@ -47,7 +49,7 @@ _LONGEST_TRACE = 20_000
 """Characters of a traceback that are kept: an error may print whole arrays."""
 
 
-def failure(spec: RunSpec, reason: str, trace: str | None = None, where: Mapping[str, Any] | None = None) -> RunRecord:
+def failure(spec: Spec, reason: str, trace: str | None = None, where: Mapping[str, Any] | None = None) -> RunRecord:
     """The record of an attempt that failed for ``reason``."""
     if trace is not None and len(trace) > _LONGEST_TRACE:
         half = _LONGEST_TRACE // 2

@@ -21,9 +21,9 @@ from interplay.executors.outcomes import End, Outcome
 from interplay.executors.process import Begin, Ready, Stop, Train
 from interplay.executors.queue import Assignment, Queue, Report
 from interplay.executors.signals import StopRequest
-from interplay.spec import RunSpec
 from interplay.speed.plan import SpeedPlan
-from interplay.train.events import BatchSeen, EpochEnded, ModelReady, Note, RunEnded
+from interplay.train.events import Alive, BatchSeen, EpochEnded, ModelReady, Note, RunEnded
+from interplay.trial import Spec
 
 MAX_START_FAILURES = 3
 """Workers of one slot that may in a row die before they are ready, or find their device broken."""
@@ -65,7 +65,7 @@ class Member(Generic[H]):
 
     def __init__(self, slot: Slot, handle: H) -> None:
         self.slot, self.handle = slot, handle
-        self.runs: dict[RunSpec, None] = {}
+        self.runs: dict[Spec, None] = {}
         """What it has been given and has not ended yet: one run, or those of a stack."""
         self.ready = False
         self.leaving = False
@@ -199,13 +199,13 @@ class Pool(ABC, Generic[H]):
             return Train(given.specs, "single", facts)
         return Train(given.specs, "compiled" if self.speed.is_compiled(first) else "stacked", facts)
 
-    def _room_for(self, beside: Sequence[Member[H]]) -> Callable[[RunSpec], bool]:
+    def _room_for(self, beside: Sequence[Member[H]]) -> Callable[[Spec], bool]:
         """Whether a GPU can take a run besides those of the members ``beside``: each takes its measured share of it."""
         busy = [next(iter(other.runs)) for other in beside if other.runs]
         slots = 1 + len(beside)
         taken = sum(self.speed.share(spec, slots) for spec in busy)
 
-        def room(spec: RunSpec) -> bool:
+        def room(spec: Spec) -> bool:
             # The tolerance is for sums such as three thirds.
             return not busy or taken + self.speed.share(spec, slots) < 1 + 1e-6
 
@@ -230,12 +230,14 @@ class Pool(ABC, Generic[H]):
                 self.listener.started(name, message.spec)
             case EpochEnded():
                 self.listener.epoch(name, message.spec, message.metrics)
+            case Alive():
+                pass
             case BatchSeen():
                 self.listener.batch(name, message.spec, message)
             case _:
                 raise RuntimeError(f"worker {name} says {message!r}, which means nothing to its supervisor")
 
-    def _ended(self, member: Member[H], spec: RunSpec, outcome: Outcome) -> None:
+    def _ended(self, member: Member[H], spec: Spec, outcome: Outcome) -> None:
         name = member.slot.name
         if spec not in member.runs:
             raise RuntimeError(f"worker {name} reports run {spec.run_id}, which it was not given")

@@ -22,7 +22,7 @@ from multiprocessing import Pipe, connection
 from typing import TYPE_CHECKING, Any, Literal
 
 from interplay.devices import Slot
-from interplay.spec import RunSpec
+from interplay.trial import Spec
 
 if TYPE_CHECKING:
     from interplay.executors.job import Job
@@ -43,7 +43,7 @@ class Begin:
 class Train:
     """Attempt these runs: one on the plain path, or those of a stack. Answered by events, the last `RunEnded` each."""
 
-    specs: tuple[RunSpec, ...]
+    specs: tuple[Spec, ...]
     way: Literal["single", "stacked", "compiled"]
     facts: Mapping[str, Any]
 

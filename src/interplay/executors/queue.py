@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from interplay.executors.outcomes import End, Outcome, failure
 from interplay.record import RunRecord, Status
-from interplay.spec import RunSpec
 from interplay.stack.grouping import stack_key
 from interplay.store.ends import Ends
 from interplay.store.store import Store
+from interplay.trial import Spec
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at a run that another worker has."""
@@ -38,8 +38,8 @@ class Report:
     committed: list[RunRecord] = field(default_factory=list)
     elsewhere: int = 0
     """Runs that other workers finished meanwhile."""
-    failed: list[tuple[RunSpec, str]] = field(default_factory=list)
-    left: list[RunSpec] = field(default_factory=list)
+    failed: list[tuple[Spec, str]] = field(default_factory=list)
+    left: list[Spec] = field(default_factory=list)
     """Runs not done, because the executor was stopped."""
     problem: str | None = None
     """Why it was stopped, where that was not asked for."""
@@ -56,7 +56,7 @@ class Report:
 class Assignment:
     """What one worker is to do next."""
 
-    specs: tuple[RunSpec, ...]
+    specs: tuple[Spec, ...]
     stacked: bool = False
     """Whether to train them as a stack, which may have one run; otherwise it is one run on the plain path."""
 
@@ -74,25 +74,25 @@ class Queue:
 
     def __init__(
         self,
-        specs: Iterable[RunSpec],
+        specs: Iterable[Spec],
         store: Store,
         max_attempts: int = 3,
         patience: Patience | None = None,
-        stacking: Callable[[RunSpec], int] | None = None,
+        stacking: Callable[[Spec], int] | None = None,
     ) -> None:
         self.store, self.max_attempts, self.patience = store, max_attempts, patience or Patience()
         self._stacking = stacking
-        self._sizes: dict[RunSpec, int] = {}
+        self._sizes: dict[Spec, int] = {}
         """How many runs were in the stack that each run was last part of."""
-        self._apart: set[RunSpec] = set()
+        self._apart: set[Spec] = set()
         """Runs whose stack went wrong: they are tried by themselves, so that one bad run does not fail the others."""
         self._largest: dict[str | None, int] = {}
         """Largest stack of a kind, where memory did not suffice for more."""
         self.report = Report()
-        self._ready: deque[RunSpec] = deque(specs)
-        self._elsewhere: dict[RunSpec, float] = {}
-        self._running: set[RunSpec] = set()
-        self._deaths: Counter[RunSpec] = Counter()
+        self._ready: deque[Spec] = deque(specs)
+        self._elsewhere: dict[Spec, float] = {}
+        self._running: set[Spec] = set()
+        self._deaths: Counter[Spec] = Counter()
         self._ends = Ends(store.results)
         self._looked = self._moved = time.monotonic()
         self.stopped = False
@@ -111,14 +111,14 @@ class Queue:
         waited = linger is not None and not self._ready and time.monotonic() - self._moved > linger
         return self.stopped or waited or not (self._ready or self._elsewhere)
 
-    def next(self, room: Callable[[RunSpec], bool] = lambda spec: True) -> RunSpec | None:
+    def next(self, room: Callable[[Spec], bool] = lambda spec: True) -> Spec | None:
         """The next run to try for which there is ``room``; ``None`` for now if all others are running."""
         if self.stopped:
             return None
         now = time.monotonic()
         if now - self._looked >= min(LOOK_AGAIN, self.patience.look_again):
             self._look(now)
-        passed: list[RunSpec] = []
+        passed: list[Spec] = []
         found = None
         while self._ready and found is None:
             spec = self._ready.popleft()
@@ -147,21 +147,21 @@ class Queue:
                 del self._elsewhere[spec]
                 self._ready.append(spec)
 
-    def _is_over(self, spec: RunSpec) -> bool:
+    def _is_over(self, spec: Spec) -> bool:
         """Whether the table has the run meanwhile: no look at its folder is needed.
 
         A failure counts: whoever had the run tried it as often as that is done, and no other is to repeat it.
         """
         return spec.run_id in self._ends.status
 
-    def _ended_elsewhere(self, spec: RunSpec) -> None:
+    def _ended_elsewhere(self, spec: Spec) -> None:
         if self._ends.status.get(spec.run_id) != "failed":
             self.report.elsewhere += 1
             return
         record = self.store.readable_record(spec.run_id)
         self.report.failed.append((spec, (record.reason if record is not None else None) or "failed elsewhere"))
 
-    def take(self, idle: int = 1, room: Callable[[RunSpec], bool] = lambda spec: True) -> Assignment | None:
+    def take(self, idle: int = 1, room: Callable[[Spec], bool] = lambda spec: True) -> Assignment | None:
         """What one of ``idle`` workers is to do next, or ``None`` for now; only runs for which there is ``room``.
 
         Runs that may share a stack are spread over the idle workers before stacks grow.
@@ -174,7 +174,7 @@ class Queue:
         if limit < 1:
             return Assignment((spec,))
         limit = min(limit, self._largest.get(kind, limit))
-        alike: list[RunSpec] = []
+        alike: list[Spec] = []
         if spec not in self._apart:
             alike = [each for each in self._ready if each not in self._apart and stack_key(each) == kind]
         count = min(limit, -(-(1 + len(alike)) // max(1, idle)))
@@ -185,11 +185,11 @@ class Queue:
         self._sizes |= dict.fromkeys(stack, len(stack))
         return Assignment(stack, stacked=True)
 
-    def shared(self, spec: RunSpec) -> bool:
+    def shared(self, spec: Spec) -> bool:
         """Whether the run was last tried with others in a stack."""
         return self._sizes.get(spec, 1) > 1
 
-    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
+    def ended(self, spec: Spec, outcome: Outcome) -> None:
         """Note how an attempt ended."""
         self._running.discard(spec)
         if outcome.end is not End.TAKEN:
@@ -219,12 +219,14 @@ class Queue:
                 self._fail(spec, outcome.reason or "out of memory")
             case End.DEVICE:
                 self.died(spec, outcome.reason or "the device is broken")
+            case End.KILLED:
+                self.died(spec, outcome.reason or "the training was killed")
             case End.UNABLE:
                 # Every further run would end the same way; nothing is lost by stopping here.
                 self.report.left.append(spec)
                 self.stop(outcome.reason)
 
-    def _repair_row(self, spec: RunSpec) -> None:
+    def _repair_row(self, spec: Spec) -> None:
         """A run with a record has a row, unless its worker was killed between the two."""
         self._ends.look()
         if spec.run_id not in self._ends.status:
@@ -233,12 +235,12 @@ class Queue:
             except OSError as error:
                 self.stop(f"cannot write: {error}")
 
-    def again(self, spec: RunSpec) -> None:
+    def again(self, spec: Spec) -> None:
         """Put a run back, to be tried next."""
         self._running.discard(spec)
         self._ready.appendleft(spec)
 
-    def died(self, spec: RunSpec, reason: str) -> bool:
+    def died(self, spec: Spec, reason: str) -> bool:
         """Note that a worker died over a run; True if it will be tried again, else it is marked failed."""
         self._running.discard(spec)
         if self.shared(spec):
@@ -250,7 +252,7 @@ class Queue:
         self._fail(spec, f"{reason}, {self._deaths[spec]} times")
         return False
 
-    def _fail(self, spec: RunSpec, reason: str) -> None:
+    def _fail(self, spec: Spec, reason: str) -> None:
         try:
             noted = self.store.fail(failure(spec, reason))
         except OSError as error:

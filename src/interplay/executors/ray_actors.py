@@ -30,9 +30,9 @@ from interplay.executors.process import Stop
 from interplay.executors.queue import Queue, Report
 from interplay.executors.signals import StopRequest
 from interplay.executors.worker import Worker
-from interplay.spec import RunSpec
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
+from interplay.trial import Spec
 
 POLL_SECONDS = 5.0
 """Within which an actor answers a question, though it has nothing to say."""
@@ -145,7 +145,7 @@ class RayExecutor(Executor):
         if importlib.util.find_spec("ray") is None:
             raise RayError("--executor ray needs Ray: in a checkout, pip install -e '.[ray]'")
 
-    def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
+    def run(self, specs: Sequence[Spec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
         """See `Executor.run`."""
         if not specs:
             return Report()

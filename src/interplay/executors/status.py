@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from interplay.record import RunRecord, Status
-from interplay.spec import RunSpec
 from interplay.store.ends import Ends
 from interplay.store.leases import claim_of
 from interplay.store.store import THOROUGH, Store
+from interplay.trial import Spec
 
 
 @dataclass
@@ -28,7 +28,7 @@ class StudyStatus:
     """Runs whose record cannot be read."""
 
 
-def status(store: Store, specs: Sequence[RunSpec] | None = None) -> StudyStatus:
+def status(store: Store, specs: Sequence[Spec] | None = None) -> StudyStatus:
     """The state of ``specs``, or of every run that has a folder.
 
     In stores of up to `THOROUGH` runs every record is read. In larger ones a listing and the table say what has

@@ -75,7 +75,7 @@ def draw(picture: Collapse) -> Figure:
     Up to twelve curves are named in a legend. With more, their colours are batch sizes (rates, if there is one batch
     size only), and a colour bar tells which.
     """
-    key = Key(tuple(sorted({Curve(s.lr, s.batch_size, s.epochs) for _, _, s in picture.falls[0].points})))
+    key = Key(tuple(sorted({Curve(s.lr, s.get("batch_size", 0), s.epochs) for _, _, s in picture.falls[0].points})))
     with look():
         figure = Figure(figsize=(9.6, 7.2))
         axes = figure.subplots(2, 2, sharey=True)
@@ -121,7 +121,7 @@ def _bar(figure: Figure, axes: Iterable[Axes], key: Key) -> None:
 def _panel(axis: Axes, picture: Collapse, fall: Fall, key: Key) -> None:
     groups: dict[Curve, list[tuple[float, float]]] = {}
     for value, mean, s in fall.points:
-        groups.setdefault(Curve(s.lr, s.batch_size, s.epochs), []).append((value, mean))
+        groups.setdefault(Curve(s.lr, s.get("batch_size", 0), s.epochs), []).append((value, mean))
     for curve, points in groups.items():
         axis.plot([x for x, _ in points], [y for _, y in points], ms=4, lw=1, alpha=0.9, **key.style(curve))
     values = sorted({value for value, _, _ in fall.points})

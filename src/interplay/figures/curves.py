@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from interplay.analysis.phrases import place
-from interplay.analysis.pictures import MethodCurve, Ordering
+from interplay.analysis.pictures import MethodCurve, Ordering, at_batch
 from interplay.figures.heatmap import OTHER
 from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label
 
@@ -36,7 +36,7 @@ def draw(picture: Ordering) -> Figure:
         axis.set_ylabel(metric_label(picture.metric))
         if "acc" in picture.metric and axis.get_ylim()[0] < 0:
             axis.set_ylim(bottom=0)  # the margin would reach below what an accuracy can be
-        axis.set_title(f"Which learning rate for which method? (batch {picture.batch_size})")
+        axis.set_title(f"Which learning rate for which method?{at_batch(picture.batch_size)}")
         handles, labels = axis.get_legend_handles_labels()
         methods = [(h, name) for h, name in zip(handles, labels, strict=True) if not name.endswith(DIVERGED)]
         lost = [(h, name) for h, name in zip(handles, labels, strict=True) if name.endswith(DIVERGED)]

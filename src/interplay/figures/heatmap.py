@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
-from interplay.analysis.pictures import Heatmap
+from interplay.analysis.pictures import Heatmap, at_batch
 from interplay.figures.style import MAP, look, metric_label
 
 POINTS, NATS = 15.0, 1.0
@@ -63,7 +63,7 @@ def draw(picture: Heatmap) -> Figure:
         _numbers(axis, picture, mesh, numbers)
         axis.tick_params(axis="y", rotation=0)
         axis.set(xlabel="learning rate η (peak)", ylabel="weight decay λ")
-        axis.set_title(f"Do good settings lie along ηλ = const? (batch {picture.batch_size}; {_runs(picture)})")
+        axis.set_title(f"Do good settings lie along ηλ = const?{at_batch(picture.batch_size, _runs(picture))}")
         handles, _ = axis.get_legend_handles_labels()
         if picture.diverged:
             handles.append(Patch(fill=False, hatch="///", edgecolor="0.5", lw=0, label="diverged"))

@@ -19,12 +19,25 @@ from interplay.executors.base import Listener
 from interplay.executors.outcomes import End, Outcome
 from interplay.notes import notice, on_terminal
 from interplay.record import EpochMetrics, brief
-from interplay.spec import RunSpec
 from interplay.speed.estimate import readable, work
 from interplay.study.study import Study
 from interplay.summary import setting
 from interplay.text import file_name
 from interplay.train.events import BatchSeen
+from interplay.trial import Spec, Trial
+
+
+def epoch_words(spec: Spec, metrics: EpochMetrics) -> str:
+    """How far a run is, and what it measured last."""
+    if isinstance(spec, Trial):
+        of = f"/{spec.epochs}" if isinstance(spec.epochs, int) else ""
+        known = {"loss": metrics.train_loss, "test": metrics.test_acc, "test loss": metrics.test_loss}
+        known |= {"validation": metrics.val_acc}
+        told = "".join(f"  {name} {value:.4g}" for name, value in known.items() if value is not None)
+        return f"epoch {metrics.epoch}{of}{told}"
+    loss = "not finite" if metrics.train_loss is None else f"{metrics.train_loss:.4g}"
+    accuracy = "" if metrics.test_acc is None else f"  test {metrics.test_acc:.1f} %"
+    return f"epoch {metrics.epoch}/{spec.epochs}  loss {loss}{accuracy}"
 
 
 def log_path(output_dir: Path, study: Study) -> Path:
@@ -43,14 +56,14 @@ class StudyProgress(Listener):
         stream: where to show; by default as the lines of the logger "interplay" are shown.
     """
 
-    def __init__(self, missing: list[RunSpec], total: int, log: Path | None, stream: TextIO | None = None) -> None:
+    def __init__(self, missing: list[Spec], total: int, log: Path | None, stream: TextIO | None = None) -> None:
         self.total, self.before = total, total - len(missing)
         self.ended_runs = 0
         self._work = {spec: max(work(spec)[0], 1e-9) for spec in missing}
         self._left = dict(self._work)
-        self._workers: dict[str, tuple[RunSpec, str]] = {}
-        self._waiting: set[RunSpec] = set()
-        self._stopped: set[RunSpec] = set()
+        self._workers: dict[str, tuple[Spec, str]] = {}
+        self._waiting: set[Spec] = set()
+        self._stopped: set[Spec] = set()
         self._began: float | None = None
         """When the first run began: processes that start say nothing of how long runs take."""
         self._stream = stream
@@ -85,7 +98,7 @@ class StudyProgress(Listener):
 
     # -- what is heard --------------------------------------------------------------------------------------------
 
-    def started(self, worker: str, spec: RunSpec) -> None:
+    def started(self, worker: str, spec: Spec) -> None:
         """See `Listener`."""
         self._began = self._began or time.monotonic()
         self._stopped.discard(spec)
@@ -93,7 +106,7 @@ class StudyProgress(Listener):
         self._to_log(f"start    {spec.run_id} on {worker}: {setting(spec)}")
         self._refresh()
 
-    def batch(self, worker: str, spec: RunSpec, progress: BatchSeen) -> None:
+    def batch(self, worker: str, spec: Spec, progress: BatchSeen) -> None:
         """See `Listener`."""
         done = (progress.epoch - 1 + progress.batch / progress.batches) / spec.epochs
         self._left[spec] = self._work.get(spec, 0.0) * (1 - done)
@@ -101,15 +114,15 @@ class StudyProgress(Listener):
         self._workers[worker] = (spec, text)
         self._refresh()
 
-    def epoch(self, worker: str, spec: RunSpec, metrics: EpochMetrics) -> None:
+    def epoch(self, worker: str, spec: Spec, metrics: EpochMetrics) -> None:
         """See `Listener`."""
-        self._left[spec] = self._work.get(spec, 0.0) * (1 - metrics.epoch / spec.epochs)
-        loss = "not finite" if metrics.train_loss is None else f"{metrics.train_loss:.4g}"
-        accuracy = "" if metrics.test_acc is None else f"  test {metrics.test_acc:.1f} %"
-        self._workers[worker] = (spec, f"epoch {metrics.epoch}/{spec.epochs}  loss {loss}{accuracy}")
+        epochs = spec.epochs
+        if isinstance(epochs, int | float) and epochs > 0:
+            self._left[spec] = self._work.get(spec, 0.0) * max(0.0, 1 - metrics.epoch / epochs)
+        self._workers[worker] = (spec, epoch_words(spec, metrics))
         self._refresh()
 
-    def ended(self, worker: str, spec: RunSpec, outcome: Outcome) -> None:
+    def ended(self, worker: str, spec: Spec, outcome: Outcome) -> None:
         """See `Listener`."""
         self._workers.pop(worker, None)
         if outcome.end is End.TAKEN:

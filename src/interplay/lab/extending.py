@@ -19,12 +19,13 @@ from interplay.lab.prepare import prepared, ways, with_data
 from interplay.lab.run import Say, run_study
 from interplay.lab.settings import Budget, InterruptedRunError, Settings
 from interplay.notes import notice
-from interplay.record import RunRecord
-from interplay.spec import RunSpec, knob_names
+from interplay.record import RunRecord, judged_by
+from interplay.spec import knob_names
 from interplay.speed.estimate import estimate
 from interplay.store.manifest import read_extension
 from interplay.study.claims import OF_OPTIMISERS, Claim
 from interplay.study.study import Study
+from interplay.trial import Spec, Trial
 
 DECIDED = ("supported", "refuted")
 
@@ -40,7 +41,7 @@ class Proposal:
     of: str
     """The network, in words, where the study has several; else empty."""
     verdict: Verdict
-    specs: tuple[RunSpec, ...]
+    specs: tuple[Spec, ...]
 
     @property
     def decided(self) -> bool:
@@ -87,19 +88,22 @@ def with_added(study: Study, settings: Settings) -> Study:
     named = {name for claim in study.own_claims() for name in claim.named}
     left_out = {"seed", "precision", "fingerprint", *named}
 
-    def key(spec: RunSpec) -> tuple[Any, ...]:
+    def key(spec: Spec) -> tuple[Any, ...]:
+        if isinstance(spec, Trial):
+            own_names = {spec.own_name(name) for name in left_out}
+            return (spec.trainer, *sorted((n, v) for n, v in spec.knobs.items() if n not in own_names))
         return tuple(getattr(spec, name) for name in knob_names() if name not in left_out)
 
     own = {key(spec): spec for spec in study.specs}
     added = [
-        spec.replace(precision=like.precision, fingerprint=like.fingerprint)
+        spec if isinstance(spec, Trial) else spec.replace(precision=like.precision, fingerprint=like.fingerprint)
         for spec in read_extension(settings.store().root, study.name)
         if (like := own.get(key(spec))) is not None
     ]
     return dataclasses.replace(study, specs=(*study.specs, *added), remake=None) if added else study
 
 
-def _records(study: Study, settings: Settings) -> list[tuple[RunSpec, RunRecord | None]]:
+def _records(study: Study, settings: Settings) -> list[tuple[Spec, RunRecord | None]]:
     """Each run with its record, in whichever precision it was run."""
     store = settings.store()
     there = set(store.run_ids())
@@ -119,7 +123,7 @@ def proposals(study: Study, larger: Study, settings: Settings) -> list[Proposal]
     tables: dict[tuple[str, ...], Table] = {}
     found = []
     for claim in study.own_claims():
-        groups: dict[Cell, list[tuple[RunSpec, RunRecord]]] = {}
+        groups: dict[Cell, list[tuple[Spec, RunRecord]]] = {}
         for spec, record in ended:
             network = cell_of(record.spec).network.without(*claim.named, *POOLED)
             groups.setdefault(network, []).append((spec, record))
@@ -149,21 +153,29 @@ def _differing(network: Cell, all_of_them: Sequence[Cell]) -> str:
 
 
 def _table(records: Sequence[RunRecord]) -> Table:
-    return tabulate([from_records(records, "final_test_acc")])[0]
+    return tabulate([from_records(records, judged_by(records))])[0]
 
 
-def _runs(study: Study, larger: Study, members: Sequence[RunSpec], verdict: Verdict) -> tuple[RunSpec, ...]:
+def _runs(study: Study, larger: Study, members: Sequence[Spec], verdict: Verdict) -> tuple[Spec, ...]:
     """The new runs of a verdict's plan; cells that cannot be run are named and left out."""
     if verdict.plan is None or verdict.verdict in DECIDED:
         return ()
-    found: dict[RunSpec, None] = {}
+    found: dict[Spec, None] = {}
     for cell in verdict.plan.cells:
-        like = max(members, key=lambda spec: sum(getattr(spec, name, None) == value for name, value in cell.items()))
+        like = max(members, key=lambda spec: sum(_knob(spec, name) == value for name, value in cell.items()))
         try:
             found |= dict.fromkeys(larger.further([cell], like, seeds=verdict.plan.seeds, usual=study.seeds))
         except SpecError as error:
             notice(f"{verdict.id}: a cell of its plan cannot be run: {error}")
     return tuple(found)
+
+
+def _knob(spec: Spec, name: str) -> Any:
+    """By its own or its standard name; ``None`` where there is none."""
+    if isinstance(spec, Trial):
+        own = spec.own_name(name)
+        return None if own is None else spec.knobs[own]
+    return getattr(spec, name, None)
 
 
 def extended(study: Study, settings: Settings, *, keep: bool = True) -> Study:
@@ -300,7 +312,7 @@ def _chosen(
     return [], f"the budget is spent: {least} more would be the next step"
 
 
-def _seconds(larger: Study, more: Sequence[RunSpec], settings: Settings) -> float:
+def _seconds(larger: Study, more: Sequence[Spec], settings: Settings) -> float:
     """Wall time that ``more`` may take, from the runs that have ended; 0 where these do not tell."""
     ready, slots = prepared(dataclasses.replace(larger, specs=tuple(more), remake=None), settings)
     records = [record for _, record in _records(larger, settings) if record is not None]

@@ -18,12 +18,12 @@ from interplay.errors import SchemaError
 from interplay.executors.status import status
 from interplay.lab.read import named
 from interplay.page.content import Run
-from interplay.record import METRICS, RunRecord
-from interplay.spec import RunSpec
+from interplay.record import METRICS, RunRecord, judged_by
 from interplay.store.leases import claim_of
 from interplay.store.store import Store
 from interplay.tables.read import read
 from interplay.tables.rows import Measurement
+from interplay.trial import Spec, Trial
 
 
 def gather(inputs: Sequence[str | Path], metric: str) -> tuple[list[Observations], list[Run]]:
@@ -80,6 +80,7 @@ def _of_store(store: Store, source: str, metric: str, *, several: bool) -> tuple
     found = status(store)
     finished = [record for run_id in found.finished if (record := store.readable_record(run_id)) is not None]
     ended = sorted([*finished, *found.diverged, *found.failed], key=lambda each: (each.committed_at, each.run_id))
+    metric = judged_by(ended, metric)
     runs = [_of_record(record, source, metric) for record in ended]
     for run_id, claim in found.running:
         words = f"epoch {claim['epoch']} of {claim['epochs']}" if {"epoch", "epochs"} <= claim.keys() else "starting"
@@ -99,7 +100,7 @@ def _of_record(record: RunRecord, source: str, metric: str) -> Run:
         values={**_knobs(record.spec), **results, "wall_seconds": round(record.wall_seconds, 2)},
         cell=cell[0].cell if cell else None,
         note=record.reason,
-        spec=record.spec.to_dict(),
+        spec=_whole(record.spec),
         collapse=record.collapse,
         environment=record.environment,
         history=record.history,
@@ -111,12 +112,20 @@ def _unfinished(store: Store, run_id: str, source: str, status: str, note: str |
         spec = store.spec(run_id)
     except SchemaError as error:
         return Run(run_id, source, status, {}, note=str(error))
-    return Run(run_id, source, status, _knobs(spec), note=note, spec=spec.to_dict(), history=store.history(run_id))
+    return Run(run_id, source, status, _knobs(spec), note=note, spec=_whole(spec), history=store.history(run_id))
 
 
-def _knobs(spec: RunSpec) -> dict[str, Any]:
+def _knobs(spec: Spec) -> dict[str, Any]:
     names = ("method", "lr", "weight_decay", "momentum", "batch_size", "epochs", "schedule", "seed", "model", "dataset")
     return {name: getattr(spec, name) for name in names}
+
+
+def _whole(spec: Spec) -> dict[str, Any]:
+    """All that names a run, by name."""
+    if isinstance(spec, Trial):
+        trainer = spec.trainer
+        return {trainer.kind: trainer.name, "version": trainer.version, **spec.knobs, "seed": spec.seed}
+    return spec.to_dict()
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------

@@ -13,12 +13,13 @@ from interplay.lab.prepare import in_store
 from interplay.lab.results import best_settings
 from interplay.lab.settings import Settings
 from interplay.record import RunRecord
-from interplay.spec import RunSpec, knob_names
+from interplay.spec import knob_names
 from interplay.speed.estimate import readable
-from interplay.store.store import Store
+from interplay.store.store import THOROUGH, Store
 from interplay.study.study import Study
-from interplay.summary import setting
+from interplay.summary import different_code, setting
 from interplay.text import printable
+from interplay.trial import Spec, Trial, trials
 
 SHOWN = 10
 """Runs of a state that are listed; the rest is counted."""
@@ -33,7 +34,7 @@ class _Line:
 
     state: str
     run_id: str
-    spec: RunSpec | None
+    spec: Spec | None
     words: str
 
 
@@ -46,6 +47,8 @@ class Standing:
     jobs: tuple[str, ...]
     """A line for each job that Slurm still has."""
     store: Store
+    notes: tuple[str, ...] = ()
+    """What else is to be known of the runs that have ended."""
 
     def __str__(self) -> str:
         return self.lines()
@@ -80,9 +83,9 @@ class Standing:
             more = len(getattr(found, line.state)) - SHOWN
             if last and most is not None and more > 0:
                 lines.append(f"{line.state:<11} and {more} more")
-        return printable("\n".join([*lines, *self.jobs]))
+        return printable("\n".join([*lines, *(f"note: {each}" for each in self.notes), *self.jobs]))
 
-    def _spec(self, run_id: str) -> RunSpec | None:
+    def _spec(self, run_id: str) -> Spec | None:
         try:
             return self.store.spec(run_id)
         except SchemaError:
@@ -118,8 +121,10 @@ def _ended(record: RunRecord) -> dict[str, Any]:
     return {"run_id": record.run_id, "setting": setting(record.spec), "reason": record.reason}
 
 
-def named_knobs(spec: RunSpec, names: Sequence[str]) -> str:
+def named_knobs(spec: Spec, names: Sequence[str]) -> str:
     """The knobs ``names`` of ``spec`` by name, such as ``lr 0.1, weight_decay 5e-4, seed 42``."""
+    if isinstance(spec, Trial):
+        return spec.words
     return ", ".join(f"{name} {_short(getattr(spec, name))}" for name in names)
 
 
@@ -137,7 +142,12 @@ def show_status(settings: Settings | None = None, study: Study | None = None) ->
     settings = settings or Settings()
     store = settings.store()
     found = status(store, in_store(study, settings) if study is not None else None)
-    return Standing(found, study is not None, tuple(job_lines(store)), store)
+    notes: list[str] = []
+    # In larger stores `analyze` says it, which reads all records anyway.
+    if study is not None and trials(study.specs) and len(found.finished) <= THOROUGH:
+        ended = (store.readable_record(run_id) for run_id in found.finished)
+        notes = different_code(record for record in ended if record is not None)
+    return Standing(found, study is not None, tuple(job_lines(store)), store, tuple(notes))
 
 
 def overview(studies: Sequence[Study], settings: Settings) -> str:

@@ -23,6 +23,7 @@ from interplay.speed.estimate import (
 )
 from interplay.study.study import Study, distinct
 from interplay.text import shown
+from interplay.trial import Trial, trials
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,11 @@ class Outlook:
     def __str__(self) -> str:
         total = self.done + self.failed + self.missing
         lines = [self.study.header(), counts(total, self.done, self.failed, self.missing)]
-        if self.others:
+        if self.others and not trials(self.study.specs):
             lines.append(f"  {self.shared} of them shared with {', '.join(self.others)}")
         if self.missing and self.expected is None:
-            lines.append("  no estimate: nothing like it has finished, and the shape of the data is not known")
+            unknown = "" if trials(self.study.specs) else ", and the shape of the data is not known"
+            lines.append(f"  no estimate: nothing like it has finished{unknown}")
         elif self.expected is not None:
             workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
             lines.append(
@@ -96,11 +98,12 @@ def dry_run(study: Study, settings: Settings | None = None, others: Sequence[Stu
     if planned.missing:
         records = (r for spec in planned.specs if (r := store.readable_record(spec.run_id)) is not None)
         expected = estimate(planned.missing, [*records, *alike(store, planned.missing)], len(slots))
-        if expected is None:
+        own = [spec for spec in planned.missing if not isinstance(spec, Trial)]
+        if expected is None and len(own) == len(planned.missing):
             from interplay.speed.measure import probe  # torch
 
             one_thread(slots)
-            expected = probe(planned.missing, slots[0].device, len(slots))
+            expected = probe(own, slots[0].device, len(slots))
     return Outlook(
         study,
         len(planned.done),
@@ -207,11 +210,12 @@ def forecast(
             r for spec in planned.done if (r := store.readable_record(spec.run_id)) is not None and measured_on(r, gpu)
         ]
         expected = estimate(planned.missing, [*own, *alike(store, planned.missing, gpu=gpu)], workers)
-        if expected is None and slots:
+        own_runs = [spec for spec in planned.missing if not isinstance(spec, Trial)]
+        if expected is None and slots and len(own_runs) == len(planned.missing):
             from interplay.speed.measure import probe  # torch
 
             one_thread(slots)
-            expected = probe(planned.missing, slots[0].device, workers)
+            expected = probe(own_runs, slots[0].device, workers)
     share, notes = 1.0, []
     if unit == "GPU hours" and expected is not None:
         # As many as shared a GPU when it was measured: with more of them on it, each would have taken longer.

@@ -15,6 +15,7 @@ from interplay.lab.settings import Settings
 from interplay.spec import RunSpec
 from interplay.store.store import Store
 from interplay.study.study import Study
+from interplay.trial import Spec, Trial
 
 
 def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
@@ -30,7 +31,7 @@ def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
     slots = slots_of(study, settings)
     study = with_data(study, settings)
     refuse_unfit(study.specs, identities(study, settings))
-    return dataclasses.replace(study, specs=tuple(fitted(spec, slots[0].device) for spec in study.specs)), slots
+    return dataclasses.replace(study, specs=tuple(_fitted(spec, slots[0].device) for spec in study.specs)), slots
 
 
 def with_data(study: Study, settings: Settings) -> Study:
@@ -41,19 +42,24 @@ def with_data(study: Study, settings: Settings) -> Study:
         SpecError: some of its runs cannot be trained on their data.
     """
     known = identities(study, settings)
-    return dataclasses.replace(study, specs=tuple(known[spec.dataset].settle(spec) for spec in study.specs))
+    settled = (spec if isinstance(spec, Trial) else known[spec.dataset].settle(spec) for spec in study.specs)
+    return dataclasses.replace(study, specs=tuple(settled))
+
+
+def _fitted(spec: Spec, device: str) -> Spec:
+    return spec if isinstance(spec, Trial) else fitted(spec, device)
 
 
 def identities(study: Study, settings: Settings) -> dict[str, Identity]:
     """The data of each name that ``study`` trains on."""
     modified = settings.allow_modified_data
-    names = sorted({spec.dataset for spec in study.specs})
+    names = sorted({spec.dataset for spec in study.specs if not isinstance(spec, Trial)})
     return {name: identify(name, Path(settings.data_dir), allow_modified_data=modified) for name in names}
 
 
-def refuse_unfit(specs: Sequence[RunSpec], data: Mapping[str, Identity]) -> None:
+def refuse_unfit(specs: Sequence[Spec], data: Mapping[str, Identity]) -> None:
     """Make each network by import path once; raises `SpecError` for one that cannot be made or does not fit."""
-    tried = {(spec.model, spec.model_args, spec.dataset): spec for spec in specs if spec.model in BY_PATH}
+    tried = {(spec.model, spec.model_args, spec.dataset): spec for spec in _by_path(specs)}
     if not tried:
         return
     from interplay.models.build import build  # torch
@@ -62,16 +68,20 @@ def refuse_unfit(specs: Sequence[RunSpec], data: Mapping[str, Identity]) -> None
         build(spec, data[spec.dataset].shape, data[spec.dataset].classes)
 
 
-def of_other_code(specs: Sequence[RunSpec], store: Store) -> list[str]:
+def _by_path(specs: Sequence[Spec]) -> list[RunSpec]:
+    return [spec for spec in specs if not isinstance(spec, Trial) and spec.model in BY_PATH]
+
+
+def of_other_code(specs: Sequence[Spec], store: Store) -> list[str]:
     """One line for each network by import path of which ``store`` has runs of other code; those are other runs."""
-    now = {spec.model: spec.model_code for spec in specs if spec.model in BY_PATH}
+    now = {spec.model: spec.model_code for spec in _by_path(specs)}
     found: dict[tuple[str, str], list[str]] = {}
     for run_id in store.run_ids() if now else ():
         try:
             spec = store.spec(run_id)
         except InterplayError:
             continue  # what is damaged is said elsewhere
-        if now.get(spec.model, spec.model_code) != spec.model_code:
+        if isinstance(spec, RunSpec) and now.get(spec.model, spec.model_code) != spec.model_code:
             found.setdefault((spec.model, spec.model_code), []).append(run_id)
     return [
         f"note: the code of {model} has changed: {len(ids)} of the runs here are of {code} ({', '.join(ids[:3])}"
@@ -80,18 +90,20 @@ def of_other_code(specs: Sequence[RunSpec], store: Store) -> list[str]:
     ]
 
 
-def in_store(study: Study, settings: Settings) -> list[RunSpec]:
+def in_store(study: Study, settings: Settings) -> list[Spec]:
     """The runs of ``study`` as the store has them, in mixed precision or not: to look, no GPU need be at hand."""
     store = settings.store()
     there = set(store.run_ids())
-    found = []
+    found: list[Spec] = []
     for spec in with_data(study, settings).specs:
         found += [way for way in ways(spec) if way.run_id in there] or [spec]
     return found
 
 
-def ways(spec: RunSpec) -> list[RunSpec]:
+def ways(spec: Spec) -> list[Spec]:
     """``spec`` in mixed precision and without: the store may have either."""
+    if isinstance(spec, Trial):
+        return [spec]
     return [spec.replace(precision=precision) for precision in ("bf16", "fp32")]
 
 

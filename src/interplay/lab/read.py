@@ -16,10 +16,12 @@ from interplay.analysis.predict import predict as predicted
 from interplay.analysis.rules import Of
 from interplay.errors import InputError, SpecError, UnreadableError
 from interplay.notes import note
+from interplay.record import judged_by
 from interplay.spec import RunSpec
 from interplay.store.manifest import claims as manifest_claims
 from interplay.store.store import Store
 from interplay.study.claims import Claim, known_claims, resolved
+from interplay.summary import different_code
 from interplay.tables.mapping import ColumnMap
 from interplay.tables.read import read as read_table
 from interplay.tables.sources import tables_of
@@ -40,7 +42,9 @@ def observations(inputs: Sequence[str | Path], metric: str, columns: ColumnMap |
     metric = columns.metric(metric)
     for name, each in named(inputs):
         if each.is_dir():
-            found.append(from_records(Store(each).records(), metric, name if len(inputs) > 1 else None))
+            records = list(Store(each).records())
+            measured = from_records(records, judged_by(records, metric), name if len(inputs) > 1 else None)
+            found.append(dataclasses.replace(measured, notes=(*measured.notes, *different_code(records))))
             if not any(run.value is not None for run in found[-1].runs) and metric == "final_val_acc":
                 raise InputError(f"no run of {each} has {metric}: none held out images (val_split)")
         else:

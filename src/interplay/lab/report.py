@@ -111,9 +111,8 @@ class _Source:
             self._last = dataclasses.replace(self._last, runs=tuple(runs), created=created, refresh=refresh)
             return self._last
         title, question = _titled(self.inputs)
-        self._last = Page(
-            title, question, created, self.metric, None, None, None, None, runs=tuple(runs), refresh=refresh
-        )
+        metric = observations[0].metric if observations else self.metric
+        self._last = Page(title, question, created, metric, None, None, None, None, runs=tuple(runs), refresh=refresh)
         if observations:
             table, duplicates = tabulate(observations)
             self._table = table

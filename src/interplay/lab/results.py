@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from interplay.analysis.observations import Observations
 from interplay.frames import Framed
-from interplay.record import METRICS, RunRecord, Status
-from interplay.spec import RunSpec, knob_names
+from interplay.record import METRICS, RunRecord, Status, judged_by
+from interplay.spec import knob_names
 from interplay.store.store import Store
 from interplay.study.study import Study
+from interplay.summary import different_code
+from interplay.trial import Spec, Trial, trials
 
 if TYPE_CHECKING:
     from interplay.executors.queue import Report
+
+
+def _knobs(spec: Spec) -> dict[str, Any]:
+    """Knobs by the names that they have: the user's own, of somebody else's training."""
+    if isinstance(spec, Trial):
+        return {**spec.knobs, "seed": spec.seed}
+    return {name: getattr(spec, name) for name in knob_names()}
 
 
 def rows_of(records: Iterable[RunRecord]) -> Iterator[dict[str, Any]]:
@@ -26,7 +35,7 @@ def rows_of(records: Iterable[RunRecord]) -> Iterator[dict[str, Any]]:
         yield {
             "run_id": record.run_id,
             "status": str(record.status),
-            **{name: getattr(record.spec, name) for name in knob_names()},
+            **_knobs(record.spec),
             **{name: getattr(record, name) for name in METRICS},
             "wall_seconds": record.wall_seconds,
             "reason": record.reason,
@@ -61,9 +70,11 @@ class _Brief(Framed):
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
         shown = ("final_test_acc", "best_test_acc", "final_train_loss", "wall_seconds")
-        differ = [n for n in knob_names() if len({getattr(run.spec, n) for run in self.runs}) > 1]
-        names = ["status", *([n for n in differ if n != "fingerprint"] or ["lr", "weight_decay", "seed"]), *shown]
-        return ({name: row[name] for name in names} for row in self.runs.rows())
+        every = [_knobs(run.spec) for run in self.runs]
+        known = dict.fromkeys(name for knobs in every for name in knobs)
+        differ = [n for n in known if n != "fingerprint" and len({knobs.get(n) for knobs in every}) > 1]
+        names = ["status", *(differ or [n for n in ("lr", "weight_decay", "seed") if n in known]), *shown]
+        return ({name: row.get(name) for name in names} for row in self.runs.rows())
 
 
 @dataclass(frozen=True)
@@ -83,8 +94,8 @@ class StudyResult(Framed):
     study: Study
     store: Store
     committed: tuple[RunRecord, ...] = ()
-    failed: tuple[tuple[RunSpec, str], ...] = ()
-    left: tuple[RunSpec, ...] = ()
+    failed: tuple[tuple[Spec, str], ...] = ()
+    left: tuple[Spec, ...] = ()
     elsewhere: int = 0
     stopped: bool = False
     handed_over: str | None = None
@@ -127,6 +138,8 @@ class StudyResult(Framed):
         lines = [f"{name}: {len(self.committed)} runs committed{diverged}{elsewhere}; results {results}"]
         accuracies = self.store.accuracies()
         runs = ((spec, accuracies.get(spec.run_id)) for spec in self.study.specs)
+        if trials(self.study.specs):
+            return [*lines, *best_trials(self.runs), *(f"note: {each}" for each in different_code(self.runs))]
         if best := best_settings(runs, self.study.experiment):
             lines += ["best settings by mean final test accuracy (chosen on the test set):", *best]
         return lines
@@ -170,14 +183,36 @@ class Table(Observations, Framed):
         return self.notes
 
 
-_GROUPS: dict[int | None, tuple[str, Callable[[RunSpec], object]]] = {
+def best_trials(records: Sequence[RunRecord]) -> list[str]:
+    """The knobs of somebody else's training with the best mean over seeds, by the metric that it is judged by."""
+    metric = judged_by(records)
+    sign = -1 if "loss" in metric else 1
+    cells: dict[Trial, list[float]] = defaultdict(list)
+    name = metric
+    for record in records:
+        value: float | None = getattr(record, metric)
+        if value is not None and isinstance(record.spec, Trial):
+            cells[record.spec.replace(seed=0)].append(value)
+            name = record.environment.get("metric") or metric
+    if not cells:
+        return []
+    spec, found = max(cells.items(), key=lambda item: sign * statistics.fmean(item[1]))
+    spread = f" ± {statistics.stdev(found):.4g}" if len(found) > 1 else ""
+    seeds = f"{len(found)} seed{'' if len(found) == 1 else 's'}"
+    words = spec.words.rpartition("seed")[0].strip()
+    return [
+        f"best by mean {name} (chosen on what it reports): {statistics.fmean(found):.6g}{spread}  at {words}  ({seeds})"
+    ]
+
+
+_GROUPS: dict[int | None, tuple[str, Callable[[Spec], object]]] = {
     1: ("method", lambda spec: spec.method),
     2: ("lr", lambda spec: spec.lr),
     3: ("batch size", lambda spec: spec.batch_size),
 }
 
 
-def best_settings(runs: Iterable[tuple[RunSpec, float | None]], experiment: int | None) -> list[str]:
+def best_settings(runs: Iterable[tuple[Spec, float | None]], experiment: int | None) -> list[str]:
     """The setting with the highest mean final test accuracy over seeds, for each method, lr or batch size of a set.
 
     ``runs`` are specifications with their final test accuracy (%), ``None`` where there is none.
@@ -185,7 +220,7 @@ def best_settings(runs: Iterable[tuple[RunSpec, float | None]], experiment: int 
     The choice is made on the test set, as in the documents; the analysis, not this line, says what follows from it.
     """
     title, key = _GROUPS.get(experiment, ("all", lambda spec: ""))
-    cells: dict[object, dict[RunSpec, list[float]]] = defaultdict(lambda: defaultdict(list))
+    cells: dict[object, dict[Spec, list[float]]] = defaultdict(lambda: defaultdict(list))
     for spec, accuracy in runs:
         if accuracy is not None:
             cells[key(spec)][spec.replace(seed=0)].append(accuracy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,10 +30,12 @@ from interplay.store.checkpoints import publish
 from interplay.store.leases import Claims
 from interplay.store.permissions import UnwritableError, check_writable
 from interplay.store.store import Store
+from interplay.study.functions import is_here_only
 from interplay.study.study import Study
 from interplay.summary import describe, setting
 from interplay.trackers.choose import announcement, open_tracker
 from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RunEnded
+from interplay.trial import Spec, Trial, trials
 
 Say = Callable[[str], None]
 """Takes the lines of what came out, one by one, as soon as they are known."""
@@ -169,7 +172,7 @@ def run_study(
         InterruptedRunError: stopped by a signal; what is finished is in the store, the rest goes on another time.
         RunFailedError: some runs failed, or the study could not go on; the message names them.
     """
-    settings = settings or Settings()
+    settings = _in_this_process(study, settings or Settings())
     study, slots = prepared(study, settings)
     executor = executor_for(study, settings, slots)
     store = settings.store()
@@ -189,7 +192,8 @@ def run_study(
     notice(counts(len(planned.specs), len(planned.done), len(planned.failed), len(planned.missing)))
     for spec in planned.failed:
         notice(f"  failed before: {setting(spec)} (interplay retry runs it again)")
-    if slots[0].device == "cpu" and planned.missing and executor.is_here:
+    own = [spec for spec in planned.missing if not isinstance(spec, Trial)]
+    if slots[0].device == "cpu" and own and executor.is_here:
         gpus = len(visible_gpus())
         notice(f"Training on the CPU, in fp32; --gpus all would use the {gpus} GPUs here." if gpus else NO_GPU)
     job = settings.job(slots[0].device, study.experiment, study.name)
@@ -200,8 +204,8 @@ def run_study(
     log = log_path(store.root, study) if settings.log and planned.missing else None
     if planned.missing:
         _announce(settings)
-        if executor.stacks:
-            executor.speed = _speed(planned.missing, settings, slots, store)
+        if executor.stacks and own:
+            executor.speed = _speed(own, settings, slots, store)
     with StopRequest() as stop, StudyProgress(list(planned.missing), len(study.specs), log) as progress:
         if log is not None:
             progress.configuration(study, settings, [slot.name for slot in slots])
@@ -217,6 +221,24 @@ def run_study(
     if planned.failed:
         raise RunFailedError(f"{len(planned.failed)} runs failed before; interplay retry runs them again")
     return result
+
+
+def _in_this_process(study: Study, settings: Settings) -> Settings:
+    """``settings`` for a study of a function that no other process can be given: one run after the other, here."""
+    stays = next((spec for spec in trials(study.specs) if is_here_only(spec)), None)
+    asked = executor_class(settings.executor)
+    if stays is None or asked.in_this_process:
+        return settings
+    if not asked.is_here:
+        raise SpecError(
+            f"the function {stays.trainer.name} is to be found in this process alone: put it into a module, or install "
+            "cloudpickle"
+        )
+    notice(
+        f"note: the function {stays.trainer.name} is to be found in this process alone, so its runs go one after the "
+        "other; put it into a module, or install cloudpickle"
+    )
+    return dataclasses.replace(settings, executor="inline", workers=0)
 
 
 def _remember(study: Study, store: Store, *, must: bool) -> None:
@@ -259,6 +281,8 @@ def _publish(study: Study, store: Store, say: Callable[[str], None]) -> None:
     """Give the weights of all runs of the study that are done their documented names, those that other sets ran too."""
     without = 0
     for spec in study.specs:
+        if isinstance(spec, Trial):
+            continue  # a script keeps its weights in run_dir, as it likes
         if store.is_done(spec.run_id) and not publish(store.root, spec, store.folder(spec.run_id), study.experiment):
             without += 1
     if without:
@@ -311,12 +335,17 @@ def retry(settings: Settings | None = None, study: Study | None = None, *, say: 
     failed = sorted(run_id for run_id in wanted if store.is_to_retry(run_id))
     if not failed:
         return None
-    known = {run_id: spec for run_id in failed if (spec := _asked(run_id, store)) is not None}
+    asked_now = {spec.run_id: spec for spec in study.specs} if study is not None else {}
+    known = {
+        run_id: asked_now.get(run_id, spec) if isinstance(spec, Trial) else spec  # its timeout may have been the cause
+        for run_id in failed
+        if (spec := _asked(run_id, store)) is not None
+    }
     failed, specs = list(known), tuple(known.values())
     if not failed:
         return None
     here = executor_class(settings.executor).is_here
-    if here and settings.gpus is None and any(spec.precision != "fp32" for spec in specs):
+    if here and settings.gpus is None and any(spec.precision not in ("fp32", None) for spec in specs):
         raise SpecError("some of the failed runs are for GPUs, in mixed precision: say which with --gpus")
     asked = study.slurm if study is not None else settings.slurm
     again = Study("retry", "Which of the failed runs work now?", (), "", "interplay retry", specs, slurm=asked)
@@ -327,7 +356,7 @@ def retry(settings: Settings | None = None, study: Study | None = None, *, say: 
     return run_study(again, settings, say=say)
 
 
-def _asked(run_id: str, store: Store) -> RunSpec | None:
+def _asked(run_id: str, store: Store) -> Spec | None:
     """What was asked for of a run that failed; ``None`` where nothing says it any more, which a note names."""
     record = store.readable_record(run_id)
     if record is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from interplay.analysis.collapse import Collapse
 from interplay.analysis.phrases import place
-from interplay.analysis.pictures import Heatmap, Ordering, Scaling
+from interplay.analysis.pictures import Heatmap, Ordering, Scaling, at_batch
 from interplay.analysis.predict import Prediction
 from interplay.analysis.theories import SYMBOLS
 from interplay.figures.collapse import shade
@@ -66,7 +66,7 @@ def ordering(picture: Ordering, cells: CellFinder) -> list[Chart]:
         Chart(
             "ordering",
             "ordering",
-            f"Which learning rate for which method? (batch {picture.batch_size})",
+            f"Which learning rate for which method?{at_batch(picture.batch_size)}",
             "Look for the order of the dashed lines: the claim puts SGD to the right of SGD+WD, and that to the right "
             "of SGDM+WD. Shaded is the 90 % interval of each optimum; where two of them overlap, their order is open. "
             "Bars are one standard error of the mean.",
@@ -124,7 +124,7 @@ def heatmap(picture: Heatmap, cells: CellFinder) -> list[Chart]:
         Chart(
             "heatmap",
             "heatmap",
-            f"Do good settings lie along ηλ = const? (batch {picture.batch_size})",
+            f"Do good settings lie along ηλ = const?{at_batch(picture.batch_size)}",
             "Look whether the orange ridge (best λ at each η, where it lies inside the grid) runs along the dashed "
             "lines, on which ηλ is constant. Hatched cells diverged, blank ones have not run. Click one for its runs.",
             data,
@@ -179,14 +179,14 @@ def scaling(picture: Scaling, cells: CellFinder) -> list[Chart]:
 def collapse(picture: Collapse, cells: CellFinder) -> list[Chart]:
     """All cells against the variables on which they might fall together; λ alone first, for comparison."""
     settings = [s for _, _, s in picture.falls[0].points]
-    rates, batches = sorted({s.lr for s in settings}), sorted({s.batch_size for s in settings})
+    rates, batches = sorted({s.lr for s in settings}), sorted({s.get("batch_size", 0) for s in settings})
     charts = []
     for fall in picture.falls:
         if fall.variable not in ("weight_decay", "tau_epochs"):
             continue  # ηλ and the e-folds are in the printed figure
         groups: dict[tuple[float, int, int], list[tuple[float, float, Any]]] = {}
         for x, mean, s in fall.points:
-            groups.setdefault((s.lr, s.batch_size, s.epochs), []).append((x, mean, s))
+            groups.setdefault((s.lr, s.get("batch_size", 0), s.epochs), []).append((x, mean, s))
         data: list[dict[str, Any]] = [
             {
                 "type": "scatter",

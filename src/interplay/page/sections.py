@@ -105,7 +105,8 @@ def answer(claim: Verdict) -> dict[str, Any]:
 def best_words(best: Best, metric: str, several: bool) -> dict[str, str]:
     """The best setting: its knobs, what it reaches, and how sure that is."""
     knobs = {name: best.cell.get(name) for name in ("lr", "weight_decay", "momentum", "batch_size", "epochs")}
-    setting = cell({name: value for name, value in knobs.items() if value is not None})
+    told = {name: value for name, value in knobs.items() if value is not None and name not in best.cell.assumed}
+    setting = cell({**told, **dict(best.cell.own)})
     if best.cell.schedule != "cosine":
         setting += f", {best.cell.schedule}"
     reaches = f"{metric_name(metric)} {metric_value(metric, best.mean)}"

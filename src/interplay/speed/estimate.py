@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from interplay.dataset_facts import DATASETS
 from interplay.record import RunRecord
-from interplay.spec import RunSpec
 from interplay.store.folders import names_in
 from interplay.store.store import THOROUGH, Store
+from interplay.trial import Spec, Trial
 
 # Work of one training image relative to resnet8 (multiply-adds: 12.5 M for resnet8, 41 M for resnet20, 556 M for
 # resnet18 at 32x32; small networks at 8x8). Only the order of starts depends on it, never a number that is reported.
@@ -32,10 +32,10 @@ _WORK = {
 class Plan:
     """The runs of a study by what is to be done about them."""
 
-    specs: tuple[RunSpec, ...]
-    done: tuple[RunSpec, ...]
-    failed: tuple[RunSpec, ...]
-    missing: tuple[RunSpec, ...]
+    specs: tuple[Spec, ...]
+    done: tuple[Spec, ...]
+    failed: tuple[Spec, ...]
+    missing: tuple[Spec, ...]
     """In the order in which they are to start: longest first."""
 
     @property
@@ -44,7 +44,7 @@ class Plan:
         return not self.missing
 
 
-def plan(specs: Sequence[RunSpec], store: Store) -> Plan:
+def plan(specs: Sequence[Spec], store: Store) -> Plan:
     """Look up every run in the store; a folder listing and one look a run. A run with a damaged record is missing."""
     done, failed, missing = [], [], []
     known = {run_id: names_in(store.folder(run_id)) for run_id in store.run_ids()}
@@ -59,14 +59,18 @@ def plan(specs: Sequence[RunSpec], store: Store) -> Plan:
     return Plan(tuple(specs), tuple(done), tuple(failed), tuple(sorted(missing, key=work, reverse=True)))
 
 
-def training_images(spec: RunSpec) -> int | None:
+def training_images(spec: Spec) -> int | None:
     """N, where it is known without opening files."""
+    if isinstance(spec, Trial):
+        return None
     facts = DATASETS.get(spec.dataset)
     return spec.training_images(facts.n_train) if facts else spec.train_limit
 
 
-def work(spec: RunSpec) -> tuple[float, int]:
+def work(spec: Spec) -> tuple[float, int]:
     """A measure of how long a run takes, to start long ones first; small batches take longer for the same images."""
+    if isinstance(spec, Trial):  # nothing is known of it but what its knobs are called
+        return (_number(spec.epochs), -int(_number(spec.batch_size)))
     size = (
         _WORK.get(spec.model, 1.0) * spec.own_knobs.get("widening", 1) ** 2 * spec.own_knobs.get("blocks_per_stage", 1)
     )
@@ -90,7 +94,7 @@ class Estimate:
     """Median number of runs that shared a device with those that the times are from."""
 
 
-def estimate(missing: Sequence[RunSpec], records: Iterable[RunRecord], workers: int) -> Estimate | None:
+def estimate(missing: Sequence[Spec], records: Iterable[RunRecord], workers: int) -> Estimate | None:
     """From finished runs of the same network and data: median seconds an epoch, of the same batch size if there is one.
 
     ``None`` if a kind of run among the missing has no finished one.
@@ -102,7 +106,7 @@ def estimate(missing: Sequence[RunSpec], records: Iterable[RunRecord], workers: 
     for record in records:
         if record.history:
             sharing.append(float(record.environment.get("at_once", 1)))
-            seconds = record.wall_seconds / len(record.history)
+            seconds = record.wall_seconds / _units(record.spec, len(record.history))
             exact[(*_kind(record.spec), record.spec.batch_size)].append(seconds)
             near[_kind(record.spec)].append(seconds)
             used += 1
@@ -111,21 +115,21 @@ def estimate(missing: Sequence[RunSpec], records: Iterable[RunRecord], workers: 
         known = exact.get((*_kind(spec), spec.batch_size)) or near.get(_kind(spec))
         if not known:
             return None
-        times.append(spec.epochs * statistics.median(known))
+        times.append(_units(spec, spec.epochs) * statistics.median(known))
     source = f"{used} finished run{'' if used == 1 else 's'}"
     at_once = statistics.median(sharing) if sharing else 1.0
     return Estimate(sum(times), makespan(times, workers), workers, source, tuple(times), at_once)
 
 
-def alike(store: Store, missing: Sequence[RunSpec], most: int = 50, gpu: str | None = None) -> list[RunRecord]:
+def alike(store: Store, missing: Sequence[Spec], most: int = 50, gpu: str | None = None) -> list[RunRecord]:
     """Some finished runs of the same networks from other studies of the store, to estimate from; see `measured_on`."""
-    models = {spec.model for spec in missing}
+    models = {_family(spec) for spec in missing}
     found: list[RunRecord] = []
     for run_id in store.run_ids():
         if len(found) == most:
             break
         record = store.readable_record(run_id) if store.is_done(run_id) else None
-        if record is not None and record.spec.model in models and measured_on(record, gpu):
+        if record is not None and _family(record.spec) in models and measured_on(record, gpu):
             found.append(record)
     return found
 
@@ -135,7 +139,25 @@ def measured_on(record: RunRecord, gpu: str | None) -> bool:
     return gpu is None or gpu.lower() in str(record.environment.get("device_name", "")).lower()
 
 
-def _kind(spec: RunSpec) -> tuple[object, ...]:
+def _family(spec: Spec) -> str:
+    """What trains, or what is trained."""
+    return spec.trainer.name if isinstance(spec, Trial) else spec.model
+
+
+def _units(spec: Spec, epochs: int) -> float:
+    """What the time of a run is proportional to: its ``epochs``; of a trial those that its knobs tell, else one."""
+    return max(_number(spec.epochs), 1.0) if isinstance(spec, Trial) else epochs
+
+
+def _number(value: object) -> float:
+    """Of a knob that may be missing or a word."""
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _kind(spec: Spec) -> tuple[object, ...]:
+    if isinstance(spec, Trial):
+        words = {name: value for name, value in spec.knobs.items() if isinstance(value, str)}
+        return (spec.trainer.name, *sorted(words.items()))
     return (spec.model, *spec.own_knobs.values(), spec.dataset, training_images(spec), spec.precision)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from interplay.spec import RunSpec
 from interplay.stack.grouping import kind, stack_key
+from interplay.trial import Spec
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,18 @@ class SpeedPlan:
     compiled: frozenset[str] = frozenset()
     """Kinds whose stacks go through Inductor."""
 
-    def limit(self, spec: RunSpec) -> int:
+    def limit(self, spec: Spec) -> int:
         """How many runs such as this one may share a stack; 0 for the plain path."""
         return self.sizes.get(stack_key(spec) or "", 0)
 
-    def share(self, spec: RunSpec, slots: int) -> float:
+    def share(self, spec: Spec, slots: int) -> float:
         """The part of a GPU with ``slots`` slots that a worker with such a run takes."""
         return 1 / self.shares.get(kind(spec), max(1, slots))
 
-    def is_compiled(self, spec: RunSpec) -> bool:
+    def is_compiled(self, spec: Spec) -> bool:
         """Whether a stack of such runs goes through Inductor."""
         return kind(spec) in self.compiled
 
-    def facts(self, spec: RunSpec) -> dict[str, Any]:
+    def facts(self, spec: Spec) -> dict[str, Any]:
         """What the record of such a run says about the choice."""
         return dict(self.why.get(kind(spec), {}))

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from interplay.by_path import BY_PATH
 from interplay.spec import RunSpec
+from interplay.trial import Spec, Trial
 
 OWN = ("lr", "weight_decay", "momentum", "seed")
 """Knobs that each network of a stack has for itself."""
@@ -16,22 +17,24 @@ OWN = ("lr", "weight_decay", "momentum", "seed")
 _NOT_STACKED = ("hyper_resnet",)
 
 
-def stackable(spec: RunSpec) -> bool:
+def stackable(spec: Spec) -> bool:
     """Whether a run can be one of a stack.
 
-    Not where weights are generated, nor networks by import path, of which nothing is known. And not with dampening: it
-    spares the first step alone, so that runs that are at different steps would need different equations.
+    Not somebody else's training; not where weights are generated, nor networks by import path, of which nothing is
+    known. And not with dampening: it spares the first step alone, so that runs that are at different steps would need
+    different equations.
     """
-    return spec.model not in _NOT_STACKED and spec.model not in BY_PATH and spec.dampening == 0
+    unknown = isinstance(spec, Trial) or spec.model in BY_PATH
+    return not unknown and spec.model not in _NOT_STACKED and spec.dampening == 0
 
 
 @lru_cache(maxsize=100_000)
-def kind(spec: RunSpec) -> str:
+def kind(spec: Spec) -> str:
     """What runs have in common that cost the same: everything but `OWN`."""
     return json.dumps({name: value for name, value in spec.to_dict().items() if name not in OWN}, sort_keys=True)
 
 
-def stack_key(spec: RunSpec) -> str | None:
+def stack_key(spec: Spec) -> str | None:
     """What runs of one stack have in common: their `kind`; ``None`` for a run that goes alone."""
     return kind(spec) if stackable(spec) else None
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from interplay.errors import DamagedError, SchemaError, SpecError
 from interplay.record import EpochMetrics, RunRecord, json_object
-from interplay.spec import SPEC_SCHEMA, RunSpec
+from interplay.spec import SPEC_SCHEMA
 from interplay.store.files import readable
+from interplay.trial import Spec, spec_from_dict, trial_id
 
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
 _ASIDE = re.compile(r"damaged-\d+\..+")
@@ -125,7 +126,7 @@ def read_record(path: Path) -> RunRecord | None:
         raise type(error)(f"{path}: {error}") from error
 
 
-def read_spec(path: Path) -> RunSpec:
+def read_spec(path: Path) -> Spec:
     """What was asked for, from ``spec.json`` in the folder of a run.
 
     Raises:
@@ -144,7 +145,7 @@ def read_spec(path: Path) -> RunSpec:
             raise DamagedError(
                 f"it is not the specification of run {path.parent.name}: it was changed after it was written"
             )
-        return RunSpec.from_dict(values)
+        return spec_from_dict(values)
     except SchemaError as error:
         raise type(error)(f"{path}: {error}") from error
     except (SpecError, ValueError, TypeError, AttributeError, OverflowError) as error:
@@ -158,6 +159,8 @@ def stored_id(spec: object) -> tuple[str, ...] | None:
     """
     if not isinstance(spec, Mapping):
         return None
+    if "trainer" in spec:
+        return (trial_id(spec),)
     # Data of a user's own enter by fingerprint; which datasets are built in, the version that wrote it knew.
     return tuple(_hashed({**spec, "dataset": dataset}) for dataset in (spec.get("dataset"), "npz"))
 

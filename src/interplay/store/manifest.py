@@ -15,9 +15,10 @@ from typing import Any
 
 from interplay.errors import SchemaError
 from interplay.notes import note
-from interplay.spec import SPEC_SCHEMA, RunSpec
+from interplay.spec import SPEC_SCHEMA
 from interplay.store.files import readable, write_whole
 from interplay.text import file_name
+from interplay.trial import Spec, spec_from_dict
 
 FOLDER = "studies"
 EXTENDED = ".extended.json"
@@ -29,7 +30,7 @@ class Manifest:
     its claims (identifiers of the programme's, and tables of its own), and its question."""
 
     name: str
-    specs: tuple[RunSpec, ...]
+    specs: tuple[Spec, ...]
     experiment: int | None = None
     claims: tuple[str | Mapping[str, Any], ...] = field(default=(), hash=False)
     question: str = ""
@@ -75,7 +76,7 @@ def read_manifest(path: Path) -> Manifest:
         found: dict[str, Any] = json.loads(readable(path).read_text(encoding="utf-8"))
         if found["schema"] != SPEC_SCHEMA:
             raise SchemaError(f"schema {found['schema']}, and this version reads {SPEC_SCHEMA}")
-        specs = tuple(RunSpec.from_dict({**found["common"], **run}) for run in found["runs"])
+        specs = tuple(spec_from_dict({**found["common"], **run}) for run in found["runs"])
         return Manifest(str(found["name"]), specs, found["experiment"], _claims(found), str(found.get("question", "")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SchemaError) as error:
         raise SchemaError(f"{path}: {error}") from error
@@ -88,7 +89,7 @@ def extension_path(root: Path, name: str) -> Path:
     return root / FOLDER / f"{plain}{mark}{EXTENDED}"
 
 
-def read_extension(root: Path, name: str) -> tuple[RunSpec, ...]:
+def read_extension(root: Path, name: str) -> tuple[Spec, ...]:
     """The runs that were added to the study ``name``; none where there is no such file.
 
     Raises:

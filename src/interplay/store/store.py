@@ -15,16 +15,20 @@ from interplay.errors import DamagedError, SchemaError
 from interplay.locks import locked
 from interplay.notes import note
 from interplay.record import EpochMetrics, RunRecord, Status
-from interplay.spec import SPEC_SCHEMA, RunSpec
+from interplay.spec import SPEC_SCHEMA
 from interplay.store import table
 from interplay.store.files import partial_of, readable, set_aside, write_once, write_under_lock, write_whole
 from interplay.store.folders import entries, names_in, read_history, read_record, read_spec
 from interplay.store.leases import LOCKS, claim_of
 from interplay.store.leftovers import clean_results, clean_root, clean_run, is_leftover, unlinked
 from interplay.store.table import ForeignRow, Rows
+from interplay.trial import Spec
 
 THOROUGH = 1000
 """Runs up to which every command reads all records; in larger stores ``rebuild`` and ``doctor`` alone do."""
+
+
+_ENDS = ("record.json", "failed.json")
 
 
 class Store:
@@ -49,7 +53,7 @@ class Store:
         """Where the run lives."""
         return self.runs / run_id
 
-    def open(self, spec: RunSpec) -> Path:
+    def open(self, spec: Spec) -> Path:
         """Create the folder of a run, with its specification; returns the folder."""
         folder = self.folder(spec.run_id)
         try:
@@ -83,8 +87,8 @@ class Store:
         return not self.is_done(run_id) and any(self.folder(run_id).glob("failed*.json"))
 
     def has_checkpoint(self, run_id: str) -> bool:
-        """Whether there is one to resume from."""
-        return (self.folder(run_id) / "last.pt").exists()
+        """Whether there is one to resume from; of a trial, whatever its training has left in its folder."""
+        return (self.folder(run_id) / "last.pt").exists() or bool(names_in(self.folder(run_id) / "trial"))
 
     def has_failed(self, run_id: str) -> bool:
         """Whether the last attempt at the run failed."""
@@ -118,7 +122,7 @@ class Store:
             note(f"{error}; passed over", "store")
         return False
 
-    def spec(self, run_id: str) -> RunSpec:
+    def spec(self, run_id: str) -> Spec:
         """What was asked for.
 
         Raises:
@@ -261,11 +265,7 @@ class Store:
             with self._locked():
                 self._set_damage_aside(damaged)
             found |= {run_id: names_in(self.folder(run_id)) for run_id in damaged}
-        ends = {
-            run_id: "record.json" not in names
-            for run_id, names in found.items()
-            if names & {"record.json", "failed.json"}
-        }
+        ends = {each: "record.json" not in names for each, names in found.items() if not names.isdisjoint(_ENDS)}
         for run_id in ends:
             self._clean(run_id, found[run_id], done=not ends[run_id])
         clean_root(self.root)
@@ -311,7 +311,7 @@ class Store:
     def _set_damage_aside(self, run_ids: list[str]) -> None:
         """Give another name to damaged records. Under the lock of the table: no record is being written."""
         for run_id in run_ids:
-            for name in ("record.json", "failed.json"):
+            for name in _ENDS:
                 self._damaged(self.folder(run_id) / name)
 
     def _damaged(self, path: Path) -> bool:

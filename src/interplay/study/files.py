@@ -24,6 +24,9 @@ exponent = 0.5
 
 [slurm]                     # how to ask Slurm for machines; part of no run's identity
 partition = "gpu"
+
+[trainer]                   # runs are of your own training instead, see `study.trainer`
+command = "python train.py --lr {lr} --seed {seed} --out {run_dir}"
 """
 
 from __future__ import annotations
@@ -37,23 +40,52 @@ from typing import Any
 
 from interplay import by_path
 from interplay.errors import SpecError, nearest
-from interplay.spec import RunSpec
 from interplay.study.claims import Claim, known_claims
 from interplay.study.grid import expand
+from interplay.study.names import refuse_too_many
 from interplay.study.presets import PRESETS, preset
 from interplay.study.slurm import SlurmOptions
-from interplay.study.study import Study, refuse_too_many
+from interplay.study.study import Study
+from interplay.study.trainer import command
 from interplay.text import NAME_LIMIT, given, printable, shown
+from interplay.trial import Spec, trials
 
 FILE_LIMIT = 2**20
 """Bytes of a study file."""
 
 _LONG_KEY = re.compile(r"""(?:\.[ \t]*(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*){50}""")
-_KEYS = {"name", "question", "claims", "claim", "cost", "command", "experiment", "seeds", "base", "grid", "slurm"}
+_KEYS = {
+    "name",
+    "question",
+    "claims",
+    "claim",
+    "cost",
+    "command",
+    "experiment",
+    "seeds",
+    "base",
+    "grid",
+    "slurm",
+    "trainer",
+}
+
+
+_PLACES = (Path(__file__).parents[1] / "studies", Path(__file__).parents[3] / "studies")
+"""Where the studies of the project lie: in an installed package, and in the repository."""
+
+
+def shipped(source: str | Path) -> Path | None:
+    """The file of a study that comes with the lab, asked for as ``studies/NAME.toml`` or NAME; ``None`` for others."""
+    asked = Path(source)
+    named = len(asked.parts) == 1 and not asked.suffix
+    if not named and (asked.parts[:-1] != ("studies",) or asked.exists()):
+        return None
+    name = f"{asked.name}.toml" if named else asked.name
+    return next((place / name for place in _PLACES if (place / name).is_file()), None)
 
 
 def load(source: str | Path) -> Study:
-    """A study from the path of a TOML file or the name of a documented set.
+    """A study from the path of a TOML file, or the name of a documented set or of a file that comes with the lab.
 
     Raises:
         SpecError: no such file or set, a key that is not known (with the nearest one), or an impossible run.
@@ -61,9 +93,12 @@ def load(source: str | Path) -> Study:
     path = given("the name of a study", source)
     if str(source) in PRESETS:
         return preset(str(source))
+    path = shipped(path) or path
     if path.suffix != ".toml":
-        name = str(source)
-        raise SpecError(f"unknown study {shown(name)}; {nearest(name, PRESETS)}, or the path of a .toml file")
+        name, files = str(source), {each.stem for place in _PLACES for each in place.glob("*.toml")}
+        raise SpecError(
+            f"unknown study {shown(name)}; {nearest(name, [*PRESETS, *files])}, or the path of a .toml file"
+        )
     by_path.use(path.parent)  # modules that the study names may lie beside it
     return parse(_content(path), path)
 
@@ -76,9 +111,10 @@ def claims_of(source: str | Path) -> tuple[str | Claim, ...]:
     Raises:
         SpecError: no such file or set, or a claim that is none.
     """
-    if str(source) in PRESETS or Path(source).suffix != ".toml":
+    if str(source) in PRESETS or (Path(source).suffix != ".toml" and shipped(source) is None):
         return load(source).claims
     path = given("the name of a study", source)
+    path = shipped(path) or path
     try:
         return known_claims(_claims(_content(path), path, own_knobs=True))
     except SpecError as error:
@@ -124,7 +160,10 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
     grids = content.get("grid", [{}])
     if not isinstance(grids, list):
         raise SpecError(f"{path}: grids are written [[grid]], with two brackets")
-    specs: list[RunSpec] = []
+    trainer = None
+    if "trainer" in content:
+        trainer = command(_table(content["trainer"], f"{path}: trainer"), path.parent, f"{path}: trainer")
+    specs: list[Spec] = []
     for number, grid in enumerate(grids, start=1):
         where = f"{path}: grid {number}"
         axes = dict(_table(grid, where))
@@ -136,9 +175,9 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
         derived = _table(derived, f"{where}: derived")
         if "seeds" in content and any("seed" in table for table in (axes, derived, *zips)):
             raise SpecError(f"{where}: seed is set twice, here and by seeds")
-        specs += expand(base, axes, zips, derived, where, knobs)
+        specs += expand(base, axes, zips, derived, where, knobs, None if trainer is None else trainer.make)
         refuse_too_many(len(specs), str(path))
-    claims = _claims(content, path)
+    claims = _claims(content, path, own_knobs=trainer is not None)
     slurm = SlurmOptions.from_table(_table(content.get("slurm", {}), f"{path}: slurm"), f"{path}: slurm")
     try:
         study = Study(
@@ -152,7 +191,10 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
             slurm=slurm,
             remake=partial(parse, content, path),
         )
-        return study.with_seeds(content["seeds"]) if "seeds" in content else study
+        study = study.with_seeds(content["seeds"]) if "seeds" in content else study
+        if trainer is not None:
+            trainer.check_seeds(trials(study.specs))
+        return study
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
 

@@ -8,13 +8,14 @@ import math
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from interplay.errors import SpecError, nearest
 from interplay.spec import RunSpec, knob_names
-from interplay.study.names import ALIASES
-from interplay.study.study import refuse_too_many
+from interplay.study.names import ALIASES, refuse_too_many
 from interplay.text import shown
+
+S = TypeVar("S")
 
 _LISTS = frozenset({"milestones"})
 """Knobs whose single value is itself a list; an axis of such a knob is a list of lists."""
@@ -95,7 +96,7 @@ def evaluate(expression: str, values: Mapping[str, Any]) -> float:
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
                 return _FUNCTIONS[name](*map(value, args))
             case ast.Name(id=name):
-                name = ALIASES.get(name, name)
+                name = name if name in values else ALIASES.get(name, name)
                 if name not in values:
                     raise SpecError(f"{text}: unknown {shown(name)}; {nearest(name, [*values, *_FUNCTIONS])}")
                 found = values[name]
@@ -136,7 +137,8 @@ def expand(
     derived: Mapping[str, str] | None = None,
     where: str = "grid",
     overrides: Mapping[str, Any] | None = None,
-) -> Iterator[RunSpec]:
+    make: Callable[[Mapping[str, Any]], S] | None = None,
+) -> Iterator[RunSpec | S]:
     """All runs of one grid.
 
     Args:
@@ -146,62 +148,72 @@ def expand(
         derived: expressions for knobs, evaluated in order after all others are chosen.
         where: for messages.
         overrides: knobs set in every run before formulas are evaluated, over those of ``base`` and single values.
+        make: makes a run of somebody else's training from its knobs, which then may have any name; by default runs are
+            of the lab's own.
 
     Raises:
         SpecError: unknown or doubled knobs, lists of unequal length, more runs than a study may have, a run that is
             impossible, or an override of a knob that is an axis or derived.
     """
-    set_ = {knob(name, where): value for name, value in (overrides or {}).items()}
-    fixed = {knob(name, where): value for name, value in base.items()}
+    full_name = knob if make is None else _as_it_stands
+    set_ = {full_name(name, where): value for name, value in (overrides or {}).items()}
+    fixed = {full_name(name, where): value for name, value in base.items()}
     dimensions: list[list[dict[str, Any]]] = []
     varied: dict[str, str] = {}
     for name, value in axes.items():
-        full = knob(name, where)
-        choices = value if _is_axis(full, value) else [value]
+        full = full_name(name, where)
+        choices = value if _is_axis(full, value, free=make is not None) else [value]
         if not choices:
             raise SpecError(f"{where}: {name} is an empty list")
         if choices is value:
             varied[full] = f"is an axis of {where} ({shown(list(value))})"
         dimensions.append([{full: choice} for choice in choices])
     for table in zips:
-        dimensions.append(_moving_together(table, where))
+        dimensions.append(_moving_together(table, where, full_name))
         varied |= dict.fromkeys(dimensions[-1][0], f"is an axis of {where}, in a zip")
-    formulas = {knob(name, where): text for name, text in (derived or {}).items()}
+    formulas = {full_name(name, where): text for name, text in (derived or {}).items()}
     varied |= {name: f"is derived in {where}, as {shown(text)}" for name, text in formulas.items()}
     _refuse_doubles([*(d[0] for d in dimensions), formulas], where)
     refuse_too_many(math.prod(map(len, dimensions)), where)
     for name in set_:
         if name in varied:
             raise SpecError(f"{name} cannot be set: it {varied[name]}; change it in the study itself")
-    defaults = RunSpec.__dataclass_fields__
+    defaults = {} if make is not None else {n: f.default for n, f in RunSpec.__dataclass_fields__.items()}
     for combination in itertools.product(*dimensions):
         values = dict(fixed)
         for part in combination:
             values |= part
-        if set_.get("dataset", values.get("dataset")) != values.get("dataset"):
+        if make is None and set_.get("dataset", values.get("dataset")) != values.get("dataset"):
             # Those of the data that the study was written for; an axis stays one.
             values = {k: v for k, v in values.items() if k not in ("fingerprint", "augment") or k in varied}
         values |= set_
-        known = {name: field.default for name, field in defaults.items()} | values
+        known = {**defaults, **values}
         try:
             for name, text in formulas.items():
                 values[name] = known[name] = evaluate(text, known)
-            yield RunSpec(**_as_knobs(values))
+            yield RunSpec(**_as_knobs(values)) if make is None else make(values)
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from error
 
 
-def _is_axis(name: str, value: Any) -> bool:
+def _as_it_stands(name: str, where: str) -> str:
+    """The name of a knob of somebody else's training."""
+    return name
+
+
+def _is_axis(name: str, value: Any, *, free: bool) -> bool:
     if not isinstance(value, list | tuple):
         return False
-    return name not in _LISTS or (len(value) > 0 and isinstance(value[0], list | tuple))
+    return free or name not in _LISTS or (len(value) > 0 and isinstance(value[0], list | tuple))
 
 
-def _moving_together(table: Mapping[str, Sequence[Any]], where: str) -> list[dict[str, Any]]:
+def _moving_together(
+    table: Mapping[str, Sequence[Any]], where: str, full_name: Callable[[str, str], str]
+) -> list[dict[str, Any]]:
     lengths = {name: len(value) if isinstance(value, list | tuple) else None for name, value in table.items()}
     if len(set(lengths.values())) != 1 or None in lengths.values() or 0 in lengths.values():
         raise SpecError(f"{where}: the lists of a zip must have the same length, not {shown(lengths)}")
-    names = [knob(name, where) for name in table]
+    names = [full_name(name, where) for name in table]
     return [dict(zip(names, row, strict=True)) for row in zip(*table.values(), strict=True)]
 
 

@@ -9,24 +9,22 @@ from functools import partial
 from typing import Any
 
 from interplay.errors import SpecError
-from interplay.spec import RunSpec, knob_names
+from interplay.spec import knob_names
 from interplay.study.claims import Claim, known_claims, resolved
+from interplay.study.functions import Function, options_of, trainer_of, trials_of
+from interplay.study.names import refuse_too_many
 from interplay.study.slurm import SlurmOptions
 from interplay.text import NAME_LIMIT, TEXT_LIMIT, one_line, shown
+from interplay.trial import Spec, Trial
 
-MAX_RUNS = 100_000
-"""Runs of one study at most, seeds included: far above what is useful, far below what fills the memory."""
-
-
-def refuse_too_many(runs: int, where: str) -> None:
-    """Raise `SpecError` if a study asks for more than `MAX_RUNS`; before the first of them is made."""
-    if runs > MAX_RUNS:
-        raise SpecError(f"{where} asks for {shown(runs)} runs; at most {MAX_RUNS} are allowed")
+_NO_SLURM = SlurmOptions()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Study:
     """A set of runs that together answer a question.
+
+    It is made run by run, from ``specs``, or from a function of one's own: ``Study(train=function, grid={...})``.
 
     Attributes:
         name: a line of at most `NAME_LIMIT` characters. Names of files and jobs are made from it by `text.file_name`.
@@ -48,12 +46,69 @@ class Study:
     claims: tuple[str | Claim, ...]
     cost: str
     command: str
-    specs: tuple[RunSpec, ...]
-    experiment: int | None = None
-    slurm: SlurmOptions = SlurmOptions()
-    remake: Callable[..., Study] | None = field(default=None, compare=False, repr=False)
+    specs: tuple[Spec, ...]
+    experiment: int | None
+    slurm: SlurmOptions
+    remake: Callable[..., Study] | None = field(compare=False, repr=False)
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        name: str = "",
+        question: str = "",
+        claims: Sequence[str | Claim] = (),
+        cost: str = "",
+        command: str = "",
+        specs: Sequence[Spec] = (),
+        experiment: int | None = None,
+        slurm: SlurmOptions = _NO_SLURM,
+        remake: Callable[..., Study] | None = None,
+        *,
+        train: Function | None = None,
+        base: Mapping[str, Any] | None = None,
+        grid: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        seeds: Sequence[int] = (),
+        version: str = "",
+        **options: Any,
+    ) -> None:
+        """Make a study.
+
+        Args:
+            name: see the class; by default that of the function.
+            question: see the class, as all up to ``remake``.
+            claims: likewise.
+            cost: likewise.
+            command: likewise.
+            specs: likewise.
+            experiment: likewise.
+            slurm: likewise.
+            remake: likewise.
+            train: takes knobs by name, and ``seed`` and ``run_dir`` if it has such arguments; returns a mapping of
+                numbers, or yields one an epoch.
+            base: knobs that all runs share.
+            grid: lists are axes of a product; several mappings are several grids. As in a study file, ``zip`` holds
+                lists that move together and ``derived`` formulas.
+            seeds: of the runs.
+            version: of the function's code; by default a hash of its source.
+            options: fields of `TrialOptions`, such as ``metric="f1"`` or ``timeout=3600``.
+
+        Raises:
+            SpecError: a text that steers a terminal or is too long, an unknown claim, no run, or too many; a knob that
+                the function does not take.
+        """
+        if train is not None:
+            if specs:
+                raise SpecError("a study has either specs or a function to train")
+            trainer = trainer_of(train, version, options_of(options))
+            name = name or trainer.identity.name.rpartition(":")[2].strip("<>")
+            specs = trials_of(trainer, base or {}, grid, seeds)
+        elif base is not None or grid is not None or seeds or version or options:
+            raise SpecError("base, grid, seeds and the like are for a function: say train=")
+        told = (name, question, claims, cost, command, specs, experiment, slurm, remake)
+        for of, value in zip(dataclasses.fields(self), told, strict=True):
+            object.__setattr__(self, of.name, value)
+        self._check()
+
+    def _check(self) -> None:
         if not one_line("the name of a study", self.name, NAME_LIMIT).strip():
             raise SpecError("the name of a study is empty")
         for name in ("question", "cost", "command"):
@@ -112,10 +167,8 @@ class Study:
             raise SpecError("seed cannot be set: say which seeds")
         made = self.remake(**knobs) if self.remake is not None else None  # it names the grid of an axis or a formula
         for name in knobs:
-            if name not in knob_names():
-                continue  # `RunSpec.replace` names the nearest one
-            # Grids that each have one value of their own make it an axis too.
-            values = dict.fromkeys(getattr(spec, name) for spec in self.specs)
+            # Grids that each have one value of their own make it an axis too. `replace` refuses what is no knob.
+            values = dict.fromkeys(_value(spec, name) for spec in self.specs)
             if len(values) > 1:
                 raise SpecError(f"{name} cannot be set: it is an axis of study {self.name!r} ({shown(list(values))})")
         if made is None or self.remake is None:
@@ -126,7 +179,7 @@ class Study:
     def enlarged(
         self,
         cells: Iterable[Mapping[str, Any]],
-        like: RunSpec | None = None,
+        like: Spec | None = None,
         *,
         seeds: int = 0,
         usual: Sequence[int] = (),
@@ -138,11 +191,11 @@ class Study:
     def further(
         self,
         cells: Iterable[Mapping[str, Any]],
-        like: RunSpec | None = None,
+        like: Spec | None = None,
         *,
         seeds: int = 0,
         usual: Sequence[int] = (),
-    ) -> tuple[RunSpec, ...]:
+    ) -> tuple[Spec, ...]:
         """New runs of ``cells``, each of them knobs that differ from the run ``like`` (without it, the first).
 
         A cell that is not there yet gets the ``usual`` seeds (those of the study, unless others are given) and
@@ -153,13 +206,14 @@ class Study:
         Raises:
             SpecError: a cell that cannot be run.
         """
-        known, usual = set(knob_names()), tuple(usual) or self.seeds
-        there: dict[tuple[Any, ...], tuple[RunSpec, set[int]]] = {}
+        usual = tuple(usual) or self.seeds
+        there: dict[tuple[Any, ...], tuple[Spec, set[int]]] = {}
         for spec in self.specs:
             there.setdefault(_rounded(spec), (spec, set()))[1].add(spec.seed)
-        more: dict[RunSpec, None] = {}
+        more: dict[Spec, None] = {}
         for cell in cells:
-            asked = (like or self.specs[0]).replace(**{name: value for name, value in cell.items() if name in known})
+            nearest = like or self.specs[0]
+            asked = nearest.replace(**_knobs_of(nearest, cell))
             spec, used = there.get(_rounded(asked), (asked, set()))
             last = max((*used, *usual))
             wanted = [*(seed for seed in usual if seed not in used), *range(last + 1, last + 1 + max(seeds, 1))]
@@ -178,8 +232,22 @@ class Study:
         )
 
 
-def _rounded(spec: RunSpec) -> tuple[Any, ...]:
+def _value(spec: Spec, name: str) -> Any:
+    """Of a knob; ``None`` where there is none of that name."""
+    return spec.knobs.get(name) if isinstance(spec, Trial) else getattr(spec, name) if name in knob_names() else None
+
+
+def _knobs_of(spec: Spec, cell: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``cell`` are knobs that a run such as ``spec`` has."""
+    if isinstance(spec, Trial):
+        return {name: value for name, value in cell.items() if spec.own_name(name) is not None}
+    return {name: value for name, value in cell.items() if name in knob_names()}
+
+
+def _rounded(spec: Spec) -> tuple[Any, ...]:
     """All knobs but the seed, numbers as the analysis rounds them."""
+    if isinstance(spec, Trial):
+        return (spec.trainer, *((n, f"{v:.7g}" if isinstance(v, float) else v) for n, v in sorted(spec.knobs.items())))
     values = [getattr(spec, name) for name in knob_names() if name != "seed"]
     return tuple(float(f"{value:.7g}") if isinstance(value, float) else value for value in values)
 
@@ -214,6 +282,6 @@ def combined(studies: Sequence[Study]) -> Study:
     )
 
 
-def distinct(studies: Iterable[Study]) -> tuple[RunSpec, ...]:
+def distinct(studies: Iterable[Study]) -> tuple[Spec, ...]:
     """All runs that any of ``studies`` asks for, each once: a configuration that two sets share is one run."""
     return tuple(dict.fromkeys(spec for study in studies for spec in study.specs))

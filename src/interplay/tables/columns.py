@@ -9,42 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
+from interplay.spellings import KNOBS, plain, words
 
-def _words(names: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    return {name: (name, *words.split()) for name, words in names.items()}
-
-
-KNOBS = _words(
-    {
-        "lr": "learning_rate learningrate learn_rate lrate eta lr0 base_lr max_lr peak_lr init_lr initial_lr lr_init "
-        "lr_max start_lr optimizer_lr optim_lr sgd_lr base_learning_rate peak_learning_rate initial_learning_rate "
-        "learning_rate_init max_learning_rate",
-        "weight_decay": "wd lambda weightdecay wdecay w_decay l2 l2_reg l2_penalty weight_decay_rate "
-        "optimizer_weight_decay",
-        "momentum": "mom mu beta1 beta_1 sgd_momentum optimizer_momentum",
-        "batch_size": "bs b batchsize batch bsz train_batch_size batch_size_train training_batch_size train_bs "
-        "global_batch_size total_batch_size mini_batch_size minibatch_size minibatch",
-        "epochs": "num_epochs n_epochs nb_epochs max_epochs nepochs total_epochs num_train_epochs train_epochs "
-        "training_epochs number_of_epochs",
-        "schedule": "scheduler sched lr_schedule lr_scheduler lr_sched schedule_name schedule_type scheduler_name "
-        "scheduler_type lr_schedule_name lr_schedule_type lr_scheduler_name lr_scheduler_type learning_rate_schedule "
-        "learning_rate_scheduler",
-        "optimizer": "optimiser optim opt optimizer_name optimizer_type optimiser_name optim_name opt_name",
-        "model": "arch architecture network net model_name model_arch model_type arch_name network_name backbone",
-        "dataset": "data data_set dataset_name data_name",
-        "train_limit": "",
-        "val_split": "",
-        "label_noise": "",
-        "nesterov": "use_nesterov optimizer_nesterov",
-        "dampening": "optimizer_dampening",
-        "decay_on": "",
-        "warmup_epochs": "num_warmup_epochs n_warmup_epochs lr_warmup_epochs",
-        "precision": "",
-    }
-)
-"""Knobs of a run by their standard names, with the other names that they are known by."""
-
-METRICS = _words(
+METRICS = words(
     {
         "final_test_acc": "final_test_accuracy test_acc test_accuracy test_top1 test_acc1 eval_acc eval_accuracy "
         "mean_accuracy accuracy acc",
@@ -57,7 +24,7 @@ METRICS = _words(
 )
 """What a run can be judged by; of several columns that could be one, the first of these names is it."""
 
-OTHERS = _words(
+OTHERS = words(
     {
         "seed": "random_seed rng_seed manual_seed random_state torch_seed repeat repetition replicate rep replica",
         "status": "state run_state run_status trial_state trial_status done",
@@ -105,9 +72,6 @@ _OUTCOMES = frozenset(
     "value value_0 values_0 values_1 objective epoch step steps global_step iterations training_iteration best_epoch "
     "last_epoch iter grad_norm weight_norm".split()
 )
-
-
-_GREEK = str.maketrans({"η": "eta", "λ": "lambda", "μ": "mu", "µ": "mu"})  # the last is the micro sign
 
 
 class Kind(StrEnum):
@@ -175,7 +139,7 @@ def recognise(header: Sequence[str]) -> Columns:
 
 def _standard(text: str) -> tuple[str | None, int, Kind, str]:
     """The standard name of a column and the rank of its spelling; or none and what it can be. Last its plain name."""
-    parts = [_plain(part) for part in re.split(r"[./:]", text.strip())]
+    parts = [plain(part) for part in re.split(r"[./:]", text.strip())]
     prefix = re.match(r"(hparams|params|param|config|hyperparameters|user_attrs)_(?=.)", parts[0])
     if prefix:
         parts = [prefix.group(1), parts[0][prefix.end() :], *parts[1:]]
@@ -189,12 +153,6 @@ def _standard(text: str) -> tuple[str | None, int, Kind, str]:
         config, results = config or parts[0] in _CONFIG, results or parts[0] in _RESULTS
         parts = parts[1:]
     return None, 0, _kind(whole, config=config, results=results), whole
-
-
-def _plain(text: str) -> str:
-    """Lower case, words joined by underscores; ``learningRate`` has two words."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", text.strip()).translate(_GREEK)
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def _kind(name: str, *, config: bool, results: bool) -> Kind:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from interplay.errors import InputError, SpecError, nearest
-from interplay.tables.columns import KNOBS, METRICS, standard_name
+from interplay.spellings import KNOBS
+from interplay.tables.columns import METRICS, standard_name
 from interplay.tables.read import Row, TextTable
 
 HIGHER, LOWER = "final_test_acc", "final_test_loss"

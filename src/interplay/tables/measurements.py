@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from interplay.errors import InputError, nearest
+from interplay.spellings import KNOBS
 from interplay.tables import values
-from interplay.tables.columns import KNOBS, METRICS, OWN, STANDARD, Columns, Kind, recognise
+from interplay.tables.columns import METRICS, OWN, STANDARD, Columns, Kind, recognise
 from interplay.tables.read import Row, TextTable
 from interplay.tables.repeats import check_seeds, numbered
 from interplay.tables.rows import Measurement, Measurements
@@ -36,7 +37,7 @@ def measurements(table: TextTable, metric: str) -> Measurements:
         InputError: a column is absent, a cell holds no number where one belongs, two columns of one meaning disagree,
             or two rows of the same settings and seed do.
     """
-    columns = _without_logged_rate(table, recognise(table.header))
+    columns = _without_empty(table, _without_logged_rate(table, recognise(table.header)))
     if not table.rows:
         return Measurements(table.source, (), (), table.notes)
     names = [table.header[index] for index in columns.others]
@@ -93,6 +94,17 @@ def _without_logged_rate(table: TextTable, columns: Columns) -> Columns:
     found = {**columns.found, "lr": tuple(i for i in indexes if i not in logged)}
     others = {**columns.others, **dict.fromkeys(logged, Kind.OUTCOME)}
     return Columns(found, others, {**columns.names, **{i: table.header[i] for i in logged}})
+
+
+def _without_empty(table: TextTable, columns: Columns) -> Columns:
+    """Columns of usual knobs in which no row has anything tell no more than if they were not there."""
+    empty = {
+        name
+        for name in USUAL
+        if name in columns.found
+        and not any(row.cells[index].strip() for row in table.rows for index in columns.found[name])
+    }
+    return Columns({n: at for n, at in columns.found.items() if n not in empty}, columns.others, columns.names)
 
 
 FRACTIONS = "{source}: accuracies are all within 0 and 1: taken as fractions, and shown in per cent"

@@ -44,7 +44,10 @@ def _wandb(settings: TrackerSettings, output_dir: Path) -> str | None:
 
 TRACKERS = {
     "wandb": Entry(
-        WandbTracker, lambda asked: f"wandb {asked.entity or ''}/{asked.project}", "pip install wandb", _wandb
+        WandbTracker,
+        lambda asked: f"wandb {asked.entity or ''}/{asked.project}",
+        "pip install 'interplay[wandb]'",
+        _wandb,
     ),
     "tensorboard": Entry(
         lambda asked, say: TensorboardTracker(),

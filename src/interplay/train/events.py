@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from interplay.record import EpochMetrics, RunRecord
-from interplay.spec import RunSpec
+from interplay.trial import Spec
 
 
 @dataclass(frozen=True)
 class ModelReady:
     """A run starts, or goes on after ``restored_epoch``."""
 
-    spec: RunSpec
+    spec: Spec
     parameters: int
     restored_epoch: int
     history: tuple[EpochMetrics, ...] = ()
@@ -27,7 +27,7 @@ class ModelReady:
 class BatchSeen:
     """Progress inside an epoch, about once a second, and where a tracker logs."""
 
-    spec: RunSpec
+    spec: Spec
     epoch: int
     epochs: int
     batch: int
@@ -41,10 +41,17 @@ class BatchSeen:
 
 
 @dataclass(frozen=True)
+class Alive:
+    """A training that tells of epochs alone, if of those, is at work."""
+
+    spec: Spec
+
+
+@dataclass(frozen=True)
 class EpochEnded:
     """An epoch has ended."""
 
-    spec: RunSpec
+    spec: Spec
     metrics: EpochMetrics
 
 
@@ -59,7 +66,7 @@ class RecordReady:
 class RunEnded:
     """The attempt at a run has ended, once a run."""
 
-    spec: RunSpec
+    spec: Spec
     outcome: Any
 
 
@@ -70,7 +77,7 @@ class Note:
     text: str
 
 
-Event = ModelReady | BatchSeen | EpochEnded | RecordReady | RunEnded | Note
+Event = ModelReady | BatchSeen | Alive | EpochEnded | RecordReady | RunEnded | Note
 
 Emit = Callable[[Event], None]
 """Takes every event, in the thread that trains: the time that it takes is time in which nothing is trained."""

@@ -215,7 +215,8 @@ def given(cells: Sequence[Cell], optimum: str) -> dict[str, Any]:
     """The knobs that the cells of a curve share and that a reader knows it by."""
     names = ("optimizer", "lr", "weight_decay", "momentum", "batch_size", "epochs", "schedule")
     one = cells[0]
-    shown = {name: one.get(name) for name in names if name != optimum and one.get(name) is not None}
+    told = [name for name in names if name not in one.assumed]
+    shown = {name: one.get(name) for name in told if name != optimum and one.get(name) is not None}
     if shown.get("optimizer") == "sgd":
         shown.pop("optimizer")
     shown |= {name: value for name, value in one.own if name != optimum}

@@ -24,12 +24,12 @@ from interplay.executors.outcomes import End, Outcome
 from interplay.executors.queue import LOOK_AGAIN, Patience, Report
 from interplay.executors.signals import StopRequest
 from interplay.record import EpochMetrics, brief
-from interplay.spec import RunSpec
 from interplay.speed.estimate import work
 from interplay.store.ends import Ends
 from interplay.store.manifest import read_manifest
 from interplay.store.store import Store
 from interplay.summary import setting
+from interplay.trial import Spec
 
 
 class AllocationLog(Listener):
@@ -38,15 +38,15 @@ class AllocationLog(Listener):
     def __init__(self) -> None:
         self.epochs = 0
 
-    def started(self, worker: str, spec: RunSpec) -> None:
+    def started(self, worker: str, spec: Spec) -> None:
         """See `Listener`."""
         log_line(f"start {spec.run_id} on {worker}: {setting(spec)}")
 
-    def epoch(self, worker: str, spec: RunSpec, metrics: EpochMetrics) -> None:
+    def epoch(self, worker: str, spec: Spec, metrics: EpochMetrics) -> None:
         """See `Listener`."""
         self.epochs += 1
 
-    def ended(self, worker: str, spec: RunSpec, outcome: Outcome) -> None:
+    def ended(self, worker: str, spec: Spec, outcome: Outcome) -> None:
         """See `Listener`."""
         if outcome.end not in (End.TAKEN, End.DONE):
             words = brief(outcome.record) if outcome.record is not None else outcome.reason or ""
@@ -112,7 +112,7 @@ class Allocation:
         return report
 
 
-def scattered(specs: Sequence[RunSpec], slots: int, rng: random.Random | None = None) -> list[RunSpec]:
+def scattered(specs: Sequence[Spec], slots: int, rng: random.Random | None = None) -> list[Spec]:
     """Longest first, as far as that matters, but each allocation in its own order.
 
     In one common order, W of them would all ask for the first run, W-1 of them for the second, and so on: they would
@@ -120,13 +120,13 @@ def scattered(specs: Sequence[RunSpec], slots: int, rng: random.Random | None = 
     four succeed. Runs of the same length are shuffled all together.
     """
     rng = rng or random.Random(os.urandom(8))
-    ordered: list[RunSpec] = []
+    ordered: list[Spec] = []
     for _, same in groupby(sorted(specs, key=work, reverse=True), key=work):
         alike = list(same)
         rng.shuffle(alike)
         ordered += alike
     block = max(1, 4 * slots)
-    found: list[RunSpec] = []
+    found: list[Spec] = []
     for start in range(0, len(ordered), block):
         part = ordered[start : start + block]
         rng.shuffle(part)

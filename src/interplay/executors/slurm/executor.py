@@ -29,13 +29,13 @@ from interplay.executors.signals import StopRequest
 from interplay.executors.slurm.allocation import Allocation, log_line
 from interplay.executors.slurm.jobs import Submission, alive, endings, submissions
 from interplay.record import RunRecord
-from interplay.spec import RunSpec
 from interplay.store.ends import Ends
 from interplay.store.files import write_whole
 from interplay.store.manifest import Manifest
 from interplay.store.store import Store
 from interplay.study.slurm import SlurmOptions
 from interplay.text import file_name
+from interplay.trial import Spec
 
 LAST_SECONDS = 20
 """Before the time limit: what has not come to the end of its epoch then is killed, and goes on from its checkpoint."""
@@ -192,7 +192,7 @@ class SlurmExecutor(Executor):
         lines += [f"look:   interplay status{place}", f"cancel: interplay cancel{place}"]
         return "\n".join([*lines, f"logs:   {store.root}/jobs/slurm"])
 
-    def run(self, specs: Sequence[RunSpec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
+    def run(self, specs: Sequence[Spec], store: Store, job: Job, listener: Listener, stop: StopRequest) -> Report:
         """See `Executor.run`. A stop ends the watching, not the jobs."""
         if not specs:
             return Report()
@@ -206,7 +206,7 @@ def _allocations(options: SlurmOptions, workers: int) -> int:
     return max(1, -(-workers // options.per_allocation))
 
 
-def _follow(made: Submission, specs: Sequence[RunSpec], store: Store, listener: Listener, stop: StopRequest) -> Report:
+def _follow(made: Submission, specs: Sequence[Spec], store: Store, listener: Listener, stop: StopRequest) -> Report:
     report, ends = Report(), Ends(store.results)
     left = {spec.run_id: spec for spec in specs}
     asked, gone = time.monotonic(), False
@@ -231,7 +231,7 @@ def _follow(made: Submission, specs: Sequence[RunSpec], store: Store, listener: 
     return report
 
 
-def _ended(spec: RunSpec, record: RunRecord, report: Report, listener: Listener) -> None:
+def _ended(spec: Spec, record: RunRecord, report: Report, listener: Listener) -> None:
     if record.status == "failed":
         report.failed.append((spec, record.reason or "unknown reason"))
         listener.ended("slurm", spec, Outcome(End.FAILED, record, record.reason))

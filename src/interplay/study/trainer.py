@@ -1,0 +1,204 @@
+"""The ``[trainer]`` table of a study file: somebody else's training, which the lab runs as its own.
+
+[trainer]
+command = "python train.py --lr {lr} --wd {weight_decay} --seed {seed} --out {run_dir}"
+metrics = "metrics.jsonl"   # in run_dir, one JSON object a line; without it, the last such line of standard output
+metric = "val_acc"          # key by which runs are judged; without it, a usual name
+pattern = 'acc (?P<val_acc>\\S+)'   # for a script that prints words: a regular expression of a line, or a list of such
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interplay.errors import SpecError, nearest
+from interplay.text import one_line, seconds_of, shown
+from interplay.trial import TrainerIdentity, Trial, TrialOptions
+
+KEYS = tuple("command metrics pattern metric lower version cwd timeout retries grace environment".split())
+"""Of the table."""
+
+ALWAYS = ("run_dir", "seed", "run_id", "spec")
+"""Placeholders that are there whatever the knobs: the run's own folder, its seed, its name, and its spec.json."""
+
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+_SHELL = frozenset(("&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1", "2>"))
+_USUAL_SEED = 42
+"""As of the lab's own runs."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A trainer as a study states it: makes the trials of a grid, and refuses knobs that it would pass over."""
+
+    identity: TrainerIdentity
+    options: TrialOptions
+    takes: frozenset[str] | None = None
+    """Knobs that it takes; ``None`` where it takes any."""
+    needs: frozenset[str] = frozenset()
+    """Knobs without which it does not run."""
+    takes_seed: bool = True
+    """Whether runs of several seeds can differ."""
+    where: str = "trainer"
+
+    def make(self, values: Mapping[str, Any]) -> Trial:
+        """The trial of these knobs.
+
+        Raises:
+            SpecError: a knob that the trainer does not take, or one that it needs; names the nearest.
+        """
+        knobs = dict(values)
+        seed = knobs.pop("seed", _USUAL_SEED)
+        kind = self.identity.kind
+        for name in knobs:
+            if self.takes is not None and name not in self.takes:
+                hint = nearest(name, self.takes - set(ALWAYS)) if self.takes - set(ALWAYS) else "it uses none"
+                raise SpecError(f"the {kind} does not use the knob {shown(name)}; {hint}")
+        for name in sorted(self.needs):
+            if name not in knobs and name not in ALWAYS:
+                what = f"{{{name}}}" if kind == "command" else name
+                raise SpecError(f"the {kind} has {what}, which is no knob of this study; {nearest(name, knobs)}")
+        return Trial(self.identity, knobs, seed, self.options)
+
+    def check_seeds(self, trials: Iterable[Trial]) -> None:
+        """Raise `SpecError` where runs have several seeds and the trainer has no use for them."""
+        if not self.takes_seed and len({trial.seed for trial in trials}) > 1:
+            what = "{seed}" if self.identity.kind == "command" else "an argument seed"
+            raise SpecError(
+                f"{self.where}: the runs have several seeds, and the {self.identity.kind} does not use {what}: they "
+                "would all be the same"
+            )
+
+
+def command(table: Mapping[str, Any], folder: Path, where: str = "trainer") -> Trainer:
+    """The trainer of a ``[trainer]`` table that lies in ``folder``.
+
+    Raises:
+        SpecError: an unknown key, with the nearest one, or an impossible value; begins with ``where``.
+    """
+    for key in table:
+        if key not in KEYS:
+            raise SpecError(f"{where}: unknown key {shown(key)}; {nearest(key, KEYS)}")
+    try:
+        return _command(table, folder, where)
+    except SpecError as error:
+        raise SpecError(str(error) if str(error).startswith(where) else f"{where}: {error}") from error
+
+
+def _command(table: Mapping[str, Any], folder: Path, where: str) -> Trainer:
+    template = table.get("command")
+    if not isinstance(template, str) or not template.strip():
+        raise SpecError(f'command must be a text such as "python train.py --lr {{lr}}", not {shown(template)}')
+    template = " ".join(template.split())  # longer ones are written over several lines
+    identity = TrainerIdentity("command", template, _text(table, "version"))
+    arguments = split(template)
+    options = table_options(table, folder)
+    texts = [*arguments, *(value for _, value in options.environment)]
+    found = frozenset(name for text in texts for name in placeholders(text))
+    return Trainer(identity, options, None if "spec" in found else found, found, bool(found & {"seed", "spec"}), where)
+
+
+def split(template: str) -> list[str]:
+    """The arguments of a command, as a shell would split them, placeholders in place.
+
+    Values are put in afterwards: whatever they hold, spaces and quotes too, each stays part of one argument.
+
+    Raises:
+        SpecError: quotes that do not close, an empty command, or what only a shell understands.
+    """
+    try:
+        arguments = shlex.split(template)
+    except ValueError as error:
+        raise SpecError(f"the command cannot be split into arguments: {error}") from error
+    if not arguments:
+        raise SpecError("the command is empty")
+    if shell := next((each for each in arguments if each in _SHELL), None):
+        raise SpecError(f"{shown(shell)} is for a shell, and none is used; write bash -c '...' if you need one")
+    return arguments
+
+
+def placeholders(text: str) -> list[str]:
+    """Names in ``{...}``; ``{{`` and ``}}`` are the characters themselves. Raises `SpecError` for ``{}``."""
+    found = [match[1] for match in _PLACEHOLDER.finditer(text) if match[1] is not None]
+    if any(not name.strip() for name in found):
+        raise SpecError("an empty placeholder {}; write {{}} for the characters themselves")
+    return found
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """``text`` with the value of each placeholder."""
+    return _PLACEHOLDER.sub(lambda match: match[0][0] if match[1] is None else values[match[1]], text)
+
+
+def table_options(table: Mapping[str, Any], folder: Path) -> TrialOptions:
+    """How trials are carried out, of a table that lies in ``folder``; raises `SpecError` for an impossible value."""
+    cwd = folder / Path(_text(table, "cwd")).expanduser()
+    if not cwd.is_dir():
+        raise SpecError(f"cwd {str(cwd)!r} is no folder")
+    metrics = _text(table, "metrics")
+    if Path(metrics).is_absolute() or ".." in Path(metrics).parts:
+        raise SpecError(f"metrics must be a file within run_dir, such as metrics.jsonl, not {shown(metrics)}")
+    lower = table.get("lower", False)
+    if not isinstance(lower, bool):
+        raise SpecError(f"lower must be true or false, not {shown(lower)}")
+    if lower and not _text(table, "metric"):
+        raise SpecError("lower needs metric, the key of which less is better")
+    asked = table.get("pattern", ())
+    pattern = tuple(_checked_pattern(each) for each in (asked if isinstance(asked, list | tuple) else [asked]))
+    environment = table.get("environment", {})
+    if not isinstance(environment, Mapping) or not all(isinstance(v, str) for v in environment.values()):
+        raise SpecError(f"environment must be a table of texts, not {shown(environment)}")
+    if wrong := next((name for name in environment if not re.fullmatch(r"[A-Za-z_]\w*", name)), None):
+        raise SpecError(f"environment: {shown(wrong)} is no name of a variable")
+    for name, value in environment.items():
+        one_line(f"environment: {name}", value)
+    return TrialOptions(
+        folder=str(cwd.resolve()),
+        metrics=metrics,
+        pattern=pattern,
+        metric=_text(table, "metric"),
+        lower=lower,
+        timeout=_duration(table, "timeout", 0.0),
+        retries=_whole(table, "retries"),
+        grace=_duration(table, "grace", TrialOptions.grace),
+        environment=tuple(environment.items()),
+    )
+
+
+def _text(table: Mapping[str, Any], name: str) -> str:
+    value = table.get(name, "")
+    return one_line(name, str(value) if type(value) in (int, float) and name == "version" else value)
+
+
+def _checked_pattern(value: object) -> str:
+    text = one_line("pattern", value)
+    try:
+        groups = re.compile(text).groupindex
+    except (re.error, OverflowError, RecursionError) as error:
+        raise SpecError(f"pattern {shown(text)} is no regular expression: {error}") from error
+    if not groups:
+        raise SpecError(f"pattern {shown(text)} names no measurement; write (?P<test_acc>\\S+) where the number stands")
+    return text
+
+
+def _duration(table: Mapping[str, Any], name: str, usual: float) -> float:
+    value = table.get(name)
+    if value is None:
+        return usual
+    if isinstance(value, str):
+        return seconds_of(value, name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise SpecError(f"{name} must be a duration such as 2h or 90m, or seconds, not {shown(value)}")
+    return float(value)
+
+
+def _whole(table: Mapping[str, Any], name: str) -> int:
+    value = table.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100:
+        raise SpecError(f"{name} must be a whole number from 0 to 100, not {shown(value)}")
+    return value
