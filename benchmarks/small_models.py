@@ -43,7 +43,7 @@ from interplay.spec import RunSpec
 from interplay.speed.choose import Machine, choose
 from interplay.stack.step import Networks
 from interplay.store.store import Store
-from interplay.train.events import BatchSeen
+from interplay.train.events import BatchSeen, Event
 from interplay.train.loop import train
 
 CPU = torch.device("cpu")
@@ -71,8 +71,10 @@ def alone(spec: RunSpec, splits: Splits, seconds: float) -> float:
     began: list[float] = []
     counted = 0
 
-    def on_batch(progress: BatchSeen) -> None:
+    def emit(progress: Event) -> None:
         nonlocal counted
+        if not isinstance(progress, BatchSeen):
+            return
         now = time.perf_counter()
         if began and now - began[0] > seconds:
             counted += progress.batch
@@ -86,7 +88,7 @@ def alone(spec: RunSpec, splits: Splits, seconds: float) -> float:
     # Evaluation is left out on every side: the textbook loop has none.
     few = Splits(splits.train, _first(splits), None, splits.mean, splits.std, splits.classes)
     with contextlib.suppress(_Enough):
-        train(spec.replace(epochs=10_000), few, on_batch=on_batch)
+        train(spec.replace(epochs=10_000), few, emit=emit)
     return counted / (time.perf_counter() - began[0])
 
 

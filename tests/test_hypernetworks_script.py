@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -16,9 +18,10 @@ import numpy as np
 import pytest
 import torch
 
-from interplay.cli import hypernetworks
 from interplay.cli.hypernetworks import HyperFlags, main
+from interplay.lab import hypernetworks
 from interplay.record import EpochMetrics, RunRecord
+from interplay.store.leases import claim_of
 from interplay.store.store import Store
 from interplay.train.checkpoint import load_checkpoint
 
@@ -57,12 +60,13 @@ def only_record(folder: str = "outputs") -> RunRecord:
 
 def stop_after(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal in the middle of an epoch lets it end."""
-    original = hypernetworks._Session.epoch
+    original = hypernetworks.Session.epoch
 
-    def patched(self: hypernetworks._Session, metrics: EpochMetrics) -> bool:
-        return original(self, metrics) or metrics.epoch == epoch
+    def patched(self: hypernetworks.Session, metrics: EpochMetrics) -> None:
+        original(self, metrics)
+        self.stop.requested |= metrics.epoch == epoch
 
-    monkeypatch.setattr(hypernetworks._Session, "epoch", patched)
+    monkeypatch.setattr(hypernetworks.Session, "epoch", patched)
 
 
 def test_it_says_and_saves_what_the_document_promises(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,6 +106,56 @@ def test_a_run_that_was_interrupted_ends_with_the_numbers_of_one_that_was_not(
     for name, value in whole["model_state_dict"].items():
         assert torch.equal(value, resumed["model_state_dict"][name])
     assert resumed["metrics"] == whole["metrics"]
+
+
+def test_the_run_is_claimed_while_it_is_trained_and_no_other_trains_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original, owners, codes = hypernetworks.Session.epoch, [], []
+
+    def patched(self: hypernetworks.Session, metrics: EpochMetrics) -> None:
+        if metrics.epoch == 2:
+            owners.append(claim_of(Store(Path("outputs")).folder(self.spec.run_id)))
+            codes.append(main([*SMALL, "--checkpoint_path", "other.pth"]))
+        original(self, metrics)
+
+    monkeypatch.setattr(hypernetworks.Session, "epoch", patched)
+    assert main(SMALL) == 0
+    assert owners[0]["pid"] == os.getpid()
+    assert owners[0]["worker"] == "hypernetworks"
+    assert codes == [2]
+    assert "is being trained by another process" in capsys.readouterr().err
+    record = only_record()
+    assert claim_of(Store(Path("outputs")).folder(record.run_id)) is None
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_two_processes_and_resume_ends_with_the_numbers_of_one(root: Path) -> None:
+    words = ["--processes", "2", "--epochs", "40", "--batch_size", "50"]
+    few = [*SMALL[:-4], *words]
+    program = [sys.executable, "-m", "interplay.cli.hypernetworks", *few]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(program, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    path = Path("hypernetworks_cifar_gpu.pth")
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert err.count("--resume goes on from there") == 1
+    assert list(Store(Path("outputs")).records()) == []
+    done = subprocess.run([*program, "--resume"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert only_record().environment["path"] == "2 processes"
+    missing = subprocess.run([*program, "--resume", "--checkpoint_path", "none.pth"], capture_output=True, text=True)
+    assert missing.returncode == 2
+    assert missing.stderr.count("there is nothing to resume") == 1
+    assert "torch" not in missing.stderr
+    assert main([*few, "--processes", "1", "--output_dir", "alone", "--checkpoint_path", "alone.pth"]) == 0
+    two, one = only_record(), only_record("alone")
+    assert two.run_id == one.run_id
+    assert [m.train_loss for m in two.history[:3]] == pytest.approx([m.train_loss for m in one.history[:3]], rel=0.02)
 
 
 def test_more_epochs_are_planned_anew_said_so_and_never_entered_as_a_run_of_one_plan(

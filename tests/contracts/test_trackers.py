@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from following import hearing
 
 from interplay.data.splits import load as load_data
 from interplay.executors.base import Listener
@@ -24,8 +25,10 @@ from interplay.executors.inline import InlineExecutor
 from interplay.executors.job import Job
 from interplay.executors.queue import Report
 from interplay.executors.signals import StopRequest
-from interplay.record import EpochMetrics, RunRecord, Status
+from interplay.record import EpochMetrics, RunRecord, Status, best_epoch
 from interplay.spec import RunSpec
+from interplay.speed.plan import SpeedPlan
+from interplay.stack.grouping import stack_key
 from interplay.store.store import Store
 from interplay.summary import setting
 from interplay.trackers import base, choose, guard, weights_biases
@@ -152,7 +155,7 @@ def test_a_wandb_file_holds_every_documented_number(tmp_path: Path) -> None:
     assert config == SPEC.to_dict()
 
     seen: list[BatchSeen] = []
-    train(SPEC, load_data(SPEC, Path("/nonexistent")), on_batch=seen.append)
+    train(SPEC, load_data(SPEC, Path("/nonexistent")), emit=hearing(BatchSeen, seen.append))
     rows = rows_of(folder)
     batches = [row for row in rows if "step" in row]
     assert [row["step"] for row in batches] == [50, 100, 150, 200, 250, 300]
@@ -264,7 +267,7 @@ def tracked_run(tmp_path: Path) -> TrackedRun:
 
     folder = tmp_path / "runs" / SPEC.run_id
     folder.mkdir(parents=True, exist_ok=True)
-    return TrackedRun(SPEC, "a name", nn.Linear(2, 2), tmp_path, folder)
+    return TrackedRun(SPEC, "a name", nn.Linear(2, 2), 6, tmp_path, folder)
 
 
 @pytest.mark.parametrize("name", TRACKERS)
@@ -450,6 +453,59 @@ def broken_sitting(tmp_path: Path, tracker: Tracker, limits: Limits, *specs: Run
         patch.setattr("interplay.executors.inline.open_tracker", lambda *_: guarded)
         report, more = sitting(tmp_path, *specs)
     return report, notes + more
+
+
+STACK = [SPEC.replace(seed=seed, lr=0.01 * (seed + 1)) for seed in range(3)]
+
+
+def stacked(output: Path, *specs: RunSpec, stop: StopRequest | None = None, **job: Any) -> tuple[Report, list[str]]:
+    """`sitting` with all of ``specs`` in one stack."""
+    heard = Heard()
+    told = Job(data_dir="data", output_dir=str(output), **job)
+    executor = InlineExecutor(SpeedPlan({stack_key(specs[0]) or "": len(specs)}))
+    report = executor.run(specs, Store(output), told, heard, stop or StopRequest())
+    assert all(record.environment["path"] == "fused" for record in report.committed)
+    return report, heard.notes
+
+
+def test_runs_of_a_stack_have_the_rows_in_wandb_that_they_have_alone(tmp_path: Path) -> None:
+    told = {"tracker": "wandb", "instruments": ("weight_norm", "gradient_norm", "angle", "hessian")}
+    _, notes = stacked(tmp_path / "stack", *STACK, **told)
+    assert notes == []
+    sitting(tmp_path / "alone", *STACK, **told)
+    not_alike = ("epoch_seconds", "images_per_second", "gradients/", "parameters/")  # clocks, and what `watch` sees
+    for spec in STACK:
+        (mine,), (theirs,) = (folders_of(tmp_path / where, spec.run_id) for where in ("stack", "alone"))
+        one, other = (
+            [{name: value for name, value in row.items() if not name.startswith(not_alike)} for row in rows_of(folder)]
+            for folder in (mine, theirs)
+        )
+        assert len(one) == 9  # of six batches and three epochs
+        assert [row.keys() for row in one] == [row.keys() for row in other]
+        for row, expected in zip(one, other, strict=True):
+            assert row == pytest.approx(expected, rel=0.02)
+        assert summary_of(mine)["parameters"] == summary_of(theirs)["parameters"]
+        record = Store(tmp_path / "stack").record(spec.run_id)
+        assert record is not None
+        best = best_epoch(record.history)
+        assert best is not None
+        assert (summary_of(mine)["status"], summary_of(mine)["best_epoch"]) == ("finished", best.epoch)
+        assert (tmp_path / "stack" / "wandb" / "artifacts" / spec.run_id / "best.pt").exists()
+
+
+@pytest.mark.parametrize("call", ["start", "epoch"])
+def test_a_tracker_that_is_given_up_over_one_run_of_a_stack_is_given_up_for_all(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker, notes = Broken(call, hang=2.0), []  # type: ignore[var-annotated]
+    guarded = Guarded(Resent(tracker, "broken"), notes.append, Limits(start=0.2, row=0.2, finish=0.2, close=0.2))
+    monkeypatch.setattr("interplay.executors.inline.open_tracker", lambda *_: guarded)
+    report, more = stacked(tmp_path, *STACK)
+    assert len(report.committed) == 3
+    assert more == []
+    assert len(notes) == 1
+    assert "nothing is tracked from here on" in notes[0]
+    assert tracker.called.count(call) == 1
 
 
 @pytest.mark.parametrize("call", ["start", "batch", "epoch", "finish"])

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from interplay.errors import SpecError
 from interplay.spec import RunSpec
 from interplay.speed.choose import USUAL_SIZE, Machine, choose, remembered
 from interplay.speed.plan import SpeedPlan
@@ -61,7 +60,6 @@ def test_auto_leaves_runs_alone_where_a_stack_cannot_pay(probed: list[tuple[str,
     others = [spec.replace(model="resnet8") for spec in RUNS], [spec.replace(dampening=0.1) for spec in RUNS]
     for runs in (RUNS[:3], *others, [RUNS[0]]):
         assert chosen(runs) == SpeedPlan()
-    assert chosen(alone=True) == SpeedPlan()
     assert chosen(path="single") == SpeedPlan()
     assert probed == []
     assert chosen([spec.replace(epochs=3) for spec in RUNS]) == SpeedPlan()  # seconds of work: not worth a probe
@@ -123,11 +121,10 @@ def test_what_a_gpu_probe_asks_depends_on_the_work(gpu: list[tuple[int, list[str
     assert on_gpus(many[:4]) == SpeedPlan()  # minutes of work: not worth a probe
     assert on_gpus(many, gpus=100) == SpeedPlan()
     assert gpu == []
-    # Runs that something follows, or that are asked to, stay on the plain path; how many at once is measured.
-    for words in ({"alone": True}, {"path": "single"}):
-        speed = on_gpus(many, **words)
-        assert gpu.pop() == (128, [], 3)
-        assert (speed.limit(many[0]), speed.share(many[0], 3)) == (0, 1 / 3)
+    # Runs that are asked to stay on the plain path; how many at once is measured.
+    speed = on_gpus(many, path="single")
+    assert gpu.pop() == (128, [], 3)
+    assert (speed.limit(many[0]), speed.share(many[0], 3)) == (0, 1 / 3)
     hyper = [spec.replace(model="hyper_resnet", dataset="cifar10") for spec in many]
     on_gpus(hyper)
     assert gpu.pop() == (128, [], 3)
@@ -164,8 +161,6 @@ def test_fused_stacks_whatever_has_a_stacked_form(probed: list[tuple[str, int]])
     assert speed.limit(alone) == 0
     assert chosen(path="fused", size=5).limit(RUNS[0]) == 5
     assert probed == []
-    with pytest.raises(SpecError, match="trackers and instruments"):
-        chosen(path="fused", alone=True)
 
 
 def test_no_stack_takes_more_memory_than_there_is(probed: list[tuple[str, int]]) -> None:

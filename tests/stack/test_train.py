@@ -5,20 +5,23 @@ from __future__ import annotations
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from following import hearing, on_epoch, on_epoch_of
 from scipy import stats
 
 from interplay.data.splits import Splits, load
+from interplay.executors.attempt import tracked
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.stack.train import LeaveStack, train_stack
 from interplay.train import checkpoint
 from interplay.train.checkpoint import Checkpoints
-from interplay.train.events import BatchSeen
+from interplay.train.events import BatchSeen, RecordReady
 from interplay.train.loop import Interrupted, train
+from interplay.train.names import InstrumentName
 
 HEALTHY = [(0.05, 0.0, 0.9, 1), (0.02, 1e-3, 0.5, 2), (0.1, 5e-4, 0.0, 3), (0.05, 1e-4, 0.9, 1)]
 """Learning rate, decay, momentum and seed of runs that train well."""
@@ -124,7 +127,7 @@ def test_a_diverging_run_ends_by_the_rule_and_leaves_the_others_untouched(digits
     mixed, calm = runs(base, [HEALTHY[0], wild, *HEALTHY[1:]]), runs(base)
     splits = data(mixed)
     ended: list[RunRecord] = []
-    found = train_stack(mixed, splits, on_record=ended.append)
+    found = train_stack(mixed, splits, emit=hearing(RecordReady, lambda event: ended.append(event.record)))
     assert found[1] is not None
     assert found[1].status is Status.DIVERGED
     assert ended[0] is found[1]  # it is told as it happens
@@ -173,11 +176,11 @@ def test_an_interrupted_run_goes_on_either_way(
 
     if first == "stack":
         with pytest.raises(Interrupted, match="stopped after epoch 3"):
-            train_stack(specs, splits, checkpoints=places, on_epoch=lambda spec, m: stop(m))
+            train_stack(specs, splits, checkpoints=places, **on_epoch(stop))
     else:
         for spec, split, place in zip(specs, splits, places, strict=True):
             with pytest.raises(Interrupted):
-                train(spec, split, checkpoints=place, on_epoch=stop)
+                train(spec, split, checkpoints=place, **on_epoch(stop))
     if then == "stack":
         found = train_stack(specs, splits, checkpoints=places)
     else:
@@ -198,9 +201,11 @@ def test_runs_that_stand_at_different_epochs_share_a_stack(digits_spec: RunSpec,
     places = [Checkpoints(tmp_path / spec.run_id) for spec in specs]
     for index, epoch in ((0, 4), (2, 1)):
         with pytest.raises(Interrupted):
-            train(specs[index], splits[index], checkpoints=places[index], on_epoch=lambda m, e=epoch: m.epoch == e)
+            train(specs[index], splits[index], checkpoints=places[index], **on_epoch(lambda m, e=epoch: m.epoch == e))
     ends: list[str] = []
-    found = train_stack(specs, splits, checkpoints=places, on_record=lambda record: ends.append(record.run_id))
+    found = train_stack(
+        specs, splits, checkpoints=places, emit=hearing(RecordReady, lambda event: ends.append(event.record.run_id))
+    )
     assert ends == [specs[0].run_id, specs[2].run_id, specs[1].run_id]
     for record, *alone in zip(found, specs, splits, strict=True):
         assert_alike(record, train(*alone), loss=1e-4, accuracy=0.3)
@@ -217,7 +222,7 @@ def test_a_checkpoint_every_so_often_survives_a_kill(digits_spec: RunSpec, tmp_p
     specs = runs(digits_spec)
     places = [Checkpoints(tmp_path / spec.run_id, every_seconds=0) for spec in specs]
     with pytest.raises(Killed):
-        train_stack(specs, data(specs), checkpoints=places, on_epoch=killed)
+        train_stack(specs, data(specs), checkpoints=places, **on_epoch_of(killed))
     assert [checkpoint.read(place.last)["epoch"] for place in places] == [3, 3, 3, 3]
 
 
@@ -228,7 +233,7 @@ def test_a_run_can_leave_and_the_others_go_on(digits_spec: RunSpec) -> None:
         if spec is specs[1] and metrics.epoch == 2:
             raise LeaveStack
 
-    found = train_stack(specs, data(specs), on_epoch=leave)
+    found = train_stack(specs, data(specs), **on_epoch_of(leave))
     assert [record is None for record in found] == [False, True, False, False]
     alone = train(specs[2], data(specs)[2])
     assert_alike(found[2], alone, loss=1e-4, accuracy=0.3)
@@ -237,13 +242,52 @@ def test_a_run_can_leave_and_the_others_go_on(digits_spec: RunSpec) -> None:
 def test_batches_are_reported_for_each_run(digits_spec: RunSpec) -> None:
     specs = runs(digits_spec.replace(batch_size=10, epochs=2), HEALTHY[:2])
     seen: dict[RunSpec, list[BatchSeen]] = {spec: [] for spec in specs}
-    found = train_stack(specs, data(specs), on_batch=lambda progress: seen[progress.spec].append(progress))
+    found = train_stack(specs, data(specs), emit=hearing(BatchSeen, lambda event: seen[event.spec].append(event)))
     for record, spec in zip(found, specs, strict=True):
         assert record is not None
         assert [(b.epoch, b.batch) for b in seen[spec] if b.batch in (50, 90)] == [(1, 50), (1, 90), (2, 50), (2, 90)]
         ends = [b for b in seen[spec] if b.batch == 90]
         assert [b.loss for b in ends] == [m.train_loss for m in record.history]
         assert [b.lr for b in ends] == [m.lr for m in record.history]
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_instruments_and_the_rows_of_trackers_are_those_of_runs_that_train_alone(
+    digits_spec: RunSpec, model: str
+) -> None:
+    base = digits_spec.replace(model=model, batch_size=10, epochs=2, train_limit=600, val_split=0, lr=0.01)
+    specs = runs(base, [(0.01, 1e-3, 0.9, 1), (0.02, 0.0, 0.5, 2), (0.01, 0.0, 0.0, 2)])
+    names = get_args(InstrumentName)
+    heard: dict[RunSpec, list[dict[str, float]]] = {spec: [] for spec in specs}
+    seen = hearing(BatchSeen, lambda event: heard[event.spec].append(tracked(event)) if event.is_logged else None)
+    found = train_stack(specs, data(specs), instruments=names, emit=seen, logged=True)
+    for record, spec, splits in zip(found, specs, data(specs), strict=True):
+        rows: list[dict[str, float]] = []
+        emit = hearing(BatchSeen, lambda event, rows=rows: rows.append(tracked(event)) if event.is_logged else None)
+        alone = train(spec, splits, instruments=names, emit=emit)
+        assert record is not None
+        assert len(rows) == 4
+        assert [row.keys() for row in heard[spec]] == [row.keys() for row in rows]
+        for one, other in zip(heard[spec], rows, strict=True):
+            assert one == pytest.approx(other, rel=1e-3)
+        for one, other in zip(record.history, alone.history, strict=True):
+            assert one.instruments.keys() == other.instruments.keys()
+            assert {name.split("/")[0] for name in one.instruments} == set(names) - (
+                {"kernel_norm"} if model == "mlp" else set()
+            )
+            assert one.instruments == pytest.approx(other.instruments, rel=1e-3)
+
+
+def test_instruments_change_no_number_of_a_stack(digits_spec: RunSpec) -> None:
+    specs = runs(digits_spec.replace(epochs=2))
+    plain = train_stack(specs, data(specs))
+    measured = train_stack(specs, data(specs), instruments=get_args(InstrumentName))
+    for one, other in zip(plain, measured, strict=True):
+        assert one is not None
+        assert other is not None
+        assert [(m.train_loss, m.test_loss) for m in one.history] == [
+            (m.train_loss, m.test_loss) for m in other.history
+        ]
 
 
 def test_runs_of_different_kinds_are_refused(digits_spec: RunSpec, digits: Splits) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from following import on_epoch
 from torch import nn
 
 from interplay.data.splits import Splits
@@ -77,7 +78,7 @@ def stopped(digits_spec: RunSpec, digits: Splits, tmp_path_factory: pytest.TempP
     """A run folder with the checkpoints of a run that stopped after two of six epochs."""
     folder = tmp_path_factory.mktemp("stopped")
     with pytest.raises(Interrupted):
-        train(digits_spec, digits, checkpoints=Checkpoints(folder, keep=True), on_epoch=lambda m: m.epoch == 2)
+        train(digits_spec, digits, checkpoints=Checkpoints(folder, keep=True), **on_epoch(lambda m: m.epoch == 2))
     return folder
 
 
@@ -158,12 +159,12 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_its_start(
     last.write_bytes(content)
     checkpoints = Checkpoints(folder, say=said.append)
     if stacked:
-        on_epoch = lambda spec, metrics: epochs.append(metrics.epoch)  # noqa: E731
-        (record,) = train_stack([digits_spec], [digits], checkpoints=[checkpoints], on_epoch=on_epoch)
+        hear = on_epoch(lambda m: epochs.append(m.epoch))
+        (record,) = train_stack([digits_spec], [digits], checkpoints=[checkpoints], **hear)
         assert record is not None
         assert [m.test_loss for m in record.history] == pytest.approx(undisturbed, rel=1e-4)
     else:
-        record = train(digits_spec, digits, checkpoints=checkpoints, on_epoch=lambda m: epochs.append(m.epoch))
+        record = train(digits_spec, digits, checkpoints=checkpoints, **on_epoch(lambda m: epochs.append(m.epoch)))
         assert [m.test_loss for m in record.history] == undisturbed
     assert epochs == [1, 2, 3, 4, 5, 6]
     assert "earlier_sittings" not in record.environment
@@ -192,7 +193,7 @@ def test_a_damaged_best_checkpoint_that_nobody_wants_costs_no_epoch(
     flipped(folder / "best.pt", 3000, 1)
     epochs: list[int] = []
     checkpoints = Checkpoints(folder, say=lambda text: None)
-    train(digits_spec, digits, checkpoints=checkpoints, on_epoch=lambda m: epochs.append(m.epoch))
+    train(digits_spec, digits, checkpoints=checkpoints, **on_epoch(lambda m: epochs.append(m.epoch)))
     assert epochs == [3, 4, 5, 6]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from following import on_epoch
 from torch import nn
 
 from interplay.data.splits import Split, Splits
@@ -45,18 +46,24 @@ from interplay.data.splits import load
 from interplay.spec import RunSpec
 from interplay.train.checkpoint import Checkpoints
 from interplay.train.ddp import joined
+from interplay.train.events import BatchSeen, EpochEnded
 from interplay.train.loop import Interrupted, train
 
 torch.set_num_threads(1)
 asked = json.loads(Path(sys.argv[1]).read_text())
 spec = RunSpec.from_dict(asked["spec"])
 with joined("cpu") as group:
-    seen = []
+    seen, epochs = [], []
+    def emit(event):
+        if isinstance(event, BatchSeen):
+            seen.append(event)
+        elif isinstance(event, EpochEnded):
+            epochs.append(event.metrics.epoch)
     checkpoints = Checkpoints(Path(asked["folder"]), keep=True) if asked.get("folder") else None
     # Only one of the processes asks to stop: all must.
-    stop = lambda m: group.rank == 1 and m.epoch == asked.get("stop")
+    stop = lambda: group.rank == 1 and epochs[-1] == asked.get("stop")
     try:
-        record = train(spec, load(spec, Path("/nonexistent")), on_epoch=stop, on_batch=seen.append,
+        record = train(spec, load(spec, Path("/nonexistent")), emit=emit, should_stop=stop,
                        checkpoints=checkpoints, group=group)
     except Interrupted:
         record = None
@@ -119,7 +126,7 @@ def test_checkpoints_move_between_two_processes_and_one(tmp_path: Path, data: Sp
     assert losses(resumed) == pytest.approx(losses(alone), rel=1e-4)
     # And from one to two.
     with pytest.raises(Interrupted):
-        train(spec, data, on_epoch=lambda m: m.epoch == 1, checkpoints=Checkpoints(tmp_path / "b"))
+        train(spec, data, **on_epoch(lambda m: m.epoch == 1), checkpoints=Checkpoints(tmp_path / "b"))
     found = two_processes(tmp_path, spec, folder=str(tmp_path / "b"))
     assert found is not None
     assert losses(found["record"])[:2] == losses(alone)[:2]  # trained by one

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from following import on_epoch
 from torch.nn import functional
 
 from interplay.cli.main import main
@@ -100,7 +101,7 @@ def test_an_interrupted_and_resumed_run_gives_the_same_bits(
     expected = train(spec, digits)
     parts = Checkpoints(tmp_path, keep=True)
     with pytest.raises(Interrupted):
-        train(spec, digits, checkpoints=parts, on_epoch=lambda m: m.epoch == 1)
+        train(spec, digits, checkpoints=parts, **on_epoch(lambda m: m.epoch == 1))
     found = train(spec, digits, checkpoints=parts)
     assert [m.train_loss for m in found.history] == [m.train_loss for m in expected.history]
     assert [m.test_loss for m in found.history] == [m.test_loss for m in expected.history]

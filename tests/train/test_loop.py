@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from following import hearing, on_epoch
 from torch.nn import functional
 
 from interplay.data.batches import TrainingBatches, normalise
@@ -18,7 +17,7 @@ from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.train import checkpoint
 from interplay.train.checkpoint import CheckpointError, Checkpoints
-from interplay.train.events import BatchSeen
+from interplay.train.events import BatchSeen, Event, ModelReady
 from interplay.train.loop import Interrupted, train
 
 
@@ -54,7 +53,7 @@ def test_the_test_images_may_be_looked_at_less_often(digits_spec: RunSpec, digit
 
     places = Checkpoints(tmp_path)
     with pytest.raises(Interrupted):
-        train(digits_spec, digits, test_every=4, checkpoints=places, on_epoch=lambda m: m.epoch == 3)
+        train(digits_spec, digits, test_every=4, checkpoints=places, **on_epoch(lambda m: m.epoch == 3))
     assert checkpoint.read(places.last)["metrics"]["best_test_acc"] is None
     assert numbers(train(digits_spec, digits, test_every=4, checkpoints=places)) == numbers(seldom)
 
@@ -72,7 +71,7 @@ def test_the_loop_is_the_textbook_one(digits_spec: RunSpec, digits: Splits) -> N
     """Two epochs written out by hand give the same metrics and the same weights."""
     spec = digits_spec.replace(model="cnn", epochs=2, weight_decay=0.01)
     saved: list[EpochMetrics] = []
-    record = train(spec, digits, on_epoch=lambda m: saved.append(m))
+    record = train(spec, digits, **on_epoch(lambda m: saved.append(m)))
     assert list(record.history) == saved
 
     model = build(spec, digits.shape, digits.classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -134,10 +133,10 @@ def _interrupted(
 ) -> None:
     parts = Checkpoints(folder, keep=True)
     with pytest.raises(Interrupted, match=f"stopped after epoch {stop_after}"):
-        train(spec, digits, checkpoints=parts, on_epoch=lambda m: m.epoch == stop_after)
+        train(spec, digits, checkpoints=parts, **on_epoch(lambda m: m.epoch == stop_after))
     assert parts.last.exists()
     resumed: list[int] = []
-    found = train(spec, digits, checkpoints=parts, on_epoch=lambda m: resumed.append(m.epoch))
+    found = train(spec, digits, checkpoints=parts, **on_epoch(lambda m: resumed.append(m.epoch)))
     assert resumed == list(range(stop_after + 1, 7))
     assert numbers(found) == numbers(expected)
     assert len(found.environment["earlier_sittings"]) == 1
@@ -158,7 +157,7 @@ def test_a_checkpoint_every_so_often_survives_a_kill(digits_spec: RunSpec, digit
 
     checkpoints = Checkpoints(tmp_path, every_seconds=0)
     with pytest.raises(Killed):
-        train(digits_spec, digits, checkpoints=checkpoints, on_epoch=killed)
+        train(digits_spec, digits, checkpoints=checkpoints, **on_epoch(killed))
     assert checkpoint.read(checkpoints.last)["epoch"] == 3
     assert numbers(train(digits_spec, digits, checkpoints=checkpoints)) == numbers(train(digits_spec, digits))
 
@@ -166,14 +165,14 @@ def test_a_checkpoint_every_so_often_survives_a_kill(digits_spec: RunSpec, digit
 def test_a_checkpoint_of_another_run_is_refused(digits_spec: RunSpec, digits: Splits, tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     with pytest.raises(Interrupted):
-        train(digits_spec, digits, checkpoints=checkpoints, on_epoch=lambda m: True)
+        train(digits_spec, digits, checkpoints=checkpoints, **on_epoch(lambda m: True))
     with pytest.raises(CheckpointError, match="belongs to run"):
         train(digits_spec.replace(lr=0.2), digits, checkpoints=checkpoints)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_at_once_as_a_result(digits_spec: RunSpec, digits: Splits) -> None:
     seen: list[int] = []
-    record = train(digits_spec.replace(lr=1e6, schedule="constant"), digits, on_epoch=lambda m: seen.append(m.epoch))
+    record = train(digits_spec.replace(lr=1e6, schedule="constant"), digits, **on_epoch(lambda m: seen.append(m.epoch)))
     assert record.status is Status.DIVERGED
     assert record.reason == "the training loss is not finite"
     assert record.final_test_acc is None
@@ -183,12 +182,12 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once_as_a_result(digits_spec:
 
 
 def test_a_stop_request_at_the_last_epoch_finishes_the_run(digits_spec: RunSpec, digits: Splits) -> None:
-    assert train(digits_spec, digits, on_epoch=lambda m: m.epoch == 6).status is Status.FINISHED
+    assert train(digits_spec, digits, **on_epoch(lambda m: m.epoch == 6)).status is Status.FINISHED
 
 
 def test_batches_are_reported_at_the_last_one_of_each_epoch(digits_spec: RunSpec, digits: Splits) -> None:
     seen: list[BatchSeen] = []
-    record = train(digits_spec.replace(batch_size=10, epochs=2), digits, on_batch=seen.append)
+    record = train(digits_spec.replace(batch_size=10, epochs=2), digits, emit=hearing(BatchSeen, seen.append))
     assert [(b.epoch, b.batch) for b in seen] == [(1, 50), (1, 90), (2, 50), (2, 90)]
     assert seen[1].loss == pytest.approx(record.history[0].train_loss)
     assert seen[3].accuracy == pytest.approx(record.history[1].train_acc)
@@ -198,10 +197,10 @@ def test_batches_are_reported_at_the_last_one_of_each_epoch(digits_spec: RunSpec
 def test_a_batch_is_reported_by_itself_besides_the_mean_so_far(digits_spec: RunSpec, digits: Splits) -> None:
     seen: list[BatchSeen] = []
     # One batch an epoch: the batch alone is the epoch.
-    record = train(digits_spec.replace(batch_size=900, epochs=2), digits, on_batch=seen.append)
+    record = train(digits_spec.replace(batch_size=900, epochs=2), digits, emit=hearing(BatchSeen, seen.append))
     assert [(b.batch_loss, b.batch_accuracy) for b in seen] == [(b.loss, b.accuracy) for b in seen]
     seen.clear()
-    heard = train(digits_spec.replace(batch_size=10, epochs=2), digits, on_batch=seen.append)
+    heard = train(digits_spec.replace(batch_size=10, epochs=2), digits, emit=hearing(BatchSeen, seen.append))
     assert all(b.batch_loss != b.loss for b in seen)
     assert {b.batch_accuracy for b in seen} <= {10.0 * n for n in range(11)}
     assert numbers(heard) == numbers(train(digits_spec.replace(batch_size=10, epochs=2), digits))
@@ -215,15 +214,16 @@ def test_the_network_is_shown_once_with_the_epochs_behind_it(
     monkeypatch.setattr(time, "perf_counter", lambda: clock() + later)
     shown: list[tuple[str, list[int]]] = []
 
-    def on_model(model: nn.Module, history: Sequence[EpochMetrics]) -> None:
-        shown.append((type(model).__name__, [m.epoch for m in history]))
+    def emit(event: Event) -> None:
         nonlocal later
-        later += 1000.0
+        if isinstance(event, ModelReady):
+            shown.append((type(event.model).__name__, [m.epoch for m in event.history]))
+            later += 1000.0
 
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints, stop = Checkpoints(tmp_path), [True, False]  # after the second epoch
     with pytest.raises(Interrupted):
-        train(digits_spec, digits, on_model=on_model, checkpoints=checkpoints, on_epoch=lambda m: m.epoch == 2)
-    record = train(digits_spec, digits, on_model=on_model, checkpoints=checkpoints)
+        train(digits_spec, digits, emit=emit, should_stop=stop.pop, checkpoints=checkpoints)
+    record = train(digits_spec, digits, emit=emit, checkpoints=checkpoints)
     assert shown == [(record.model_class, []), (record.model_class, [1, 2])]
     assert record.wall_seconds < 1000  # showing it is not the run's time
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from following import on_epoch
 from torch.optim import SGD, Optimizer, lr_scheduler
 
 from interplay.data.splits import Splits
@@ -145,11 +146,11 @@ def test_best_and_last_checkpoints_of_a_resumed_run_stand_where_torch_would(
     stop = dataclasses.replace(digits_spec).epochs - 2
     if stacked:
         run = lambda end: train_stack(  # noqa: E731
-            [digits_spec], [digits], checkpoints=[checkpoints], on_epoch=lambda spec, m: m.epoch == end
+            [digits_spec], [digits], checkpoints=[checkpoints], **on_epoch(lambda m: m.epoch == end)
         )
     else:
         run = lambda end: train(  # type: ignore[assignment, return-value]  # noqa: E731
-            digits_spec, digits, checkpoints=checkpoints, on_epoch=lambda m: m.epoch == end
+            digits_spec, digits, checkpoints=checkpoints, **on_epoch(lambda m: m.epoch == end)
         )
     for end in (2, stop):
         with pytest.raises(Interrupted):

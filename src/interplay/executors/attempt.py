@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from interplay import by_path
 from interplay.data import splits
@@ -20,7 +19,7 @@ from interplay.executors.errors import device_trouble, where
 from interplay.executors.job import Job
 from interplay.executors.outcomes import End, Outcome, failure, first_line
 from interplay.executors.trials import carried_out
-from interplay.record import EpochMetrics, RunRecord, best_epoch
+from interplay.record import RunRecord, best_epoch
 from interplay.spec import RunSpec, knob_names
 from interplay.stack.train import LeaveStack, train_stack
 from interplay.store.leases import Claim, Claims, Heartbeat, LeaseLostError
@@ -31,7 +30,7 @@ from interplay.trackers.choose import open_tracker
 from interplay.trackers.guard import mark_of
 from interplay.train import checkpoint
 from interplay.train.checkpoint import CheckpointError, Checkpoints
-from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RunEnded
+from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RecordReady, RunEnded
 from interplay.train.loop import Interrupted, train
 from interplay.trainers import code
 from interplay.trainers.base import TrialFailedError, TrialKilledError, TrialStoppedError
@@ -52,6 +51,7 @@ def attempt(
     tracker: Tracker | None = None,
     facts: Mapping[str, Any] | None = None,
     way: Way = "single",
+    trains: Callable[..., object] = train,
 ) -> None:
     """Claim ``specs``, train those that are free, and commit each record as its run ends.
 
@@ -70,18 +70,19 @@ def attempt(
         emit: takes every event.
         should_stop: asked after each epoch; True ends the attempt there, with checkpoints.
         tracker: one opened for all runs of this process, so that a broken one is given up once; by default the job's is
-            opened for this attempt. Trackers and instruments follow runs that train alone.
+            opened for this attempt. Runs of a stack have one each beside it.
         facts: noted in the environment of the records.
         way: how to train.
+        trains: what trains a run that trains by itself; called as `train` is.
     """
-    if way != "single":
-        _Attempt(store, leases, job, emit, should_stop, NullTracker(), facts, way).carry_out(specs)
-        return
     tracker = tracker or open_tracker(job.tracking, lambda text: emit(Note(text)))
+    if way != "single":
+        _Attempt(store, leases, job, emit, should_stop, tracker, facts, way).carry_out(specs)
+        return
     for spec in specs:
         # Those of somebody else follow his own training.
         followed = NullTracker() if isinstance(spec, Trial) else tracker
-        _Attempt(store, leases, job, emit, should_stop, followed, facts, way).carry_out([spec])
+        _Attempt(store, leases, job, emit, should_stop, followed, facts, way, trains).carry_out([spec])
 
 
 @dataclass
@@ -90,6 +91,7 @@ class _Open:
 
     heartbeat: Heartbeat
     checkpoints: Checkpoints
+    tracker: Tracker
     lease: contextlib.ExitStack
     """What ends its heartbeat and gives its claim back."""
     seconds: float | None = None
@@ -109,10 +111,11 @@ class _Attempt:
         tracker: Tracker,
         facts: Mapping[str, Any] | None,
         way: Way,
+        trains: Callable[..., object] = train,
     ) -> None:
         self._store, self._leases, self._job = store, leases, job
         self._emit, self._should_stop = emit, should_stop
-        self._tracker, self._facts, self._way = tracker, facts or {}, way
+        self._tracker, self._facts, self._way, self._trains = tracker, facts or {}, way, trains
         self._open: dict[Spec, _Open] = {}
         self._ended: set[Spec] = set()
 
@@ -139,14 +142,15 @@ class _Attempt:
         lease = leases.enter_context(contextlib.ExitStack())
         heartbeat = lease.enter_context(Heartbeat(claim, self._leases.lease))
         job = self._job
-        keep_best = self._tracker.wants_weights
+        tracker = self._tracker if self._way == "single" else self._tracker.beside()
+        keep_best = tracker.wants_weights
         checkpoints = Checkpoints(folder, job.save_checkpoints, keep_best, job.checkpoint_seconds, say=self._note)
-        self._open[spec] = _Open(heartbeat, checkpoints, lease)
+        self._open[spec] = _Open(heartbeat, checkpoints, tracker, lease)
         if self._store.is_done(spec.run_id):  # committed between the look and the claim
             self._end(spec, Outcome(End.DONE))
             return
         self._store.clean(spec.run_id, claim.attempt)
-        lease.callback(self._tracker.close)
+        lease.callback(tracker.close)
 
     def _note(self, text: str) -> None:
         self._emit(Note(text))
@@ -193,34 +197,26 @@ class _Attempt:
             self._went_wrong(error, one=len(specs) == 1)
 
     def _train_alone(self, spec: RunSpec, data: splits.Splits) -> None:
-        def on_model(model: nn.Module, history: Sequence[EpochMetrics]) -> None:
-            name, folder = self._job.tracking.run_name or setting(spec), self._store.folder(spec.run_id)
-            run = TrackedRun(spec, name, model, Path(self._job.output_dir), folder, tuple(history))
-            self._emit(ModelReady(spec, run.parameters, history[-1].epoch if history else 0))
-            self._tracker.start(run)
-
-        record = train(
+        self._trains(
             spec,
             data,
-            on_epoch=lambda metrics: self._on_epoch(spec, metrics),
-            on_batch=self._on_batch,
-            on_model=on_model,
+            emit=self._on_event,
+            should_stop=self._should_stop,
             checkpoints=self._open[spec].checkpoints,
             instruments=self._job.instruments,
             test_every=self._job.test_every,
             facts=self._facts,
         )
-        self._commit(record)
 
     def _train_stack(self, specs: Sequence[RunSpec], data: Sequence[splits.Splits]) -> None:
         train_stack(
             specs,
             data,
-            on_epoch=self._on_epoch,
-            on_batch=self._on_batch,
-            on_model=lambda *facts: self._emit(ModelReady(*facts)),
-            on_record=self._commit,
+            emit=self._on_event,
+            should_stop=self._should_stop,
             checkpoints=[self._open[spec].checkpoints for spec in specs],
+            instruments=self._job.instruments,
+            logged=self._job.tracking.name != "none",
             facts=self._facts,
             test_every=self._job.test_every,
             compiled=self._way == "compiled",
@@ -241,6 +237,26 @@ class _Attempt:
             self._store.fail(failed)
             self._end(trial, Outcome(End.FAILED, failed, failed.reason))
 
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case ModelReady():
+                self._on_model(event)
+            case BatchSeen():
+                self._on_batch(event)
+            case EpochEnded():
+                self._on_epoch(event)
+            case RecordReady():
+                self._commit(event.record)
+
+    def _on_model(self, event: ModelReady) -> None:
+        spec = event.spec
+        assert isinstance(spec, RunSpec)  # trackers do not follow somebody else's training
+        name, folder = self._job.tracking.run_name or setting(spec), self._store.folder(spec.run_id)
+        root = Path(self._job.output_dir)
+        run = TrackedRun(spec, name, event.model, event.parameters, root, folder, event.history)
+        self._emit(replace(event, history=(), model=None))
+        self._open[spec].tracker.start(run)
+
     def _on_batch(self, event: BatchSeen) -> None:
         spec, run = event.spec, self._open[event.spec]
         seen = {"epoch": event.epoch, "epochs": spec.epochs, "loss": event.loss, "accuracy": event.accuracy}
@@ -251,11 +267,11 @@ class _Attempt:
         with contextlib.suppress(*([] if self._way == "single" else [LeaseLostError])):
             run.heartbeat.progress(**seen)
         if event.is_logged:
-            self._tracker.batch(tracked(event))
+            run.tracker.batch(tracked(event))
         self._emit(event)
 
-    def _on_epoch(self, spec: RunSpec, metrics: EpochMetrics) -> bool:
-        run = self._open[spec]
+    def _on_epoch(self, event: EpochEnded) -> None:
+        spec, metrics, run = event.spec, event.metrics, self._open[event.spec]
         try:
             run.heartbeat.claim.check()  # a worker that slept through its lease must not write into another's history
             run.heartbeat.progress(
@@ -273,9 +289,8 @@ class _Attempt:
             raise LeaveStack from error
         self._store.add_epoch(spec.run_id, metrics, first=run.seconds is None)
         run.seconds = metrics.seconds
-        self._tracker.epoch(epoch_row(metrics))
-        self._emit(EpochEnded(spec, metrics))
-        return self._should_stop()
+        run.tracker.epoch(epoch_row(metrics))
+        self._emit(event)
 
     # -- ends -----------------------------------------------------------------------------------------------------
 
@@ -288,13 +303,14 @@ class _Attempt:
         except LeaseLostError as error:
             outcome = Outcome(End.TAKEN, reason=str(error))
         if outcome.record is not None:
-            self._finish_tracking(outcome.record, run.checkpoints)
+            self._finish_tracking(outcome.record, run)
         self._end(record.spec, outcome)
 
-    def _finish_tracking(self, record: RunRecord, checkpoints: Checkpoints) -> None:
+    def _finish_tracking(self, record: RunRecord, run: _Open) -> None:
+        checkpoints = run.checkpoints
         with contextlib.suppress(OSError):
             mark_of(self._store.folder(record.run_id)).unlink(missing_ok=True)
-        self._tracker.finish(record, _best_weights(record, checkpoints) if checkpoints.keep_best else None)
+        run.tracker.finish(record, _best_weights(record, checkpoints) if checkpoints.keep_best else None)
         if checkpoints.keep_best and not checkpoints.keep:
             with contextlib.suppress(OSError):
                 checkpoints.best.unlink(missing_ok=True)

@@ -62,6 +62,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     import torch  # a study that is done answers without it
 
     from interplay.executors.attempt import attempt  # torch
+    from interplay.lab.distributed import attempt_together, resolved
 
     settings = settings or Settings()
     device = choose_device(settings.device)
@@ -72,6 +73,7 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     data = identify(spec.dataset, Path(settings.data_dir), allow_modified_data=settings.allow_modified_data)
     spec = fitted(data.settle(spec), device)
     refuse_unfit([spec], {spec.dataset: data})
+    processes = resolved(settings.processes, spec, settings.device)
     store = settings.store()
     _reconcile(store)
     if store.is_done(spec.run_id) and (done := store.readable_record(spec.run_id)) is not None:
@@ -111,7 +113,10 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
         tracker = open_tracker(job.tracking, on_note)
         waited = False
         while True:
-            attempt([spec], store, leases, job, emit, lambda: stop.requested, tracker=tracker)
+            if processes > 1:
+                attempt_together(spec, job, processes, settings.threads, emit, lambda: stop.requested)
+            else:
+                attempt([spec], store, leases, job, emit, lambda: stop.requested, tracker=tracker)
             if ended.end is not End.TAKEN:
                 break
             if not waited:
@@ -267,7 +272,6 @@ def _speed(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Slot]
         machine,
         path=settings.path,
         size=settings.stack,
-        alone=settings.tracker != "none" or bool(settings.instruments),
         notes=store.root / "pace.json",
         say=notice,
     )

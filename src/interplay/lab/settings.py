@@ -56,6 +56,14 @@ class Settings(WorkerOptions):
         least=0,
         most=MAX_WORKERS,
     )
+    processes: int = option(
+        1,
+        "processes that train this run together, one a GPU (0: as many as there are GPUs)",
+        group="training",
+        on=("run",),
+        least=0,
+        most=MAX_WORKERS,
+    )
     allow_modified_data: bool = option(
         False,
         "accept data files that are not the published ones",

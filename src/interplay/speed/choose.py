@@ -17,7 +17,6 @@ import torch
 
 from interplay.dataset_facts import DATASETS
 from interplay.devices import gpu_model
-from interplay.errors import SpecError
 from interplay.spec import RunSpec
 from interplay.speed.estimate import training_images
 from interplay.speed.measure import ProbeWorker, on_a_core, on_a_gpu
@@ -79,7 +78,6 @@ def choose(
     *,
     path: PathName = "auto",
     size: int = 0,
-    alone: bool = False,
     notes: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> SpeedPlan:
@@ -92,15 +90,9 @@ def choose(
             with captured steps), ``compiled`` for the same through Inductor, ``auto`` for whichever a short
             measurement on this machine finds faster.
         size: most runs in a stack; 0 leaves it to the probe, or to `USUAL_SIZE` for networks that gain by it.
-        alone: whether something follows the runs that needs each to train by itself (trackers, instruments).
         notes: file that remembers what has been measured on this machine.
         say: told what was chosen by measurement.
-
-    Raises:
-        SpecError: a stack was asked for together with what needs runs to train alone.
     """
-    if path in ("fused", "compiled") and alone:
-        raise SpecError(f"--path {path}: trackers and instruments follow runs that train alone")
     if path in ("fused", "compiled"):
         # Grouped convolutions of large networks lose on a GPU; there the gain of this path is the captured step.
         several = machine.device == "cpu"
@@ -110,7 +102,7 @@ def choose(
             if (key := stack_key(spec)) is not None
         }
         return SpeedPlan(sizes, compiled=frozenset(sizes if path == "compiled" else ()))
-    plain = alone or path == "single"
+    plain = path == "single"
     if plain and machine.device == "cpu":
         return SpeedPlan()
     return _measured(missing, machine, size, notes, say, plain=plain)

@@ -23,6 +23,7 @@ from interplay.spec import RunSpec
 from interplay.speed.estimate import Estimate, makespan, training_images
 from interplay.speed.rates import PLAIN, Rates, Way, climb, fastest
 from interplay.stack.train import train_stack
+from interplay.train.events import EpochEnded, Event
 from interplay.train.loop import Interrupted, train
 
 STEPS = 100
@@ -158,15 +159,23 @@ def carry_out(order: Measure, answer: Callable[[Measured], None], following: Cal
     runs = [quick.replace(seed=seed) for seed in range(networks)]
     test_every = 1 if order.tested else _FOREVER
 
-    def of_a_stack(member: RunSpec, metrics: EpochMetrics) -> bool:
-        return member is runs[-1] and meter.epoch(metrics)
+    enough = False
+
+    def emit(event: Event) -> None:
+        nonlocal enough
+        if isinstance(event, EpochEnded) and event.spec is runs[-1]:
+            enough = meter.epoch(event.metrics)
+
+    def should_stop() -> bool:
+        return enough
 
     try:
         if order.way.path == "single":
-            train(quick, splits, on_epoch=meter.epoch, test_every=test_every)
+            train(runs[0], splits, emit=emit, should_stop=should_stop, test_every=test_every)
         else:
             compiled = order.way.path == "compiled"
-            train_stack(runs, [splits] * networks, on_epoch=of_a_stack, test_every=test_every, compiled=compiled)
+            every = [splits] * networks
+            train_stack(runs, every, emit=emit, should_stop=should_stop, test_every=test_every, compiled=compiled)
     except Interrupted:  # as the meter has said
         return meter.next
     raise RuntimeError("a run on random images diverged")

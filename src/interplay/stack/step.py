@@ -19,6 +19,7 @@ from interplay.optim.schedules import epoch_rates
 from interplay.spec import RunSpec
 from interplay.stack.batches import Choice, Pool, StackedBatches
 from interplay.stack.captured import Recorder, Step
+from interplay.stack.instruments import StackedInstruments
 from interplay.stack.networks import Stack
 from interplay.stack.optimizer import build_stack
 from interplay.train.evaluate import Measured, batch_size_for, measured
@@ -49,9 +50,16 @@ class Networks:
         specs: one run each, with one `partition.stack_key`.
         splits: their data.
         recorder: how steps are made fast, see `captured`.
+        instruments: names of optional measurements.
     """
 
-    def __init__(self, specs: Sequence[RunSpec], splits: Sequence[Splits], recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        specs: Sequence[RunSpec],
+        splits: Sequence[Splits],
+        recorder: Recorder | None = None,
+        instruments: Sequence[str] = (),
+    ) -> None:
         self.specs, self.splits = list(specs), splits[0]
         self.device = self.splits.device
         if self.device.type == "cuda":
@@ -74,12 +82,17 @@ class Networks:
         )
         self._loss_sum = torch.zeros(len(specs), dtype=torch.float64, device=self.device)
         self._correct = torch.zeros(len(specs), dtype=torch.int64, device=self.device)
-        self._seen = 0
+        self._last_loss, self._last_correct = torch.zeros_like(self._loss_sum), torch.zeros_like(self._correct)
+        self._seen = self._last_seen = 0
+        self.instruments = (
+            StackedInstruments(instruments, specs, splits, self.stack, self.outline) if instruments else None
+        )
         self._rates = torch.zeros(1, len(specs))
         self._epoch_rates: list[list[float]] = []
         self._recorder = recorder
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        self._step = Step(self._train, [*self._tensors(), *rates, self._loss_sum, self._correct], recorder)
+        measures = [] if self.instruments is None else self.instruments.tensors
+        self._step = Step(self._train, [*self._tensors(), *rates, *self._counts, *measures], recorder)
         self._pools: dict[tuple[int, ...], tuple[Pool, Step]] = {}
 
     @property
@@ -106,6 +119,10 @@ class Networks:
     def _slots(self) -> tuple[str, ...]:
         return _SLOTS.get(self.specs[0].optimizer, _SGD_SLOTS)
 
+    @property
+    def _counts(self) -> list[Tensor]:
+        return [self._loss_sum, self._correct, self._last_loss, self._last_correct]
+
     def _tensors(self) -> list[Tensor]:
         """Everything with one part a network that training changes."""
         slots = [value for state in self.optimizer.state.values() for value in state.values()]
@@ -119,10 +136,13 @@ class Networks:
         self._rates = torch.tensor(self._epoch_rates).t().contiguous().to(self.device)
         self._rates *= torch.tensor(self.on, device=self.device)
         self._clear()
+        if self.instruments is not None:
+            self.instruments.reset()
         self.stack.train()
         for number, choice in enumerate(self.batches.epoch(epochs)):
             self._step(choice.index, choice.offsets, choice.flips, self._rates[number])
-            self._seen += len(choice.index) // len(self.specs)
+            self._last_seen = len(choice.index) // len(self.specs)
+            self._seen += self._last_seen
             yield number + 1
 
     def _train(self, index: Tensor, offsets: Tensor, flips: Tensor, rates: Tensor) -> None:
@@ -134,7 +154,11 @@ class Networks:
         self.optimizer.zero_grad(set_to_none=True)
         # A sum: the gradient of each network is that of its own mean loss.
         losses.mean(1).sum().backward()  # type: ignore[no-untyped-call]
+        if self.instruments is not None:
+            self.instruments.before_step()
         self.optimizer.step()
+        if self.instruments is not None:
+            self.instruments.after_step()
         self._add(losses.detach().double().mean(1) * labels.shape[1], logits.detach(), labels)
 
     def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -143,8 +167,10 @@ class Networks:
         return each.view(labels.shape)
 
     def _add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self._loss_sum += losses
-        self._correct += (logits.argmax(2) == labels).sum(1)
+        self._last_loss.copy_(losses)
+        self._last_correct.copy_((logits.argmax(2) == labels).sum(1))
+        self._loss_sum += self._last_loss
+        self._correct += self._last_correct
 
     def _clear(self) -> None:
         self._loss_sum.zero_()
@@ -154,6 +180,14 @@ class Networks:
     def sums(self) -> Sums:
         """Of this epoch so far; the host waits for the device."""
         return Sums(self._loss_sum.tolist(), self._correct.tolist(), self._seen)
+
+    def last(self) -> Sums:
+        """Of the last batch alone; the host waits for the device."""
+        return Sums(self._last_loss.tolist(), self._last_correct.tolist(), self._last_seen)
+
+    def measured(self, place: int) -> dict[str, float]:
+        """The instruments of one network for the epoch that has ended."""
+        return {} if self.instruments is None else self.instruments.end_epoch(place, self.steps)
 
     def rate(self, place: int, step: int) -> float:
         """The learning rate of one network at a step of this epoch, from 1."""
@@ -182,7 +216,7 @@ class Networks:
             def body(index: Tensor) -> None:
                 self._test(pool, index)
 
-            self._pools[names] = pool, Step(body, [self._loss_sum, self._correct], self._recorder)
+            self._pools[names] = pool, Step(body, self._counts, self._recorder)
         pool, step = self._pools[names]
         self._clear()
         self.stack.eval()

@@ -23,24 +23,24 @@ from interplay.spec import RunSpec
 from interplay.stack.grouping import stack_key
 from interplay.stack.step import Networks, Sums
 from interplay.train.checkpoint import Checkpoints
-from interplay.train.events import BatchSeen
+from interplay.train.events import BatchSeen, Emit, EpochEnded, ModelReady, RecordReady, never, unheard
 from interplay.train.loop import LOOK_EVERY, LOOK_SECONDS, Interrupted, is_logged
 from interplay.train.run import Run
 
 
 class LeaveStack(Exception):
-    """Raised by ``on_epoch``: this run is no longer ours, the others of its stack go on."""
+    """Raised by whoever hears of an epoch: this run is no longer ours, the others of its stack go on."""
 
 
 def train_stack(
     specs: Sequence[RunSpec],
     splits: Sequence[Splits],
     *,
-    on_epoch: Callable[[RunSpec, EpochMetrics], bool | None] | None = None,
-    on_batch: Callable[[BatchSeen], None] | None = None,
-    on_model: Callable[[RunSpec, int, int], None] | None = None,
-    on_record: Callable[[RunRecord], None] | None = None,
+    emit: Emit = unheard,
+    should_stop: Callable[[], bool] = never,
     checkpoints: Sequence[Checkpoints] | None = None,
+    instruments: Sequence[str] = (),
+    logged: bool = False,
     facts: Mapping[str, Any] | None = None,
     test_every: int = 1,
     compiled: bool = False,
@@ -50,14 +50,14 @@ def train_stack(
     Args:
         specs: runs with one `partition.stack_key`.
         splits: the data of each; objects may be shared.
-        on_epoch: called with the metrics of each run's epoch; returns True to stop the whole stack there, and raises
-            `LeaveStack` to take this one run out of it.
-        on_batch: called for each run at the last batch of each epoch, at least about once a second and, on a CPU, every
-            `LOOK_EVERY` batches.
-        on_model: called for each run before training, with its number of parameters and the epoch it goes on after.
-        on_record: called with each record as its run ends, which may be before the others do.
+        emit: takes the events of each run as `train` emits them, but that `RecordReady` may come before the others of
+            the stack have ended, and `ModelReady` has no network. On a GPU `BatchSeen` comes at the last batch of an
+            epoch and about once a second. From `EpochEnded` it may raise `LeaveStack` to take that run out.
+        should_stop: asked after each epoch; True stops the whole stack there.
         checkpoints: where each run leaves checkpoints, in the format of `single`. A run with one to go on from goes on
             from it, or from its start if that is damaged; the others of the stack may stand elsewhere.
+        instruments: names of optional measurements, see `instruments`.
+        logged: whether trackers want the rows of every `LOOK_EVERY` batches; a GPU is then waited for that often.
         facts: noted in the environment of every record.
         test_every: as `single.train` takes it.
         compiled: whether the forward pass of training, and with it the backward pass, goes through Inductor, which
@@ -67,7 +67,7 @@ def train_stack(
         A record with status finished or diverged; ``None`` for a run that has left.
 
     Raises:
-        Interrupted: ``on_epoch`` asked to stop; runs without a record have left a checkpoint if ``checkpoints`` are
+        Interrupted: ``should_stop`` said so; runs without a record have left a checkpoint if ``checkpoints`` are
             given.
         CheckpointError: the checkpoint to go on from is of another run.
         ValueError: the runs cannot share a stack.
@@ -81,29 +81,22 @@ def train_stack(
         for spec, own, place in zip(specs, splits, places, strict=True)
     ]
     records: dict[int, RunRecord] = {}
-    stack = _Stack(members, compiled=compiled)
+    stack = _Stack(members, instruments, compiled=compiled, logged=logged)
     try:
         for member in members:
-            if on_model is not None:
-                on_model(member.spec, parameter_count(stack.networks.outline), member.epoch)
-        _to_the_end(stack, on_epoch, on_batch, on_record, records)
+            parameters = parameter_count(stack.networks.outline)
+            emit(ModelReady(member.spec, parameters, member.epoch, tuple(member.history)))
+        _to_the_end(stack, emit, should_stop, records)
     finally:
         stack.networks.close()
     return [records.get(id(member)) for member in members]
 
 
-def _to_the_end(
-    stack: _Stack,
-    on_epoch: Callable[[RunSpec, EpochMetrics], bool | None] | None,
-    on_batch: Callable[[BatchSeen], None] | None,
-    on_record: Callable[[RunRecord], None] | None,
-    records: dict[int, RunRecord],
-) -> None:
+def _to_the_end(stack: _Stack, emit: Emit, should_stop: Callable[[], bool], records: dict[int, RunRecord]) -> None:
     while stack.training:
-        stopping = False
-        for member, metrics in stack.train_epoch(on_batch):
+        for member, metrics in stack.train_epoch(emit):
             try:
-                stopping |= on_epoch is not None and on_epoch(member.spec, metrics) is True
+                emit(EpochEnded(member.spec, metrics))
             except LeaveStack:
                 stack.drop(member)
                 continue
@@ -112,8 +105,8 @@ def _to_the_end(
                 member.save_final(partial(stack.state, member))
                 records[id(member)] = record = member.record(stack.networks.outline)
                 stack.drop(member)
-                if on_record is not None:
-                    on_record(record)
+                emit(RecordReady(record))
+        stopping = should_stop()
         stack.save(stopping=stopping)
         if stopping and stack.training:
             raise Interrupted(max(member.epoch for member in stack.training))
@@ -123,13 +116,16 @@ def _to_the_end(
 class _Stack:
     """The members of a stack that still train, and their networks."""
 
-    def __init__(self, members: Sequence[Run], *, compiled: bool = False) -> None:
-        self.members, self._compiled = list(members), compiled
+    def __init__(self, members: Sequence[Run], instruments: Sequence[str], *, compiled: bool, logged: bool) -> None:
+        self.members, self._instruments = list(members), tuple(instruments)
+        self._compiled, self._logged = compiled, logged
         self.networks = self._networks()
         self._saved = time.perf_counter()
 
     def _networks(self) -> Networks:
-        networks = Networks([m.spec for m in self.members], [m.splits for m in self.members])
+        networks = Networks(
+            [m.spec for m in self.members], [m.splits for m in self.members], instruments=self._instruments
+        )
         for place, member in enumerate(self.members):
             if member.restored is not None:
                 networks.restore(place, member.restored)
@@ -143,7 +139,7 @@ class _Stack:
         """Those that have not ended."""
         return [member for place, member in enumerate(self.members) if self.networks.on[place]]
 
-    def train_epoch(self, on_batch: Callable[[BatchSeen], None] | None) -> list[tuple[Run, EpochMetrics]]:
+    def train_epoch(self, emit: Emit) -> list[tuple[Run, EpochMetrics]]:
         """One epoch of every run that still trains, and one evaluation."""
         began = looked = time.perf_counter()
         networks, training = self.networks, self.training
@@ -154,8 +150,9 @@ class _Stack:
         for batch in networks.train_epoch(epochs):
             if batch == 1 and untrained:
                 self._first_losses(untrained)
-            # On a GPU the clock alone decides: every look makes the host wait and lets the queue of steps run dry.
-            due = batch == networks.steps or (on_cpu and batch % LOOK_EVERY == 0)
+            # On a GPU the clock alone decides where no tracker logs: every look makes the host wait and lets the queue
+            # of steps run dry.
+            due = batch == networks.steps or ((on_cpu or self._logged) and batch % LOOK_EVERY == 0)
             due = due or time.perf_counter() - looked > LOOK_SECONDS
             if not (due or on_cpu):
                 continue
@@ -163,11 +160,13 @@ class _Stack:
             self._look(sums, training)
             if due:
                 looked = time.perf_counter()
-            if due and on_batch is not None:
+            if due:
+                last = networks.last()
                 for member in self.training:
                     place = self.members.index(member)
                     loss, accuracy = sums.of(place)
-                    on_batch(
+                    alone = last.of(place)
+                    emit(
                         BatchSeen(
                             member.spec,
                             epochs[place],
@@ -177,8 +176,8 @@ class _Stack:
                             loss if loss is not None else float("nan"),
                             accuracy or 0.0,
                             networks.rate(place, batch),
-                            None,
-                            None,
+                            alone[0],
+                            alone[1],
                             is_logged=is_logged(batch, networks.steps),
                         ),
                     )
@@ -210,6 +209,11 @@ class _Stack:
         test = self.networks.evaluate([training[0].splits.test] * len(self.members)) if fit else None
         vals = [m.splits.val for m in self.members]
         val = self.networks.evaluate([each for each in vals if each is not None]) if fit and vals[0] else None
+        values = {
+            place: self.networks.measured(place)
+            for place in map(self.members.index, training)
+            if sums.of(place)[0] is not None and self.members[place].reason is None
+        }
         share = (time.perf_counter() - began) / len(training)
         found = []
         for member in training:
@@ -227,6 +231,7 @@ class _Stack:
                 val=validated,
                 seconds=share,
                 images_per_second=sums.seen * len(training) / trained,
+                instruments=values.get(place),
             )
             found.append((member, metrics))
         return found

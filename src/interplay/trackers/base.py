@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -44,7 +45,9 @@ class TrackedRun:
     spec: RunSpec
     name: str
     model: Any
-    """The network, a ``torch.nn.Module``, before its next step."""
+    """The network, a ``torch.nn.Module``, before its next step; ``None`` of a run that trains in a stack."""
+    parameters: int
+    """Number of trainable parameters."""
     output_dir: Path
     """Below which a tracker has a folder of its own."""
     folder: Path
@@ -52,14 +55,11 @@ class TrackedRun:
     history: tuple[EpochMetrics, ...] = ()
     """The epochs that lie behind a run that goes on."""
 
-    @property
-    def parameters(self) -> int:
-        """Number of trainable parameters."""
-        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-
 
 class Tracker(ABC):
     """Follows runs, one after the other: start, then batches and epochs, then finish or close.
+
+    Runs that train at the same time have one each, see `beside`; all calls come from one thread at a time.
 
     Implementations may raise whatever they like; `guard.Guarded` stands between them and the training.
     """
@@ -89,6 +89,10 @@ class Tracker(ABC):
     @abstractmethod
     def close(self) -> None:
         """The run stops without a record: it was interrupted or failed."""
+
+    def beside(self) -> Tracker:
+        """A tracker of the same kind for a run that trains at the same time as others; it has followed none yet."""
+        return copy.copy(self)
 
     def let_go(self) -> None:
         """Touch the network no more, at once and without waiting for anything: the tracker has been given up."""

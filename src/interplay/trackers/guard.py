@@ -42,20 +42,25 @@ class Guarded(Tracker):
 
     def __init__(self, inner: Tracker, say: Callable[[str], None], limits: Limits | None = None) -> None:
         self._inner, self._say, self._limits = inner, say, limits or Limits()
-        self._usable = True
-        self._failures = 0
+        self._trust = _Trust()
         self._line: _Line | None = None
         """Open while a run is followed."""
+
+    def beside(self) -> Guarded:
+        """See `Tracker`. What one of them loses in trust, all lose."""
+        other = Guarded(self._inner.beside(), self._say, self._limits)
+        other._trust = self._trust
+        return other
 
     @property
     def wants_weights(self) -> bool:  # type: ignore[override]
         """See `Tracker`."""
-        return self._usable and self._inner.wants_weights
+        return self._trust.usable and self._inner.wants_weights
 
     def start(self, run: TrackedRun) -> None:
         """See `Tracker`."""
         self.close()
-        if self._usable:
+        if self._trust.usable:
             self._line = _Line()
             self._call(lambda: self._inner.start(run), self._limits.start, starting=True)
 
@@ -78,20 +83,27 @@ class Guarded(Tracker):
         self._hang_up()
 
     def _call(self, work: Callable[[], None], limit: float, *, starting: bool = False) -> None:
-        line = self._line
+        line, trust = self._line, self._trust
         if line is None:
+            return
+        if not trust.usable:  # given up over another run, whose failure has been told
+            self._inner.let_go()
+            if not trust.hangs:
+                self._salvage(line)
+            self._hang_up()
             return
         try:
             line.call(work, limit)
         except Exception as error:
-            self._failures += 1
+            trust.failures += 1
             hangs = isinstance(error, _HangsError)
-            self._usable = not (starting or hangs or self._failures >= MAX_FAILURES)
+            trust.hangs |= hangs
+            trust.usable = not (starting or hangs or trust.failures >= MAX_FAILURES)
             self._inner.let_go()
             if not hangs:
                 self._salvage(line)
             self._hang_up()
-            rest = "for this run" if self._usable else "from here on"
+            rest = "for this run" if trust.usable else "from here on"
             self._say(f"the tracker failed, so nothing is tracked {rest}; runs are not affected: {_line_of(error)}")
 
     def _salvage(self, line: _Line) -> None:
@@ -99,7 +111,7 @@ class Guarded(Tracker):
         try:
             line.call(self._inner.close, self._limits.close)
         except _HangsError:
-            self._usable = False
+            self._trust.usable, self._trust.hangs = False, True
         except Exception:  # the first failure is the one to tell
             return
 
@@ -107,6 +119,15 @@ class Guarded(Tracker):
         if self._line is not None:
             self._line.end()
             self._line = None
+
+
+@dataclass
+class _Trust:
+    """What all trackers of a process have lost and kept together."""
+
+    usable: bool = True
+    failures: int = 0
+    hangs: bool = False
 
 
 class _HangsError(Exception):
@@ -172,6 +193,10 @@ class Resent(Tracker):
         self._path: Path | None = None
         self._logged = 0
         """The last epoch whose row the tracker has taken."""
+
+    def beside(self) -> Resent:
+        """See `Tracker`."""
+        return Resent(self._inner.beside(), self._destination)
 
     def start(self, run: TrackedRun) -> None:
         """See `Tracker`."""

@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -54,6 +55,15 @@ def _logged_in() -> bool:
     return False
 
 
+@dataclass
+class _Service:
+    """What the trackers of one process share."""
+
+    mode: Mode
+    open: int = 0
+    """Runs that are followed now."""
+
+
 class WandbTracker(Tracker):
     """See the module.
 
@@ -69,13 +79,20 @@ class WandbTracker(Tracker):
 
     def __init__(self, settings: TrackerSettings, say: Callable[[str], None]) -> None:
         self._settings, self._say = settings, say
-        self._mode: Mode = wandb_mode()
+        self._service = _Service(wandb_mode())
+        self._reinit: Literal["finish_previous", "create_new"] = "finish_previous"
         self._run: Any = None
         self._folder = Path()
         self._known: set[str] = set()
         self._best = float("-inf")
         self._watching = False
         self._trouble: Exception | None = None
+
+    def beside(self) -> WandbTracker:
+        """See `Tracker`."""
+        other = WandbTracker(self._settings, self._say)
+        other._service, other._reinit = self._service, "create_new"
+        return other
 
     # -- the calls of the protocol ------------------------------------------------------------------------------------
 
@@ -88,6 +105,7 @@ class WandbTracker(Tracker):
         self._best = before.test_acc if before is not None and before.test_acc is not None else float("-inf")
         with _kept_under(self._folder):
             self._run = self._begun(run)
+        self._service.open += 1
         for axis in ("step", "epoch"):
             self._run.define_metric(axis)
         for watched in ("gradients/*", "parameters/*"):
@@ -95,7 +113,8 @@ class WandbTracker(Tracker):
         self._run.summary["parameters"] = run.parameters
         if before is not None:  # a kill may have lost it
             self._run.summary.update({"best_accuracy": before.test_acc, "best_epoch": before.epoch})
-        self._watch(run.model)
+        if run.model is not None:  # a stack has no network of one run whose passes could be watched
+            self._watch(run.model)
 
     def batch(self, row: Row) -> None:
         """See `Tracker`."""
@@ -122,7 +141,7 @@ class WandbTracker(Tracker):
         with _kept_under(self._folder):
             copy = self._upload(record, best) if best is not None else None
             self._end(exit_code=0)
-        if copy is not None and self._mode == "online":
+        if copy is not None and self._service.mode == "online":
             copy.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -138,15 +157,16 @@ class WandbTracker(Tracker):
     # -- how they are done ------------------------------------------------------------------------------------------
 
     def _begun(self, run: TrackedRun) -> Any:
-        if self._mode != "online":
-            return self._init(run, self._mode)
+        if self._service.mode != "online":
+            return self._init(run, self._service.mode)
         try:
             return self._init(run, "online")
         except Exception as error:
             import wandb
 
-            self._mode = "offline"  # for all runs that follow, too: a dead network is waited for once
-            wandb.teardown(exit_code=1)  # the service would still hold the name of the run
+            self._service.mode = "offline"  # for all runs that follow, too: a dead network is waited for once
+            if not self._service.open:  # else it would end the runs that are followed besides
+                wandb.teardown(exit_code=1)  # the service would still hold the name of the run
             kept = self._init(run, "offline")
             files = shlex.quote(str(self._folder)) + "/offline-run-*"
             self._say(
@@ -169,7 +189,7 @@ class WandbTracker(Tracker):
             config=run.spec.to_dict(),
             dir=str(run.output_dir),
             mode=mode,
-            reinit="finish_previous",
+            reinit=self._reinit,
             settings=_settings(),
         )
 
@@ -248,6 +268,7 @@ class WandbTracker(Tracker):
 
     def _end(self, exit_code: int) -> None:
         run, self._run = self._run, None
+        self._service.open -= 1
         run.finish(exit_code=exit_code)
 
 

@@ -10,13 +10,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from interplay.data.splits import Split
-from interplay.errors import SpecError
+from interplay.errors import InterplayError, SpecError
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,14 @@ class Group:
             dist.all_reduce(stacked)
         return [float(value) for value in stacked.tolist()]
 
+    def same(self, value: Any) -> Any:
+        """The first process's ``value``, in all of them."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether any process says so: all must act alike."""
         if self.world == 1:
@@ -75,6 +85,28 @@ class Group:
         said = torch.tensor(float(flag), device=device)
         dist.all_reduce(said, dist.ReduceOp.MAX)
         return bool(said.item())
+
+    @contextmanager
+    def together(self, device: torch.device) -> Iterator[None]:
+        """Let what one process raises in this context end the run in all of them: none is left waiting for it.
+
+        Raises:
+            OthersFailedError: in the processes in which nothing was raised.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as raised:
+            error = raised
+        others = self.any(error is not None, device)
+        if error is not None:
+            raise error
+        if others:
+            raise OthersFailedError("another process of this run has stopped; its message says why")
+
+
+class OthersFailedError(InterplayError):
+    """A process that trains the same run has raised an error."""
 
 
 ALONE = Group()
@@ -110,7 +142,7 @@ def share_statistics(model: nn.Module, group: Group) -> nn.Module:
         return synchronised
     for module in model.modules():
         for name, child in module.named_children():
-            if isinstance(child, nn.BatchNorm2d):
+            if isinstance(child, _BatchNorm) and not isinstance(child, SharedBatchNorm):
                 setattr(module, name, SharedBatchNorm.of(child))
     return model
 
@@ -131,28 +163,38 @@ class _Sum(torch.autograd.Function):
         return gradient
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation [n, C, H, W] with the mean and variance of the batches of all processes together."""
+class SharedBatchNorm(_BatchNorm):
+    """Batch normalisation [n, C, ...] with the mean and variance of the batches of all processes together."""
 
     @classmethod
-    def of(cls, plain: nn.BatchNorm2d) -> SharedBatchNorm:
-        """The same layer with its weights and running statistics."""
+    def of(cls, plain: _BatchNorm) -> SharedBatchNorm:
+        """The same layer with its weights and running statistics; raises `SpecError` for one that lacks either."""
+        if plain.momentum is None or not (plain.affine and plain.track_running_stats):
+            raise SpecError(
+                "several processes share the statistics of a batch norm with weights, and with running statistics that "
+                "have a momentum"
+            )
         made = cls(plain.num_features, plain.eps, plain.momentum)
         made.weight, made.bias = plain.weight, plain.bias
         made.running_mean, made.running_var = plain.running_mean, plain.running_var
         made.num_batches_tracked = plain.num_batches_tracked
         return made
 
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of axes will do."""
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalised images; running statistics move as those of one process would."""
         if not self.training:
             return super().forward(input)
         size = torch.full((1,), input.numel() / input.shape[1], device=input.device)
-        sums = _Sum.apply(torch.cat([input.sum((0, 2, 3)), size]))  # type: ignore[no-untyped-call]
+        others = [0, *range(2, input.dim())]
+        shape = [1, -1, *[1] * (input.dim() - 2)]
+        sums = _Sum.apply(torch.cat([input.sum(others), size]))  # type: ignore[no-untyped-call]
         count = float(sums[-1].item())
         mean = sums[:-1] / count
-        centred = input - mean[:, None, None]
-        variance = _Sum.apply((centred**2).sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
+        centred = input - mean.view(shape)
+        variance = _Sum.apply((centred**2).sum(others)) / count  # type: ignore[no-untyped-call]
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -161,6 +203,6 @@ class SharedBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, rate)
             self.running_var.lerp_(variance * count / (count - 1), rate)
             self.num_batches_tracked += 1
-        scaled = centred * torch.rsqrt(variance + self.eps)[:, None, None]
-        shifted: Tensor = scaled * self.weight[:, None, None] + self.bias[:, None, None]
+        scaled = centred * torch.rsqrt(variance + self.eps).view(shape)
+        shifted: Tensor = scaled * self.weight.view(shape) + self.bias.view(shape)
         return shifted

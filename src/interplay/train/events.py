@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-from interplay.record import EpochMetrics
+from interplay.record import EpochMetrics, RunRecord
 from interplay.trial import Spec
 
 
@@ -16,6 +17,10 @@ class ModelReady:
     spec: Spec
     parameters: int
     restored_epoch: int
+    history: tuple[EpochMetrics, ...] = ()
+    """The epochs that lie behind a run that goes on; not told to other processes."""
+    model: Any = field(default=None, compare=False, repr=False)
+    """The network, of a run that trains alone; not told to other processes."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,13 @@ class EpochEnded:
 
 
 @dataclass(frozen=True)
+class RecordReady:
+    """A run is through: this is its record, which is in no store yet."""
+
+    record: RunRecord
+
+
+@dataclass(frozen=True)
 class RunEnded:
     """The attempt at a run has ended, once a run."""
 
@@ -65,4 +77,16 @@ class Note:
     text: str
 
 
-Event = ModelReady | BatchSeen | Alive | EpochEnded | RunEnded | Note
+Event = ModelReady | BatchSeen | Alive | EpochEnded | RecordReady | RunEnded | Note
+
+Emit = Callable[[Event], None]
+"""Takes every event, in the thread that trains: the time that it takes is time in which nothing is trained."""
+
+
+def unheard(event: Event) -> None:
+    """The `Emit` where nobody follows."""
+
+
+def never() -> bool:
+    """The ``should_stop`` of a run that nothing stops."""
+    return False

@@ -83,6 +83,10 @@ class Instruments:
                 if pairs:
                     total += torch.stack([angle(b, w.detach()) for b, w in pairs]).mean()
 
+    def add_up(self, steps: int, gradient_sum: Tensor, angle_sum: dict[str, Tensor]) -> None:
+        """Take what was summed elsewhere over the steps of this epoch, in place of what was summed here."""
+        self._steps, self._gradient_sum, self._angle_sum = steps, gradient_sum, angle_sum
+
     def end_epoch(self) -> dict[str, float]:
         """The values of the epoch that ends, by name; counters start anew."""
         found: dict[str, float] = {}
@@ -133,14 +137,19 @@ def kernel_norms(model: nn.Module) -> dict[str, float]:
 
 
 def angle(before: Tensor, after: Tensor) -> Tensor:
-    """Angle in radians between two tensors read as vectors, as 2·atan2(‖a-b‖, ‖a+b‖) of the unit vectors.
+    """Angle in radians between two tensors read as vectors, see `angles`."""
+    return angles(before[None], after[None])[0]
 
-    arccos of the cosine would lose all digits at the small angles of one step (Kahan, "How futile are mindless
-    assessments of roundoff", section 12).
+
+def angles(before: Tensor, after: Tensor) -> Tensor:
+    """Angles [K] in radians between the K vectors that one tensor [K, ...] holds and those of another.
+
+    They are 2·atan2(‖a-b‖, ‖a+b‖) of the unit vectors a and b. arccos of the cosine would lose all digits at the small
+    angles of one step (Kahan, "How futile are mindless assessments of roundoff", section 12).
     """
-    a, b = before.flatten().float(), after.flatten().float()
-    a, b = a / a.norm().clamp_min(1e-30), b / b.norm().clamp_min(1e-30)
-    return 2 * torch.atan2((a - b).norm(), (a + b).norm())
+    a, b = before.flatten(1).float(), after.flatten(1).float()
+    a, b = (x / x.norm(dim=1, keepdim=True).clamp_min(1e-30) for x in (a, b))
+    return 2 * torch.atan2((a - b).norm(dim=1), (a + b).norm(dim=1))
 
 
 def top_hessian_eigenvalue(model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> float:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from interplay.data.batches import TrainingBatches
 from interplay.data.splits import Split, Splits
 from interplay.errors import InterplayError
-from interplay.models.build import build
+from interplay.models.build import build, parameter_count
 from interplay.optim import sgd
 from interplay.optim.schedules import epoch_rates
 from interplay.record import EpochMetrics, RunRecord
@@ -22,7 +21,7 @@ from interplay.spec import RunSpec
 from interplay.train.checkpoint import Checkpoints
 from interplay.train.ddp import ALONE, Group, share_statistics
 from interplay.train.evaluate import Measured, channels_last, evaluate, measured
-from interplay.train.events import BatchSeen
+from interplay.train.events import BatchSeen, Emit, EpochEnded, Event, ModelReady, RecordReady, never, unheard
 from interplay.train.instruments import Instruments
 from interplay.train.run import Run
 
@@ -50,9 +49,8 @@ def train(
     spec: RunSpec,
     splits: Splits,
     *,
-    on_epoch: Callable[[EpochMetrics], bool | None] | None = None,
-    on_batch: Callable[[BatchSeen], None] | None = None,
-    on_model: Callable[[nn.Module, Sequence[EpochMetrics]], None] | None = None,
+    emit: Emit = unheard,
+    should_stop: Callable[[], bool] = never,
     checkpoints: Checkpoints | None = None,
     instruments: Sequence[str] = (),
     group: Group = ALONE,
@@ -65,15 +63,16 @@ def train(
     Args:
         spec: what to compute.
         splits: its data; training happens on the device where they lie.
-        on_epoch: called with the metrics of each epoch as it ends; returns True to stop the run there.
-        on_batch: called every `LOOK_EVERY` batches, at the last one of each epoch, and at least about once a second.
-        on_model: called once before training, with the network and the epochs that lie behind it if the run goes on.
+        emit: takes the events of the run: `ModelReady` once before training, `BatchSeen` every `LOOK_EVERY` batches, at
+            the last one of each epoch and at least about once a second, `EpochEnded` after each epoch, and
+            `RecordReady` at the end. What it raises ends the run.
+        should_stop: asked after each epoch; True stops the run there.
         checkpoints: where to leave checkpoints. If there is one of this run to go on from, the run goes on from it; on
             a CPU with the same number of threads it then ends with the very same bits as if it had never stopped. A
             damaged one is set aside and the run starts again.
         instruments: names of optional measurements, see `instruments`.
-        group: the processes that train this run together, each calling this with the same spec and data; callbacks are
-            called in all of them, checkpoints written by the first.
+        group: the processes that train this run together, each calling this with the same spec and data; events are
+            emitted in all of them, checkpoints written by the first. If one asks to stop, all stop.
         state: a checkpoint's content to go on from, instead of what ``checkpoints`` may hold.
         test_every: epochs from one look at the test and validation images to the next; the last epoch has one always.
         facts: noted in the environment of the record.
@@ -82,22 +81,24 @@ def train(
         A record with status finished, or diverged with the history up to that point.
 
     Raises:
-        Interrupted: ``on_epoch`` asked to stop; a checkpoint was left if ``checkpoints`` are given.
+        Interrupted: ``should_stop`` said so; a checkpoint was left if ``checkpoints`` are given.
         CheckpointError: the checkpoint to go on from is of another run.
     """
     run = _Loop(spec, splits, checkpoints, instruments, group, state, test_every, facts)
-    if on_model is not None:
-        run.introduce(on_model)
+    run.introduce(emit)
     book = run.book
     while not book.ended:
-        metrics = run.train_epoch(on_batch)
-        stopping = group.any(on_epoch is not None and on_epoch(metrics) is True, splits.device) and not book.ended
+        metrics = run.train_epoch(emit)
+        run.tell(emit, EpochEnded(spec, metrics))
+        stopping = group.any(should_stop(), splits.device) and not book.ended
         run.save(stopping=stopping)
         if stopping:
             raise Interrupted(book.epoch)
     book.save_final(run.state)
     book.seconds = run.seconds()
-    return book.record(run.model)
+    record = book.record(run.model)
+    emit(RecordReady(record))
+    return record
 
 
 class _Loop:
@@ -120,6 +121,12 @@ class _Loop:
             torch.backends.cudnn.benchmark = True
             # fp32 means fp32: TF32 keeps 10 bits of the mantissa, the same as the half precision it would replace.
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        if group.world > 1:
+            checkpoints = checkpoints if group.leads else None
+            if state is None:  # it is read once: the first process may set it aside, and soon writes the next
+                with group.together(device):
+                    state = None if checkpoints is None else checkpoints.standing(spec)
+                state = group.same(state)
         self.spec, self.splits, self.group = spec, splits, group
         self.model = build(spec, splits.shape, splits.classes).to(device)
         self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -138,7 +145,6 @@ class _Loop:
             checkpoints=checkpoints,
             state=state,
             test_every=test_every,
-            writes=group.leads,
         )
         self.rule = self.book.rule
         self._seconds_before = self.book.seconds
@@ -151,13 +157,19 @@ class _Loop:
         """Wall time spent on this run, over all its attempts."""
         return self._seconds_before + time.perf_counter() - self._began
 
-    def introduce(self, on_model: Callable[[nn.Module, Sequence[EpochMetrics]], None]) -> None:
+    def introduce(self, emit: Emit) -> None:
         """Show the network to whoever follows the run; the time that this takes is not the run's."""
         began = time.perf_counter()
-        on_model(self.model, tuple(self.book.history))
+        history = tuple(self.book.history)
+        self.tell(emit, ModelReady(self.spec, parameter_count(self.model), self.book.epoch, history, self.model))
         self._began += time.perf_counter() - began
 
-    def train_epoch(self, on_batch: Callable[[BatchSeen], None] | None) -> EpochMetrics:
+    def tell(self, emit: Emit, event: Event) -> None:
+        """Emit ``event``; what that raises in one process ends the run in all."""
+        with self.group.together(self.splits.device):
+            emit(event)
+
+    def train_epoch(self, emit: Emit) -> EpochMetrics:
         """One pass over the training images and one evaluation."""
         began = looked = time.perf_counter()
         epoch = self.book.epoch + 1
@@ -193,13 +205,13 @@ class _Loop:
                 self.book.reason = self.rule.batch(group.total(loss_sum)[0])
             if due:
                 looked = time.perf_counter()
-            if due and on_batch is not None:
+            if due:
                 sums = group.total(loss_sum, correct, loss.detach().double() * len(labels), hits)
                 mean, accuracy = sums[0] / seen, 100 * sums[1] / seen
                 alone = sums[2] / whole, 100 * sums[3] / whole
                 epochs, steps = self.spec.epochs, self.batches.steps
                 facts = epoch, epochs, batch, steps, mean, accuracy, rates[batch - 1], *alone
-                on_batch(BatchSeen(self.spec, *facts, is_logged=is_logged(batch, steps)))
+                self.tell(emit, BatchSeen(self.spec, *facts, is_logged=is_logged(batch, steps)))
             if self.book.reason:
                 break
         trained = time.perf_counter() - began

@@ -36,7 +36,6 @@ class Run:
         checkpoints: where it leaves checkpoints, and may find one to go on from.
         state: content of a checkpoint to go on from, instead of what ``checkpoints`` may hold.
         test_every: epochs from one look at the test and validation images to the next; the last epoch has one always.
-        writes: whether this process writes the checkpoints.
     """
 
     def __init__(
@@ -49,10 +48,9 @@ class Run:
         checkpoints: Checkpoints | None = None,
         state: Mapping[str, Any] | None = None,
         test_every: int = 1,
-        writes: bool = True,
     ) -> None:
         self.spec, self.splits = spec, splits
-        self.checkpoints = checkpoints if writes else None
+        self.checkpoints = checkpoints
         self.steps = -(-len(splits.train) // spec.batch_size)
         """Batches of an epoch."""
         self.rule = DivergenceRule(spec, splits.classes, len(splits.train), self.steps)
