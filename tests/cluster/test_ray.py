@@ -41,9 +41,7 @@ def test_a_node_that_vanishes_costs_only_its_unfinished_runs(
     study.trainer = trainer
     study.write(runs=5, epochs=300 if trainer else round(5 / pace))
     process = study.start("--checkpoint_seconds", "0.5")
-    deadline = time.monotonic() + 90
-    while not list(study.output.glob("runs/*/record.json")) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    study.until("runs/*/record.json")
     finished = {path: path.stat().st_mtime_ns for path in study.output.glob("runs/*/record.json")}
     study.in_progress(3)
     two_nodes.tell("remove")
@@ -129,8 +127,7 @@ def test_a_killed_worker_counts_against_its_run_every_time(study: Harness, pace:
         study.in_progress()
         before = {p.pid for p in study.owners()}
         study.owners()[0].kill()
-        deadline = time.monotonic() + 60
-        while not {p.pid for p in study.owners()} - before and time.monotonic() < deadline:
+        while not {p.pid for p in study.owners()} - before and process.poll() is None:
             time.sleep(0.1)
     out = study.finish(process)
     assert process.returncode == 0, out

@@ -222,6 +222,26 @@ class _Attempt:
             compiled=self._way == "compiled",
         )
 
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case ModelReady():
+                self._on_model(event)
+            case BatchSeen():
+                self._on_batch(event)
+            case EpochEnded():
+                self._on_epoch(event)
+            case RecordReady():
+                self._commit(event.record)
+
+    def _on_model(self, event: ModelReady) -> None:
+        spec = event.spec
+        assert isinstance(spec, RunSpec), "somebody else's training shows no network"
+        name, folder = self._job.tracking.run_name or setting(spec), self._store.folder(spec.run_id)
+        root = Path(self._job.output_dir)
+        run = TrackedRun(spec, name, event.model, event.parameters, root, folder, event.history)
+        self._emit(replace(event, history=(), model=None))
+        self._open[spec].tracker.start(run)
+
     def _carry_out(self, trial: Trial) -> None:
         record = carried_out(
             trial, self._store, self._open[trial].heartbeat, self._job, self._facts, self._emit, self._should_stop
@@ -236,26 +256,6 @@ class _Attempt:
             failed = failure(trial, error.reason, error.trace, code.environment(trial, self._job.device))
             self._store.fail(failed)
             self._end(trial, Outcome(End.FAILED, failed, failed.reason))
-
-    def _on_event(self, event: Event) -> None:
-        match event:
-            case ModelReady():
-                self._on_model(event)
-            case BatchSeen():
-                self._on_batch(event)
-            case EpochEnded():
-                self._on_epoch(event)
-            case RecordReady():
-                self._commit(event.record)
-
-    def _on_model(self, event: ModelReady) -> None:
-        spec = event.spec
-        assert isinstance(spec, RunSpec)  # trackers do not follow somebody else's training
-        name, folder = self._job.tracking.run_name or setting(spec), self._store.folder(spec.run_id)
-        root = Path(self._job.output_dir)
-        run = TrackedRun(spec, name, event.model, event.parameters, root, folder, event.history)
-        self._emit(replace(event, history=(), model=None))
-        self._open[spec].tracker.start(run)
 
     def _on_batch(self, event: BatchSeen) -> None:
         spec, run = event.spec, self._open[event.spec]

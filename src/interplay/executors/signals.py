@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+from interplay.notes import notice, on_terminal
 
 
 class StopRequest:
@@ -41,4 +42,6 @@ class StopRequest:
             raise KeyboardInterrupt
         self.requested = True
         if self._announce:
-            print("\nstopping after this epoch, with a checkpoint; once more to stop at once", file=sys.stderr)
+            # On a terminal behind the ^C that it shows.
+            start = "\n" if on_terminal() else ""
+            notice(f"{start}stopping after this epoch, with a checkpoint; once more to stop at once")

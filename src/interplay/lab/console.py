@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,8 @@ from rich.text import Text
 from interplay.executors.base import Listener
 from interplay.executors.outcomes import End, Outcome
 from interplay.notes import notice, on_terminal
-from interplay.record import EpochMetrics, brief
+from interplay.record import EpochMetrics, Status, brief
+from interplay.spec import RunSpec
 from interplay.speed.estimate import readable, work
 from interplay.study.study import Study
 from interplay.summary import setting
@@ -46,6 +48,27 @@ def log_path(output_dir: Path, study: Study) -> Path:
     return output_dir / "logs" / f"{name}_{datetime.now():%Y%m%d_%H%M%S}.log"
 
 
+WARM_SECONDS = 3.0
+"""After the start of a worker, before an estimate is shown."""
+
+_TOLD = {
+    "lr": "lr ",
+    "weight_decay": "wd ",
+    "momentum": "mom ",
+    "batch_size": "bs ",
+    "epochs": "epochs ",
+    "seed": "seed ",
+}
+
+
+def _varied(specs: Sequence[Spec]) -> dict[str, str]:
+    """The knobs that not all of ``specs`` share, if those tell each from the others, and how they are written."""
+    own = [spec for spec in specs if isinstance(spec, RunSpec)]
+    found = {name: words for name, words in _TOLD.items() if len({getattr(spec, name) for spec in own}) > 1}
+    told = {tuple(getattr(spec, name) for name in found) for spec in own}
+    return found if len(told) == len(specs) else {}
+
+
 class StudyProgress(Listener):
     """Shows a study that runs: live on a terminal, plain lines otherwise and in the log.
 
@@ -61,11 +84,15 @@ class StudyProgress(Listener):
         self.ended_runs = 0
         self._work = {spec: max(work(spec)[0], 1e-9) for spec in missing}
         self._left = dict(self._work)
-        self._workers: dict[str, tuple[Spec, str]] = {}
+        self._workers: dict[str, dict[Spec, str]] = {}
+        """What each worker trains, several runs where it has a stack, and how far each is; the latest one last."""
+        self._varied = _varied(missing)
         self._waiting: set[Spec] = set()
         self._stopped: set[Spec] = set()
-        self._began: float | None = None
-        """When the first run began: processes that start say nothing of how long runs take."""
+        self._since: tuple[float, float] | None = None
+        """When as many workers trained as now, first, and the work that was left: speed is told from there on."""
+        self._most = 0
+        """Workers that trained at a time."""
         self._stream = stream
         self._log = self._open(log)
         self._live: Live | None = None
@@ -100,9 +127,10 @@ class StudyProgress(Listener):
 
     def started(self, worker: str, spec: Spec) -> None:
         """See `Listener`."""
-        self._began = self._began or time.monotonic()
         self._stopped.discard(spec)
-        self._workers[worker] = (spec, "starts")
+        self._workers.setdefault(worker, {})[spec] = "starts"
+        if len(self._workers) > self._most or self._since is None:
+            self._most, self._since = len(self._workers), (time.monotonic(), sum(self._left.values()))
         self._to_log(f"start    {spec.run_id} on {worker}: {setting(spec)}")
         self._refresh()
 
@@ -111,7 +139,7 @@ class StudyProgress(Listener):
         done = (progress.epoch - 1 + progress.batch / progress.batches) / spec.epochs
         self._left[spec] = self._work.get(spec, 0.0) * (1 - done)
         text = f"epoch {progress.epoch}/{spec.epochs}  loss {progress.loss:.4g}  accuracy {progress.accuracy:.1f} %"
-        self._workers[worker] = (spec, text)
+        self._goes_on(worker, spec, text)
         self._refresh()
 
     def epoch(self, worker: str, spec: Spec, metrics: EpochMetrics) -> None:
@@ -119,12 +147,20 @@ class StudyProgress(Listener):
         epochs = spec.epochs
         if isinstance(epochs, int | float) and epochs > 0:
             self._left[spec] = self._work.get(spec, 0.0) * max(0.0, 1 - metrics.epoch / epochs)
-        self._workers[worker] = (spec, epoch_words(spec, metrics))
+        self._goes_on(worker, spec, epoch_words(spec, metrics))
         self._refresh()
+
+    def _goes_on(self, worker: str, spec: Spec, text: str) -> None:
+        runs = self._workers.setdefault(worker, {})
+        runs.pop(spec, None)
+        runs[spec] = text
 
     def ended(self, worker: str, spec: Spec, outcome: Outcome) -> None:
         """See `Listener`."""
-        self._workers.pop(worker, None)
+        runs = self._workers.get(worker, {})
+        runs.pop(spec, None)
+        if not runs:
+            self._workers.pop(worker, None)
         if outcome.end is End.TAKEN:
             if spec not in self._waiting:
                 self._waiting.add(spec)
@@ -144,7 +180,20 @@ class StudyProgress(Listener):
         seconds = f"  {record.wall_seconds:.1f} s" if record is not None and record.wall_seconds else ""
         width = len(str(self.total))
         count = f"[{self.before + self.ended_runs:>{width}}/{self.total}]"
-        self._line(f"{count} {setting(spec)}  {words}{seconds}  on {worker}{self._eta('  about ', ' left')}")
+        eta = self._eta("  about ", " left")
+        if record is not None and record.status is Status.FINISHED and isinstance(spec, RunSpec):
+            accuracy = record.final_test_acc
+            result = "no accuracy" if accuracy is None else f"test {accuracy:.2f} %"
+        else:
+            result = words
+        short = f"{count} {self._short(spec)}  {result}{seconds}{eta}"
+        self._line(f"{count} {setting(spec)}  {words}{seconds}  on {worker}{eta}", short)
+
+    def _short(self, spec: Spec) -> str:
+        """What tells a run from the others of its study."""
+        if not isinstance(spec, RunSpec) or not self._varied:
+            return setting(spec)
+        return " ".join(f"{words}{getattr(spec, name):g}" for name, words in self._varied.items())
 
     def note(self, text: str) -> None:
         """See `Listener`."""
@@ -165,10 +214,11 @@ class StudyProgress(Listener):
 
     # -- what is shown --------------------------------------------------------------------------------------------
 
-    def _line(self, text: str) -> None:
+    def _line(self, text: str, short: str | None = None) -> None:
+        """Show a line; a live terminal, which may be narrow, gets the ``short`` form of it."""
         self._to_log(text)
         if self._live is not None:
-            self._live.console.print(Text(text))
+            self._live.console.print(Text(short or text))
             self._refresh()
         elif self._stream is None:
             notice(text)
@@ -185,11 +235,15 @@ class StudyProgress(Listener):
                 self._log = None  # a full disk must not end a study over its log
 
     def _eta(self, before: str, after: str) -> str:
-        whole, left = sum(self._work.values()), sum(self._left.values())
-        done = whole - left
-        if self._stopped or self._began is None or done <= 0 or left <= 0:
+        if self._stopped or self._since is None:
             return ""
-        return before + readable((time.monotonic() - self._began) * left / done) + after
+        began, then = self._since
+        left, passed = sum(self._left.values()), time.monotonic() - began
+        done = then - left
+        # The first steps, in which a machine warms up, would tell of twice the time that it takes.
+        if done <= 0 or left <= 0 or passed < WARM_SECONDS:
+            return ""
+        return before + readable(passed * left / done) + after
 
     def _refresh(self) -> None:
         if self._live is not None:
@@ -198,10 +252,12 @@ class StudyProgress(Listener):
     def _table(self) -> Group:
         table = Table("worker", "run", "progress", expand=False)
         for worker in sorted(self._workers):
-            spec, text = self._workers[worker]
-            table.add_row(worker, setting(spec), text)
+            runs = self._workers[worker]
+            spec, text = next(reversed(runs.items()))
+            others = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+            table.add_row(worker, self._short(spec) + others, text)
         done = self.before + self.ended_runs
         stopped = f", {len(self._stopped)} stopped" if self._stopped else ""
-        if self._began is None and not self._waiting:
+        if self._since is None and not self._waiting:
             return Group(Text("starting the workers ..."))
         return Group(table, Text(f"{done} of {self.total} runs done{stopped}{self._eta(', about ', ' left')}"))
