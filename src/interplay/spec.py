@@ -258,11 +258,7 @@ class RunSpec:
     @property
     def own_knobs(self) -> dict[str, Any]:
         """Those knobs of this model and this optimiser, by name, that not every run has."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.metadata["only"] and knobs.applies(field, vars(self))
-        }
+        return {name: getattr(self, name) for name in _own_names(self.model, self.optimizer)}
 
     @property
     def own_words(self) -> str:
@@ -375,11 +371,16 @@ def _names_of(model: str, optimizer: str) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(RunSpec) if knobs.applies(field, chosen))
 
 
+@cache
+def _own_names(model: str, optimizer: str) -> tuple[str, ...]:
+    """Those of them that not every run has."""
+    return tuple(name for name in _names_of(model, optimizer) if RunSpec.__dataclass_fields__[name].metadata["only"])
+
+
 def _refuse_unknown(values: Mapping[str, Any]) -> None:
-    known = knob_names()
     for key in values:
-        if key not in known:
-            raise SpecError(f"unknown key {shown(key)}; {nearest(key, known)}")
+        if key not in knob_names():
+            raise SpecError(f"unknown key {shown(key)}; {nearest(key, knob_names())}")
 
 
 @cache
@@ -394,7 +395,6 @@ def choices() -> dict[str, tuple[str, ...]]:
     found = {}
     for name, kind in get_type_hints(RunSpec).items():
         for part in (kind, *get_args(kind)):
-            words = get_args(part)
-            if words and all(isinstance(w, str) for w in words):
+            if (words := get_args(part)) and all(isinstance(w, str) for w in words):
                 found[name] = cast(tuple[str, ...], words)
     return found

@@ -71,9 +71,8 @@ def work(spec: Spec) -> tuple[float, int]:
     """A measure of how long a run takes, to start long ones first; small batches take longer for the same images."""
     if isinstance(spec, Trial):  # nothing is known of it but what its knobs are called
         return (_number(spec.epochs), -int(_number(spec.batch_size)))
-    size = (
-        _WORK.get(spec.model, 1.0) * spec.own_knobs.get("widening", 1) ** 2 * spec.own_knobs.get("blocks_per_stage", 1)
-    )
+    own = spec.own_knobs
+    size = _WORK.get(spec.model, 1.0) * own.get("widening", 1) ** 2 * own.get("blocks_per_stage", 1)
     return (size * spec.epochs * (training_images(spec) or 50_000), -spec.batch_size)
 
 
