@@ -91,7 +91,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     from interplay.cli import documented, hypernetworks, tables
     from interplay.cli import main as command
     from interplay.cli import read as reading
-    from interplay.lab import doctor, extending, overview, plan, read, report, run
+    from interplay.lab import doctor, extending, overview, paper, plan, read, report, run
     from interplay.lab.report import Written
     from interplay.store.store import Store
 
@@ -126,6 +126,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr(read, "predict", lambda *args, **words: asked.append(words) or Nothing())
     monkeypatch.setattr(read, "compare", lambda *args: asked.append(args) or Nothing())
     monkeypatch.setattr(read, "analyze", lambda *args, **words: asked.append(args) or Nothing())
+    monkeypatch.setattr(paper, "tables", lambda *args: asked.append(args) or ())
     monkeypatch.setattr(extending, "extended", lambda study, settings, **words: study)
     monkeypatch.setattr(documented.PlotFlags, "call", lambda self: asked.append(self) or 0)
     monkeypatch.setattr(hypernetworks.HyperFlags, "call", lambda self: asked.append(self) or 0)

@@ -64,6 +64,24 @@ def test_no_bar_reaches_below_zero(metric: str) -> None:
         assert axis.get_ylim()[0] == 0
 
 
+def test_the_best_points_have_a_panel_where_the_worst_would_press_them_together() -> None:
+    values = (20.0, 60.0, 92.0, 93.0, 92.5, 50.0)
+    points = tuple(Point(0.01 * 2**i, value, 0.2, 3) for i, value in enumerate(values))
+    shown = Ordering("final_test_acc", (MethodCurve("SGD", points, optimum(0.08, 0.05, None)),), 128)
+    near, whole, strip = curves.draw(shown).axes
+    assert near.get_ylim()[0] > 60
+    assert near.get_ylim()[1] < 95
+    assert whole.get_ylim()[0] < 20
+    assert near.get_title(loc="left").startswith("a ")
+    assert whole.get_title(loc="left").startswith("b ")
+    # The open end of the interval reaches the last rate, with an arrow there.
+    bar = [list(line.get_xdata()) for line in strip.lines]  # type: ignore[arg-type]
+    assert [0.05, 0.32] in bar
+    assert any(line.get_marker() == ">" and list(line.get_xdata()) == [0.32] for line in strip.lines)  # type: ignore[arg-type]
+    flat = dataclasses.replace(shown, curves=(MethodCurve("SGD", points[2:5], optimum(0.08)),))
+    assert curves.zoomed(flat) is None
+
+
 # -- set 2 ------------------------------------------------------------------------------------------------------------
 
 RATES, DECAYS = (0.01, 0.02, 0.04, 0.08), (1e-4, 2e-4, 4e-4, 8e-4)
@@ -226,7 +244,9 @@ def test_both_maxima_are_marked_in_every_figure() -> None:
     figure = curves.draw(ordering(("SGD", both)))
     assert "SGD  (η* = 0.3 or 0.12)" in legend(figure)
     assert heatmap.OTHER in legend(figure)
-    assert any(list(line.get_xdata()) == [0.12, 0.12] for line in figure.axes[0].lines)  # type: ignore[arg-type]
+    marked = [(list(line.get_xdata()), line.get_markerfacecolor()) for line in figure.axes[-1].lines]  # type: ignore[arg-type]
+    assert ([0.12], "white") in marked
+    assert any(place == [0.3] and colour != "white" for place, colour in marked)
     assert heatmap.OTHER not in legend(curves.draw(ordering(("SGD", optimum(0.3, 0.1, 0.4)))))
 
 

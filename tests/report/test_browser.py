@@ -277,22 +277,31 @@ def test_a_watched_page_loads_itself_again_and_keeps_what_was_chosen(
     tab.page.close()
 
 
-def test_thousands_of_runs_are_shown_a_page_at_a_time(browser: Any, tmp_path: Path) -> None:
+def sorted_and_filtered(browser: Any, folder: Path, rows: int) -> tuple[Tab, float]:
+    """A page of so many runs, sorted up and down and filtered, and the milliseconds that took."""
     lines = ["method,batch_size,lr,wd,momentum,final_test_acc,final_train_loss,best_test_acc"]
-    lines += [f"SGDM+WD,128,0.1,{n}e-6,0.9,{50 + n % 40},0.1,{50 + n % 40}" for n in range(1, 20_001)]
-    (tmp_path / "many.csv").write_text("\n".join(lines) + "\n")
-    tab = Tab(browser, report([tmp_path / "many.csv"], tmp_path / "page.html", figures=False).page)
+    lines += [f"SGDM+WD,128,0.1,{n}e-6,0.9,{50 + n % 40},0.1,{50 + n % 40}" for n in range(1, rows + 1)]
+    (folder / "many.csv").write_text("\n".join(lines) + "\n")
+    tab = Tab(browser, report([folder / "many.csv"], folder / "page.html", figures=False).page)
     assert len(tab.column("run")) == 50
-    assert tab.page.locator(".dt-info").text_content() == "1 to 50 of 20,000"
+    assert tab.page.locator(".dt-info").text_content() == f"1 to 50 of {rows:,}"
     started = tab.page.evaluate("performance.now()")
     tab.head("decay λ").click()
     tab.sorted("decay λ", "ascending")
     tab.head("decay λ").click()
     tab.sorted("decay λ", "descending")
-    assert tab.column("decay λ")[0] == "0.02"
+    assert tab.column("decay λ")[0] == f"{rows * 1e-6:g}"
     tab.page.fill("#filter", "many.csv:499")
+    tab.page.wait_for_function("document.querySelectorAll('#runs tbody tr').length < 50")
+    return tab, tab.page.evaluate("performance.now()") - started
+
+
+def test_thousands_of_runs_are_shown_a_page_at_a_time(browser: Any, tmp_path: Path) -> None:
+    few, base = sorted_and_filtered(browser, tmp_path, 2_000)
+    few.page.close()
+    tab, whole = sorted_and_filtered(browser, tmp_path, 20_000)
     assert len(tab.column("run")) == 11  # 499, 4990 to 4999
-    assert tab.page.evaluate("performance.now()") - started < 20_000  # milliseconds, on a slow machine
+    assert whole < 30 * base  # ten times the rows: sorting alone takes some 13 times as long
     tab.page.fill("#filter", "")
     tab.page.locator(".dt-paging-button.next").click()
     assert tab.page.locator(".dt-info").text_content() == "51 to 100 of 20,000"

@@ -35,6 +35,7 @@ COMMANDS = {
     "compare": ("interplay.cli.read:CompareFlags", "two groups of runs side by side"),
     "predict": ("interplay.cli.read:PredictFlags", "the best weight decay for a learning rate, or the reverse"),
     "report": ("interplay.cli.read:ReportFlags", "one HTML page and the documented figures"),
+    "table": ("interplay.cli.paper:TableFlags", "tables for a paper, as LaTeX, Markdown or CSV"),
     "import": ("interplay.cli.tables:ImportFlags", "bring runs of another tool into an output folder"),
     "verify": ("interplay.cli.read:VerifyFlags", "put the engine to problems whose answer is known"),
     "doctor": ("interplay.cli.read:DoctorFlags", "check versions, GPUs, data and disk"),

@@ -273,20 +273,19 @@ class VerifyFlags(Command):
 
     def call(self) -> int:
         """Print what is true and what is found."""
-        from interplay.analysis.verify import measure, problems, text
-        from interplay.analysis.verify.conditions import CLOSED_FORMS, named
+        from interplay.analysis.verify import conditions, measure, problems, text
         from interplay.analysis.words import verification
 
         if not 1 <= self.studies <= 100_000:
             raise SpecError(f"studies must be 1 or greater, at most 100000, not {shown(self.studies)}")
-        simulated = [word for word in self.only if word != CLOSED_FORMS]
-        conditions = named(simulated) if simulated or not self.only else []
+        simulated = [word for word in self.only if word != conditions.CLOSED_FORMS]
+        chosen = conditions.named(simulated) if simulated or not self.only else []
         lines = []
         if not self.only or len(simulated) < len(self.only):
             lines = problems.verify(self.studies)
         results: list[measure.Result] = []
-        if conditions:
-            results = measure.summarise(measure.shown(conditions, self.studies, self.seed, self.workers))
+        if chosen:
+            results = measure.summarise(measure.shown(chosen, self.studies, self.seed, self.workers))
         if self.json:
             found = {
                 "closed_forms": [dataclasses.asdict(line) for line in lines],

@@ -57,10 +57,20 @@ def metric_label(metric: str) -> str:
     return f"{metric_name(metric)} (%)" if "acc" in metric else f"{metric_name(metric)} (nats)"
 
 
-def draw_points(axis: Axes, points: Sequence[Point], colour: str, marker: str, label: str) -> None:
+def draw_points(
+    axis: Axes,
+    points: Sequence[Point],
+    colour: str,
+    marker: str,
+    label: str,
+    *,
+    size: float = 5,
+    clip: bool = False,
+) -> None:
     """Means of the cells that have one, with bars of one standard error, joined by a line.
 
-    A bar stops at 0: an accuracy or a loss below it does not exist.
+    A bar stops at 0: an accuracy or a loss below it does not exist. ``size`` of the markers is in points; ``clip``
+    is for an axis that does not show all points.
     """
     there = [p for p in points if p.mean is not None]
     axis.errorbar(
@@ -72,10 +82,10 @@ def draw_points(axis: Axes, points: Sequence[Point], colour: str, marker: str, l
         ],
         color=colour,
         marker=marker,
-        markersize=5,
+        markersize=size,
         capsize=2,
         label=label,
-        clip_on=False,  # a mean near 0 lies on the edge of the picture
+        clip_on=clip,  # a mean near 0 lies on the edge of the picture
     )
 
 
