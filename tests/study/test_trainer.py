@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import subprocess
 import sys
@@ -200,7 +201,9 @@ def test_changed_source_makes_another_run(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.syspath_prepend(tmp_path)
     ids = []
     for number, body in enumerate(("1.0", "2.0")):
-        (tmp_path / f"mine{number}.py").write_text(f"def train(lr):\n    return {{'accuracy': {body}}}\n")
-        module = __import__(f"mine{number}")
+        # A name that no other test imports: modules outlive a test.
+        name = f"changed_source_{number}"
+        (tmp_path / f"{name}.py").write_text(f"def train(lr):\n    return {{'accuracy': {body}}}\n")
+        module = importlib.import_module(name)
         ids.append(trials(Study(train=module.train, grid={"lr": 1}).specs)[0].trainer.version)
     assert len(set(ids)) == 2
