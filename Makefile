@@ -1,4 +1,4 @@
-# make demo       all three sets on built-in data, figures and verdicts; says where the results lie
+# make demo       a whole study on built-in data: 388 runs, the answer in ten lines, a page
 # make test       lint, types and the quick tests
 # make test-long  the longer tests: real data, kills, a browser
 # make test-all   all of those, a real Slurm (root on Debian), a real Ray, and stacks killed as other workers are
@@ -13,23 +13,24 @@ BIN    := $(VENV)/bin
 # make venv PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
 PIP_ARGS ?=
 
-# The main job at the scale of a laptop: all three sets on built-in data, three seeds.
-DEMO := studies/digits-lr-ordering.toml studies/digits-eta-lambda.toml studies/digits-batch-scaling.toml
-
 .PHONY: venv demo test test-long test-all bench bench-gpu lint types docs pages clean
 
 venv: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+# The lab alone, which is all that the demo needs; the tools of its developers come on top.
+$(VENV)/.lab: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e .
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.lab
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[dev]'
 	touch $@
 
-demo: venv
-	$(BIN)/interplay study $(DEMO)
-	$(BIN)/interplay report outputs
-	$(BIN)/interplay analyze outputs
-	@echo; echo "the page: outputs/report.html"
+demo: $(VENV)/.lab
+	@$(BIN)/interplay study studies/demo.toml --quiet --output_dir outputs/demo
+	@echo
+	@$(BIN)/interplay report outputs/demo
 
 lint: venv
 	$(BIN)/ruff check

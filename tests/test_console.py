@@ -94,3 +94,20 @@ def test_an_estimate_counts_from_when_all_workers_train(monkeypatch: pytest.Monk
 
 def _metrics(epoch: int) -> EpochMetrics:
     return EpochMetrics(epoch, 0.1, train_loss=1.0, train_acc=50.0, test_loss=1.0, test_acc=50.0, seconds=1.0)
+
+
+def test_a_quiet_study_tells_of_tenths_and_of_failures_while_the_log_has_every_run(tmp_path: Path) -> None:
+    specs = [RunSpec(model="mlp", dataset="digits", lr=0.01 * n) for n in range(1, 31)]
+    stream, log = io.StringIO(), tmp_path / "study.log"
+    with StudyProgress(specs, len(specs), log, stream, quiet=True) as progress:
+        for number, spec in enumerate(specs):
+            progress.started("cpu0", spec)
+            failed = number == 4
+            record = RunRecord(spec, Status.FAILED if failed else Status.FINISHED)
+            end = Outcome(End.FAILED, record, reason="no such file") if failed else Outcome(End.COMMITTED, record)
+            progress.ended("cpu0", spec, end)
+    lines = stream.getvalue().splitlines()
+    assert [line.split("]")[0] for line in lines if "runs done" in line] == [f"[{n:>2}/30" for n in range(3, 31, 3)]
+    assert len(lines) == 10 + 1
+    assert sum("lr 0.05" in line for line in lines) == 1
+    assert sum(f"lr {spec.lr:g} " in log.read_text() for spec in specs) == len(specs)

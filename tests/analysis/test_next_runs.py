@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from interplay.analysis.analyze import tabulate, verdicts
-from interplay.analysis.next_cells import between_cells, beyond_ends, counted, further_curves
+from interplay.analysis.next_cells import Knobs, between_cells, beyond_ends, counted, further_curves
 from interplay.analysis.next_runs import _chosen, _in_band, _Option
 from interplay.analysis.observations import from_rows
 from interplay.analysis.optimum import Optimum
@@ -66,11 +66,11 @@ def test_beyond_an_open_end_and_never_on_the_side_that_is_surely_worse() -> None
 def test_between_unequal_neighbours_of_the_best_and_never_between_equal_cells() -> None:
     coarse = table([1e-4, 1e-3, 1e-2, 1e-1], [64], lambda b: 1.2e-3, seeds=3)
     (cells,), (optimum,) = curves(coarse), optima(coarse)
-    rates = [cell["lr"] for cell in between_cells(coarse, ROOT, cells, optimum, [cells])]
+    rates = [cell["lr"] for cell in between_cells(coarse, ROOT, cells, optimum, Knobs(ROOT, [cells]))]
     assert rates[:2] == pytest.approx([10**-3.5, 10**-2.5], rel=0.01)
     flat = table([1e-4, 1e-3, 1e-2, 1e-1], [64], lambda b: 1e-3, steep=0.0)
     (cells,), (optimum,) = curves(flat), optima(flat)
-    assert between_cells(flat, ROOT, cells, optimum, [cells]) == []
+    assert between_cells(flat, ROOT, cells, optimum, Knobs(ROOT, [cells])) == []
 
 
 def test_a_further_curve_lies_around_the_law_and_no_batch_is_larger_than_the_data() -> None:

@@ -26,13 +26,21 @@ SURE = 4.0
 """Standard errors by which a cell is surely worse than another."""
 
 
-def cell_knobs(claim: Claim, cell: Cell, curves: Sequence[Sequence[Cell]], **changes: Any) -> dict[str, Any]:
+class Knobs:
     """The knobs that name a run beside those of its network: what claims vary, and what differs between the curves."""
-    told = {name for members in curves for each in members for name in each if name not in ("dataset", "precision")}
-    differ = {name for name in told if len({each.get(name) for members in curves for each in members}) > 1}
-    names = dict.fromkeys((*VARIED, "train_limit", *sorted(claim.named | differ)))
-    found = {name: cell.get(name) for name in names if cell.get(name) is not None and name not in cell.assumed}
-    return {**found, **changes}
+
+    def __init__(self, claim: Claim, curves: Sequence[Sequence[Cell]]) -> None:
+        values: dict[str, set[object]] = {}
+        cells = [cell for members in curves for cell in members]
+        for name in {name for cell in cells for name in cell if name not in ("dataset", "precision")}:
+            values[name] = {cell.get(name) for cell in cells}
+        differ = {name for name, found in values.items() if len(found) > 1}
+        self.names = tuple(dict.fromkeys((*VARIED, "train_limit", *sorted(claim.named | differ))))
+
+    def of(self, cell: Cell, **changes: Any) -> dict[str, Any]:
+        """Those of a cell, with ``changes``; a knob that its table does not tell is left out."""
+        names = (name for name in self.names if name not in cell.assumed)
+        return {name: cell.get(name) for name in names if cell.get(name) is not None} | changes
 
 
 def by_value(of: str, cells: Sequence[Cell]) -> list[Cell]:
@@ -43,7 +51,7 @@ def beyond_ends(
     table: Table, claim: Claim, curves: Sequence[Sequence[Cell]], optima: Sequence[Optimum]
 ) -> tuple[dict[str, Any], ...]:
     """Cells beyond open ends; not where the outermost cell is surely worse than the best and far from it."""
-    found = []
+    found, knobs = [], Knobs(claim, curves)
     for cells, each in zip(curves, optima, strict=True):
         known = [cell for cell in by_value(claim.optimum, cells) if cell in table.cells]
         if each.without >= 0.5 or not known:
@@ -54,7 +62,7 @@ def beyond_ends(
             near = abs(known.index(end) - known.index(best)) <= 1
             worse = table.level(best) - table.level(end) > SURE * math.hypot(table.error(end), table.error(best))
             if (near or not worse) and _possible(claim.optimum, value, cells[0]):
-                found.append(cell_knobs(claim, cells[0], curves, **{claim.optimum: value}))
+                found.append(knobs.of(cells[0], **{claim.optimum: value}))
     return tuple(found)
 
 
@@ -89,7 +97,7 @@ def _place(table: Table, claim: Claim, cells: Sequence[Cell], optimum: Optimum) 
 
 
 def between_cells(
-    table: Table, claim: Claim, cells: Sequence[Cell], optimum: Optimum, curves: Sequence[Sequence[Cell]]
+    table: Table, claim: Claim, cells: Sequence[Cell], optimum: Optimum, knobs: Knobs
 ) -> list[dict[str, Any]]:
     """Middles between neighbours where the optimum may lie, never between equal cells.
 
@@ -110,7 +118,7 @@ def between_cells(
         gap, held = ends[1] - ends[0], min(high, ends[1]) - max(low, ends[0])
         top = best in (left, right) or _equal(table, left, best) or _equal(table, right, best)
         if (top and gap > max(WIDE, 0.5 * optimum.width)) or (gap > CLOSE and held > 0.7 * gap):
-            found.append(cell_knobs(claim, left, curves, **{claim.optimum: float(f"{math.exp(sum(ends) / 2):.3g}")}))
+            found.append(knobs.of(left, **{claim.optimum: float(f"{math.exp(sum(ends) / 2):.3g}")}))
     return found
 
 
@@ -141,7 +149,7 @@ def further_curves(
     free = {claim.optimum, claim.along, *claim.tied}
     rest = {cell.without(*free) for members in curves for cell in members}
     asked = {float(cell[claim.along]) for cell in table.all_cells() if cell.without(*free) in rest}
-    found = []
+    found, knobs = [], Knobs(claim, curves)
     for edge, ratio in ((known[0], known[0] / known[1]), (known[-1], known[-1] / known[-2])):
         value = edge * ratio
         value = round(value) if claim.along in WHOLE else float(f"{value:.3g}")
@@ -160,9 +168,7 @@ def further_curves(
         if not all(_possible(name, changes[name], like[0]) for name in claim.tied):
             continue
         cells = [
-            cell_knobs(
-                claim, like[0], curves, **changes, **{claim.optimum: float(f"{math.exp(middle + k * step):.3g}")}
-            )
+            knobs.of(like[0], **changes, **{claim.optimum: float(f"{math.exp(middle + k * step):.3g}")})
             for k in (-2, -1, 0, 1, 2)
         ]
         found.append((value, [cell for cell in cells if _possible(claim.optimum, cell[claim.optimum], like[0])]))

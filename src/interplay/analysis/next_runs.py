@@ -13,10 +13,10 @@ from scipy.special import ndtr
 from interplay.analysis.cells import Cell
 from interplay.analysis.joint import Exponent
 from interplay.analysis.next_cells import (
+    Knobs,
     between_cells,
     beyond_ends,
     by_value,
-    cell_knobs,
     counted,
     further_curves,
     tops_of,
@@ -70,7 +70,8 @@ def for_noise(table: Table, claim: Claim, curves: Sequence[Sequence[Cell]]) -> P
         cells |= dict.fromkeys(known[first : first + 3])
     if not cells:
         return None
-    found = tuple(cell_knobs(claim, cell, curves) for cell in cells)
+    knobs = Knobs(claim, curves)
+    found = tuple(knobs.of(cell) for cell in cells)
     return Plan(f"a second seed of {counted(len(found), 'cell')} around the best", found, 1, len(found))
 
 
@@ -88,8 +89,8 @@ def for_exponent(
     the number of seeds and of cells, and s the scatter of optima about the law, which only further curves average out.
     """
     seeds = _usual_seeds(table, curves)
-    beyond = beyond_ends(table, claim, curves, optima)
-    middles = [between_cells(table, claim, cells, each, curves) for cells, each in zip(curves, optima, strict=True)]
+    beyond, knobs = beyond_ends(table, claim, curves, optima), Knobs(claim, curves)
+    middles = [between_cells(table, claim, cells, each, knobs) for cells, each in zip(curves, optima, strict=True)]
     between = tuple(cell for found in middles for cell in found)
     if result is None:  # first of all some optima are to be found
         found, where = (beyond, "beyond open ends") if beyond else (between, "between those around the best")
@@ -113,9 +114,7 @@ def for_exponent(
         words = f"{counted(len(between), 'cell')} between those around the optima"
         options.append(_Option(words, between, 0, len(between) * seeds, sd))
     tops = tuple(
-        cell_knobs(claim, cell, curves)
-        for cells, each in zip(curves, optima, strict=True)
-        for cell in tops_of(claim, cells, each)
+        knobs.of(cell) for cells, each in zip(curves, optima, strict=True) for cell in tops_of(claim, cells, each)
     )
     had = _usual_seeds(
         table, [[cell for cells, each in zip(curves, optima, strict=True) for cell in tops_of(claim, cells, each)]]
@@ -151,7 +150,8 @@ def for_plane(
     if not (math.isfinite(low) and math.isfinite(high)):
         return None
     seeds = _usual_seeds(table, [cells])
-    found = tuple(cell_knobs(claim, cell, [cells]) for cell in cells)
+    knobs = Knobs(claim, [cells])
+    found = tuple(knobs.of(cell) for cell in cells)
     sd = (high - low) / 3.29
     options = [
         _Option(
@@ -229,16 +229,15 @@ def for_ordering(
     beyond = beyond_ends(table, claim, curves, [each for _, each in flat])
     if beyond:
         return Plan(f"{counted(len(beyond), 'cell')} beyond open ends", beyond, 0, len(beyond) * seeds)
-    between = tuple(cell for cells, each in flat for cell in between_cells(table, claim, cells, each, curves))
+    knobs = Knobs(claim, curves)
+    between = tuple(cell for cells, each in flat for cell in between_cells(table, claim, cells, each, knobs))
     middle, sd = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 3.29
     if not math.isfinite(sd):  # an end is open although the cell there is surely worse: it is the cells that are few
         found = between or tuple(
-            cell_knobs(claim, cells[0], curves, **{claim.optimum: value})
-            for cells, each in flat
-            for value in each.needed
+            knobs.of(cells[0], **{claim.optimum: value}) for cells, each in flat for value in each.needed
         )
         return Plan(f"{counted(len(found), 'cell')} around the optima", found, 0, len(found) * seeds) if found else None
-    tops = tuple(cell_knobs(claim, cell, curves) for cells, each in flat for cell in tops_of(claim, cells, each))
+    tops = tuple(knobs.of(cell) for cells, each in flat for cell in tops_of(claim, cells, each))
     options = []
     if between:
         words = f"{counted(len(between), 'cell')} around the optima"

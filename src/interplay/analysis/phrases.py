@@ -20,6 +20,9 @@ TIMES = " times"
 WHAT = {"exponent": "exponent ", "direction": "k = ", "sufficiency": "share that the product misses: "}
 """What the estimate of a claim is; of an ordering its unit says so."""
 
+BRIEFLY = {"exponent": "exponent", "direction": "k", "sufficiency": "misses", "ordering": "ratio"}
+"""The same in a word."""
+
 NAMED = 4
 """Cells of a plan that are named one by one; of more, the ranges of their knobs are."""
 
@@ -99,6 +102,17 @@ def result(verdict: Verdict) -> str:
     if found:
         return f"{WHAT.get(_kind(verdict), '')}{found}, 90 % interval {ends.removesuffix(TIMES)}"
     return f"90 % interval: {ends}" if ends else ""
+
+
+def brief(verdict: Verdict) -> str:
+    """Estimate and 90 % interval as short as a table has them: ``exponent 0.97 [0.91, 1.03]``, ``k at least 20.8``."""
+    found, ends = estimate(verdict).removesuffix(TIMES), estimate_interval(verdict).removesuffix(TIMES)
+    if not found and not ends:
+        return ""
+    what = BRIEFLY.get(_kind(verdict), "")
+    if found and " to " in ends:
+        return f"{what} {found} [{ends.replace(' to ', ', ')}]"
+    return f"{what} {', '.join(filter(None, [found, ends]))}"
 
 
 def plan(verdict: Verdict) -> str:

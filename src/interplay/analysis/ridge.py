@@ -75,10 +75,14 @@ def direction(plane: Plane) -> Direction | None:
     # Scatter below what was measured between repetitions would be luck.
     unit = max(losses[best] / free, 1.0)
     bounds = []
+    # A direction has no beginning: what is inside is looked for up to a right angle on both sides of the best one.
+    steps = np.arange(-(len(ANGLES) // 2), len(ANGLES) // 2 + 1)
+    around, beside = ANGLES[best] + steps * (ANGLES[1] - ANGLES[0]), losses[(best + steps) % (len(ANGLES) - 1)]
     for level in (0.90, 0.95):
-        inside = ANGLES[losses <= losses[best] + unit * float(stats.f.ppf(level, 1, free))]
-        round_trip = inside[0] == ANGLES[0] or inside[-1] == ANGLES[-1]
-        bounds.append((-math.inf, math.inf) if round_trip else (min(_k(inside[0]), STEEPEST), _k(inside[-1])))
+        inside = around[beside <= losses[best] + unit * float(stats.f.ppf(level, 1, free))]
+        # From below -90° or beyond 180° on it would hold directions on both sides of what it leaves out.
+        all_round = inside[0] == around[0] or inside[0] < -math.pi / 2 or inside[-1] > math.pi
+        bounds.append((-math.inf, math.inf) if all_round else (min(_k(inside[0]), STEEPEST), _k(inside[-1])))
     scatter = math.sqrt(losses[best] / free)
     return Direction(_k(ANGLES[best]), bounds[0], bounds[1], scatter, count)
 

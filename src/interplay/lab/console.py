@@ -77,10 +77,14 @@ class StudyProgress(Listener):
         total: all runs of the study, those done before included.
         log: file to write lines to, or ``None``.
         stream: where to show; by default as the lines of the logger "interplay" are shown.
+        quiet: show a line for each tenth of the study in place of one for each run; failures are shown all the same.
     """
 
-    def __init__(self, missing: list[Spec], total: int, log: Path | None, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, missing: list[Spec], total: int, log: Path | None, stream: TextIO | None = None, *, quiet: bool = False
+    ) -> None:
         self.total, self.before = total, total - len(missing)
+        self._quiet, self._tenths = quiet, 10 * self.before // max(total, 1)
         self.ended_runs = 0
         self._work = {spec: max(work(spec)[0], 1e-9) for spec in missing}
         self._left = dict(self._work)
@@ -186,8 +190,20 @@ class StudyProgress(Listener):
             result = "no accuracy" if accuracy is None else f"test {accuracy:.2f} %"
         else:
             result = words
-        short = f"{count} {self._short(spec)}  {result}{seconds}{eta}"
-        self._line(f"{count} {setting(spec)}  {words}{seconds}  on {worker}{eta}", short)
+        whole = f"{count} {setting(spec)}  {words}{seconds}  on {worker}{eta}"
+        if self._quiet and record is not None and record.status is not Status.FAILED:
+            self._to_log(whole)
+            self._tenth(count, eta)
+            return
+        self._line(whole, f"{count} {self._short(spec)}  {result}{seconds}{eta}")
+
+    def _tenth(self, count: str, eta: str) -> None:
+        """Tell of another tenth of the study, where no live table does."""
+        tenths = 10 * (self.before + self.ended_runs) // self.total
+        if self._live is None and tenths > self._tenths:
+            self._show(f"{count} runs done{eta.replace('  about', ', about')}")
+        self._tenths = tenths
+        self._refresh()
 
     def _short(self, spec: Spec) -> str:
         """What tells a run from the others of its study."""
@@ -217,8 +233,11 @@ class StudyProgress(Listener):
     def _line(self, text: str, short: str | None = None) -> None:
         """Show a line; a live terminal, which may be narrow, gets the ``short`` form of it."""
         self._to_log(text)
+        self._show(short or text if self._live is not None else text)
+
+    def _show(self, text: str) -> None:
         if self._live is not None:
-            self._live.console.print(Text(short or text))
+            self._live.console.print(Text(text))
             self._refresh()
         elif self._stream is None:
             notice(text)

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from interplay.analysis import phrases
 from interplay.analysis.analyze import OTHER_METRIC, Analysis, beside_other_metric, conclude, tabulate
 from interplay.analysis.best import best_settings
 from interplay.analysis.collapse import collapse_picture
@@ -22,6 +23,7 @@ from interplay.frames import Framed
 from interplay.lab.gathering import gather, stamp
 from interplay.lab.read import stated
 from interplay.notes import notice
+from interplay.page import sections
 from interplay.page.content import Page
 from interplay.page.page import render
 from interplay.store.files import write_whole
@@ -42,6 +44,12 @@ class Written(Framed):
     page: Path
     figures: tuple[Path, ...]
     """The documented figures and the further ones, of those whose runs are there."""
+    title: str = ""
+    """What the page is about, and its question."""
+    answers: tuple[tuple[str, str, str], ...] = ()
+    """The verdict, the question and the measured number of each claim that was asked."""
+    best: tuple[str, ...] = ()
+    """The best setting of each network, and what it reaches."""
 
     def heading(self) -> str:
         """See `Framed`."""
@@ -88,8 +96,10 @@ def report(
             _watch(source, target, interval)
         except KeyboardInterrupt:
             notice(f"stopped; {target} stays as it is now")
-    _write(source.page(None), target)
-    return Written(target, source.draw((folder or Path("outputs")) / "plots") if figures else ())
+    page = source.page(None)
+    _write(page, target)
+    drawn = source.draw((folder or Path("outputs")) / "plots") if figures else ()
+    return Written(target, drawn, f"{page.title}: {page.question}", *_answers(page))
 
 
 class _Source:
@@ -148,6 +158,16 @@ class _Source:
         records = [record for store in stores for record in store.records()]
         documented = draw(self._table, folder, tuple(FIGURES)).values()
         return (*documented, *further.draw(self._table, records, self._last.prediction, folder))
+
+
+def _answers(page: Page) -> tuple[tuple[tuple[str, str, str], ...], tuple[str, ...]]:
+    """The first lines of the page: an answer to each claim that was asked, and the best settings."""
+    claims = [claim for claim in (page.analysis.claims if page.analysis else ()) if claim.verdict != "not asked"]
+    answers = tuple((claim.verdict, claim.question or claim.id, phrases.brief(claim)) for claim in claims)
+    told = (sections.best_words(each, page.metric, len(page.best) > 1) for each in page.best)
+    best = (f"{words['reaches']} at {words['setting']} ({words['sure']})" for words in told)
+    networks = (each.network.words() if len(page.best) > 1 else "" for each in page.best)
+    return answers, tuple(": ".join(filter(None, pair)) for pair in zip(networks, best, strict=True))
 
 
 def _titled(inputs: Sequence[str | Path]) -> tuple[str, str]:

@@ -206,10 +206,11 @@ def run_study(
         _announce(settings)
         if executor.stacks and own:
             executor.speed = _speed(own, settings, slots, store)
-    with StopRequest() as stop, StudyProgress(list(planned.missing), len(study.specs), log) as progress:
+    missing = list(planned.missing)
+    with StopRequest() as stop, StudyProgress(missing, len(study.specs), log, quiet=settings.quiet) as progress:
         if log is not None:
             progress.configuration(study, settings, [slot.name for slot in slots])
-        report = executor.run(planned.missing, store, job, progress, stop)
+        report = executor.run(missing, store, job, progress, stop)
         report.stopped = stop.requested
         if settings.save_checkpoints:
             _publish(study, store, progress.note)

@@ -110,6 +110,12 @@ class Settings(WorkerOptions):
     executor: ExecutorName = option(
         "local", "worker processes, this process, or a cluster", group="machine", on=("study",)
     )
+    quiet: bool = option(
+        False,
+        "a line for each tenth of a study in place of one for each run; the log has them all",
+        group="machine",
+        on=("study",),
+    )
     log: bool = option(True, "write a log under logs/; --no_log to leave it", group="machine", on=("study",))
     slurm: SlurmOptions = SlurmOptions()
     """What Slurm is asked for, over what the study file says."""
