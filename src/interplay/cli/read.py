@@ -249,21 +249,7 @@ class ReportFlags(Command):
             watch=self.watch,
             interval=self.interval,
         )
-        from interplay.analysis.layout import Layout
-
-        layout = Layout()
-        lines = layout.paragraph(written.title)
-        if written.answers:
-            heads = ("verdict", "question", "measured, 90 % interval")
-            lines += ["", *layout.table(heads, written.answers, prose=1), ""]
-        named = [("best", words) for words in written.best]
-        named.append(("page", f"{written.page} ({written.page.stat().st_size / 1e6:.1f} MB)"))
-        if written.figures:
-            names = ", ".join(figure.name for figure in written.figures)
-            named.append(("figures", f"{names} in {written.figures[0].parent}"))
-        for name, words in named:
-            lines += layout.paragraph(f"{name:<9}{words}")
-        print("\n".join(lines))
+        print("\n".join(written.lines()))
         return 0
 
 

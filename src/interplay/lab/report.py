@@ -13,6 +13,7 @@ from interplay.analysis import phrases
 from interplay.analysis.analyze import OTHER_METRIC, Analysis, beside_other_metric, conclude, tabulate
 from interplay.analysis.best import best_settings
 from interplay.analysis.collapse import collapse_picture
+from interplay.analysis.layout import Layout
 from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
 from interplay.analysis.predict import Prediction, PredictionError, checked
 from interplay.analysis.table import Table
@@ -54,6 +55,19 @@ class Written(Framed):
     def heading(self) -> str:
         """See `Framed`."""
         return f"{self.page} ({self.page.stat().st_size / 1e6:.1f} MB)"
+
+    def lines(self) -> list[str]:
+        """The answers in words, the best setting, and where the files are, for a terminal."""
+        layout = Layout()
+        lines = layout.paragraph(self.title)
+        if self.answers:
+            heads = ("verdict", "question", "measured, 90 % interval")
+            lines += ["", *layout.table(heads, self.answers, prose=1), ""]
+        named = [*(("best", words) for words in self.best), ("page", self.heading())]
+        if self.figures:
+            names = ", ".join(figure.name for figure in self.figures)
+            named.append(("figures", f"{names} in {self.figures[0].parent}"))
+        return lines + [line for name, words in named for line in layout.paragraph(f"{name:<9}{words}")]
 
     def rows(self) -> list[dict[str, Any]]:
         """The page and each figure, with its size in bytes."""
