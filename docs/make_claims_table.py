@@ -1,6 +1,6 @@
-"""The table of findings in README.md and README.zh-CN.md from the verdicts under ``results/``.
+"""The table of claims in docs/findings.md from the verdicts under ``results/``.
 
-``python docs/make_claims_table.py`` writes its rows anew, in both languages: run it after ``results/read.sh``.
+``python docs/make_claims_table.py`` writes its rows anew: run it after ``results/read.sh``.
 """
 
 from __future__ import annotations
@@ -21,23 +21,6 @@ CLAIMS = (
     "batch.linear_rule",
     "batch.fixed_lr",
 )
-WORDS: dict[str, dict[str, str]] = {
-    "README.md": {},
-    "README.zh-CN.md": {
-        "supported": "支持",
-        "refuted": "否证",
-        "inconclusive": "无法判定",
-        ": ": "：",
-        " or more": " 或更大",
-        " or less": " 或更小",
-        " against ": " 对 ",
-        "exponent ": "指数 ",
-        "loses ": "下降 ",
-        "noise too large to tell": "噪声太大",
-        "too few optima inside the grid": "网格内的最优点太少",
-    },
-}
-"""For each file what its language has in place of the English words."""
 
 OPTIMUM = r"(at least |at most )?([\d.e-]+)(?: \(([\d.e-]+) to ([\d.e-]+)\))?"
 LEADS = {"inverse.profile": "exponent ", "batch.linear_rule": "exponent ", "batch.fixed_lr": "exponent "}
@@ -74,15 +57,12 @@ def cell(claim: dict[str, Any]) -> str:
 def main() -> None:
     found = [json.loads((ROOT / "results" / name / "verdicts.json").read_text())["claims"] for name in SOURCES]
     rows = [[cell(next(c for c in claims if c["id"] == claim)) for claims in found] for claim in CLAIMS]
-    for name, words in WORDS.items():
-        lines = (ROOT / name).read_text().split("\n")
-        (start,) = (i for i, line in enumerate(lines) if line.startswith("|") and "[1] |" in line)
-        for i, row in enumerate(rows, start + 2):
-            said = " | ".join(row)
-            for english, other in words.items():
-                said = said.replace(english, other)
-            lines[i] = " | ".join(lines[i].split(" | ")[:2]) + f" | {said} |"
-        (ROOT / name).write_text("\n".join(lines))
+    page = ROOT / "docs" / "findings.md"
+    lines = page.read_text().split("\n")
+    (start,) = (i for i, line in enumerate(lines) if line.startswith("|") and "[1] |" in line)
+    for i, row in enumerate(rows, start + 2):
+        lines[i] = " | ".join(lines[i].split(" | ")[:2]) + f" | {' | '.join(row)} |"
+    page.write_text("\n".join(lines))
 
 
 if __name__ == "__main__":

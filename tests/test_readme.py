@@ -16,6 +16,7 @@ from interplay.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+FINDINGS = (ROOT / "docs" / "findings.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -32,7 +33,7 @@ def test_there_are_commands_to_check() -> None:
     assert len(blocks("python")) == 1
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if c.split()[0] not in ("make", ".")])
+@pytest.mark.parametrize("command", [c for c in commands() if c.split()[0] not in ("make", ".", "git")])
 def test_every_command_is_understood(command: str, reach: Callable[[str], list[object]]) -> None:
     assert reach(command)
 
@@ -94,6 +95,31 @@ def test_the_price_of_every_full_scale_study_is_what_its_file_asks_for(name: str
         assert float(hours) == round(4 * sum(spec.epochs for spec in found.specs) / 3600, 1)
 
 
+@pytest.mark.slow  # 54 runs
+def test_the_study_of_the_readme_gives_the_verdict_that_it_prints(tmp_path: Path) -> None:
+    (study,), (printed,) = blocks("toml"), blocks("text")
+    (tmp_path / "mine.toml").write_text(study)
+    for words in (["study", "mine.toml", "--quiet"], ["report"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "interplay", *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+    said, shown = (re.findall(r"^(\w+) +Is the best", text, re.MULTILINE) for text in (done.stdout, printed))
+    assert said == shown
+    assert printed.splitlines()[0] in done.stdout
+
+
+@pytest.mark.parametrize(("name", "start"), [("README.md", "## Found so far"), ("README.zh-CN.md", "## 目前的发现")])
+def test_every_number_of_the_findings_in_short_is_in_verdicts(name: str, start: str) -> None:
+    text = (ROOT / name).read_text().split(start)[1].split("\n## ")[0]
+    said = set(re.findall(r"-?\d+\.\d+", text))
+    known: set[str] = set()
+    for source in SOURCES:
+        found = json.loads((ROOT / "results" / source / "verdicts.json").read_text())
+        known |= numbers_of([claim for claim in found["claims"] if claim["id"] in CLAIMS.values()])
+    assert len(said) >= 12
+    assert said <= known
+
+
 SOURCES = ("resnet18-cifar100-public", "cifar100-memorised", "digits")
 """The folders under ``results/`` that the columns of the claims table come from."""
 
@@ -121,7 +147,7 @@ def numbers_of(found: object) -> set[str]:
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_every_number_of_the_claims_table_is_in_the_verdicts_that_it_names(claim: str) -> None:
-    (line,) = [line for line in README.splitlines() if line.startswith(f"| {claim} |")]
+    (line,) = [line for line in FINDINGS.splitlines() if line.startswith(f"| {claim} |")]
     _, _, _, *cells, _ = (cell.strip() for cell in line.split("|"))
     assert len(cells) == len(SOURCES)
     for cell, source in zip(cells, SOURCES, strict=True):
@@ -133,6 +159,7 @@ def test_every_number_of_the_claims_table_is_in_the_verdicts_that_it_names(claim
 
 
 def test_the_table_is_checked_in_full() -> None:
-    rows = [line for line in README.splitlines() if re.match(r"\|.*(supported|refuted|inconclusive)", line)]
+    stands = FINDINGS.split("## What stands now")[1].split("\n## ")[0]
+    rows = [line for line in stands.splitlines() if re.match(r"\|.*(supported|refuted|inconclusive)", line)]
     claims = [line.split("|")[1].strip() for line in rows]
     assert claims == list(CLAIMS)

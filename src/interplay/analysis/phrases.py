@@ -101,7 +101,7 @@ def result(verdict: Verdict) -> str:
     found, ends = estimate(verdict), estimate_interval(verdict)
     if found:
         return f"{WHAT.get(_kind(verdict), '')}{found}, 90 % interval {ends.removesuffix(TIMES)}"
-    return f"90 % interval: {ends}" if ends else ""
+    return f"{BRIEFLY.get(_kind(verdict), '')} {ends} (90 % interval)".lstrip() if ends else ""
 
 
 def brief(verdict: Verdict) -> str:
