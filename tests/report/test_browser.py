@@ -32,8 +32,8 @@ def browser() -> Iterator[Any]:
 class Tab:
     """One tab with the page; ``trouble`` collects what must not happen: errors and requests."""
 
-    def __init__(self, browser: Any, path: Path, width: int = 1280, height: int = 900) -> None:
-        self.page = browser.new_page(viewport={"width": width, "height": height})
+    def __init__(self, browser: Any, path: Path, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
+        self.page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         self.trouble: list[str] = []
         self.page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
         self.page.on("console", self._console)
@@ -237,6 +237,99 @@ def test_a_click_on_a_cell_leads_to_its_runs(tab: Tab) -> None:
     assert tab.page.locator("#runs tr.chosen").count() == 1
     tab.page.locator("#cell").click()
     assert len(tab.column("run")) > 3
+
+
+def test_a_cell_of_the_heatmap_is_reached_by_the_keyboard(tab: Tab) -> None:
+    tab.page.locator("figure .as-table summary").focus()
+    tab.page.keyboard.press("Enter")
+    cells = tab.page.locator(".as-table td button")
+    assert cells.count() >= 12
+    button = tab.page.locator(".as-table td button[aria-label*='0.05'][aria-label*='0.005']").first
+    button.focus()
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector("#cell:not([hidden])")
+    assert tab.column("lr η") == ["0.05"] * 3
+    assert tab.column("decay λ") == ["0.005"] * 3
+
+
+def until(tab: Tab, expression: str) -> None:
+    """Wait for an expression to be true. The page forbids strings as code, so it is asked again and again."""
+    for _ in range(200):
+        if tab.page.evaluate(expression):
+            return
+        tab.page.wait_for_timeout(100)
+    raise AssertionError(expression)
+
+
+OVERLAY = "document.getElementById('overlay').data.filter(t => t.name).map(t => t.name)"
+
+
+def test_curves_and_knobs_of_settings_follow_the_filter(tab: Tab) -> None:
+    tab.page.wait_for_selector("#overlay .scatterlayer .trace")
+    names = tab.page.evaluate(OVERLAY)
+    assert 2 <= len(names) <= 6
+    bands = tab.page.evaluate("document.getElementById('overlay').data.filter(t => t.fill === 'toself').length")
+    assert bands == len(names)  # three seeds of each
+    lines = "document.getElementById('parallel').data.reduce((n, t) => n + t.x.filter(x => x === 0).length, 0)"
+    whole = tab.page.evaluate(lines)
+    tab.page.fill("#filter", "lr=0.05 finished")
+    until(tab, f"{OVERLAY}.every(name => name.includes('η 0.05'))")
+    until(tab, f"({lines}) < {whole}")
+    settings = {
+        (lr, decay, batch, momentum)
+        for lr, decay, batch, momentum in zip(
+            tab.column("lr η"), tab.column("decay λ"), tab.column("batch B"), tab.column("mom. μ"), strict=True
+        )
+    }
+    assert tab.page.evaluate(lines) == len(settings)
+    tab.page.select_option("#series", "train_loss")
+    until(tab, "document.getElementById('overlay').layout.yaxis.title.text.includes('training loss')")
+
+
+LUMINANCE = """text => {
+    const [r, g, b] = text.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
+        .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_and_figures_stand_out_in_both_schemes(browser: Any, page: Path, scheme: str) -> None:
+    tab = Tab(browser, page, scheme=scheme)
+
+    def luminance(selector: str, name: str) -> float:
+        colour = tab.page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).{name}")
+        return float(tab.page.evaluate(LUMINANCE, colour))
+
+    card = luminance("#answer", "backgroundColor")
+    assert (card < 0.1) == (scheme == "dark")
+
+    def contrast(one: float, other: float) -> float:
+        return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+    for selector in ("#answer h2", ".sure", "figcaption", "#runs th"):
+        assert contrast(luminance(selector, "color"), card) >= 4.5, selector
+    assert contrast(luminance(".badge", "color"), luminance(".badge", "backgroundColor")) >= 4.5
+    drawn = "document.getElementById('chart-ordering').data.map(t => t.line && t.line.color).filter(Boolean)"
+    for line in {each for each in tab.page.evaluate(drawn) if each.startswith("#")}:
+        rgb = tuple(int(line[i : i + 2], 16) for i in (1, 3, 5))
+        assert contrast(float(tab.page.evaluate(LUMINANCE, f"rgb{rgb}")), card) >= 3, line
+    assert tab.trouble == []
+    tab.page.close()
+
+
+def test_it_prints_whole_figures_and_rows_without_what_is_for_the_mouse(browser: Any, page: Path) -> None:
+    tab = Tab(browser, page)
+    tab.page.emulate_media(media="print")
+    for selector in ("nav", ".filters", ".downloads"):
+        assert tab.page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).display") == "none"
+    for selector in ("figure", "#runs tbody tr"):
+        assert tab.page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).breakInside") == "avoid"
+    printed = tab.page.pdf(format="A4")
+    assert printed.startswith(b"%PDF")
+    assert printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") >= 3
+    assert tab.trouble == []
+    tab.page.close()
 
 
 def test_it_fits_a_telephone(browser: Any, page: Path) -> None:

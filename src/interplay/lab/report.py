@@ -13,6 +13,7 @@ from interplay.analysis import phrases
 from interplay.analysis.analyze import OTHER_METRIC, Analysis, beside_other_metric, conclude, tabulate
 from interplay.analysis.best import best_settings
 from interplay.analysis.collapse import collapse_picture
+from interplay.analysis.importance import importance
 from interplay.analysis.layout import Layout
 from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
 from interplay.analysis.predict import Prediction, PredictionError, checked
@@ -63,11 +64,12 @@ class Written(Framed):
         if self.answers:
             heads = ("verdict", "question", "measured, 90 % interval")
             lines += ["", *layout.table(heads, self.answers, prose=1), ""]
-        named = [*(("best", words) for words in self.best), ("page", self.heading())]
+        lines += [line for words in self.best for line in layout.paragraph(f"best     {words}")]
+        # Paths are whole, however narrow the terminal is: somebody may copy them.
+        lines.append(f"page     {self.heading()}")
         if self.figures:
-            names = ", ".join(figure.name for figure in self.figures)
-            named.append(("figures", f"{names} in {self.figures[0].parent}"))
-        return lines + [line for name, words in named for line in layout.paragraph(f"{name:<9}{words}")]
+            lines.append(f"figures  {self.figures[0].parent} ({phrases.count(len(self.figures), 'file')})")
+        return lines
 
     def rows(self) -> list[dict[str, Any]]:
         """The page and each figure, with its size in bytes."""
@@ -149,6 +151,7 @@ class _Source:
                 scaling=scaling_picture(table),
                 best=best_settings(table),
                 collapse=collapse_picture(table),
+                importance=importance(table),
                 prediction=_checked(table),
             )
         self._results = results

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interplay.analysis.collapse import Collapse
+from interplay.analysis.importance import Importance
 from interplay.analysis.phrases import place
 from interplay.analysis.pictures import Heatmap, Ordering, Scaling, at_batch
 from interplay.analysis.predict import Prediction
@@ -14,6 +15,7 @@ from interplay.figures.collapse import shade
 from interplay.figures.style import metric_label
 from interplay.page import traces
 from interplay.page.traces import CellFinder
+from interplay.page.words import metric_value
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,65 @@ def collapse(picture: Collapse, cells: CellFinder) -> list[Chart]:
         )
         charts.append(Chart(f"collapse-{fall.variable}", "collapse", fall.label + spread, caption, data, layout))
     return charts
+
+
+SHARES = 12
+"""Knobs and pairs that the figure of what matters shows, and the share below which it shows none."""
+LEAST_SHARE = 0.01
+KNOB_SYMBOLS = {**SYMBOLS, "momentum": "μ"}
+
+
+def importance(found: Importance, metric: str) -> list[Chart]:
+    """The share of the variance that each knob has, and each pair beyond its two, with intervals."""
+    shown = [each for each in found.shares if each.share >= LEAST_SHARE][:SHARES]
+    names = [" × ".join(f"{KNOB_SYMBOLS.get(name, '')} {name}".strip() for name in each.knobs) for each in shown]
+    words = [
+        f"{100 * e.share:.0f} %, 90 % interval {100 * e.interval[0]:.0f} to {100 * e.interval[1]:.0f}" for e in shown
+    ]
+    data: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": name,
+            "x": [100 * each.share for each in shown if (len(each.knobs) > 1) == pair],
+            "y": [label for label, each in zip(names, shown, strict=True) if (len(each.knobs) > 1) == pair],
+            "error_x": {
+                "type": "data",
+                "symmetric": False,
+                "array": [100 * (e.interval[1] - e.share) for e in shown if (len(e.knobs) > 1) == pair],
+                "arrayminus": [100 * (e.share - e.interval[0]) for e in shown if (len(e.knobs) > 1) == pair],
+                "thickness": 1.5,
+                "width": 4,
+                "color": colour,
+            },
+            "marker": {"color": colour, "symbol": symbol, "size": 10},
+            "hovertext": [
+                f"<b>{label}</b><br>{told}"
+                for label, told, each in zip(names, words, shown, strict=True)
+                if (len(each.knobs) > 1) == pair
+            ],
+            "hoverinfo": "text",
+        }
+        for name, pair, colour, symbol in (
+            ("one knob alone", False, traces.COLOURS[0], traces.SYMBOLS[0]),
+            ("two together, beyond both alone", True, traces.COLOURS[1], traces.SYMBOLS[3]),
+        )
+    ]
+    xaxis = {**traces.axis("share of what settings differ by (%)"), "rangemode": "tozero"}
+    yaxis = {**traces.axis(""), "type": "category", "categoryorder": "array", "categoryarray": names[::-1]}
+    return [
+        Chart(
+            "importance",
+            "importance",
+            "Which knob matters?",
+            f"Shares of the variance of a surface fitted to {found.cells} settings of {found.network.words()}, with "
+            f"90 % intervals. What is worse than {metric_value(metric, found.worst)} counts as that. A knob matters "
+            "more where more of it was varied, so shares speak of this grid. Of settings that it has not seen the "
+            f"surface explains {100 * found.explained:.0f} % (R²).",
+            data,
+            traces.layout(xaxis, yaxis),
+        )
+    ]
 
 
 def agreement(prediction: Prediction) -> list[Chart]:

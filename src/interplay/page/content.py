@@ -10,6 +10,7 @@ from interplay.analysis.analyze import Analysis
 from interplay.analysis.best import Best
 from interplay.analysis.cells import Cell
 from interplay.analysis.collapse import Collapse
+from interplay.analysis.importance import Importance
 from interplay.analysis.pictures import Heatmap, Ordering, Scaling
 from interplay.analysis.predict import Prediction
 from interplay.record import EpochMetrics
@@ -55,6 +56,8 @@ class Page:
     best: tuple[Best, ...] = ()
     """The best setting of each network."""
     collapse: Collapse | None = None
+    importance: Importance | None = None
+    """Which knob matters; ``None`` where too little was varied to say."""
     prediction: Prediction | None = None
     """The rules checked against each other; ``None`` with too few optima."""
     refresh: float | None = None

@@ -17,7 +17,7 @@ from interplay.record import cleaned
 LIBRARIES = ("plotly.min.js", "dataTables.min.js", "dataTables.buttons.min.js")
 """Kept under ``assets`` with their licences."""
 
-SCRIPTS = ("common.js", "figures.js", "table.js", "start.js")
+SCRIPTS = ("common.js", "figures.js", "explore.js", "table.js", "start.js")
 """The page's own, in the order in which they build on each other."""
 
 
@@ -28,6 +28,7 @@ def render(page: Page) -> str:
         *(charts.ordering(page.ordering, cells) if page.ordering else ()),
         *(charts.heatmap(page.heatmap, cells) if page.heatmap else ()),
         *(charts.scaling(page.scaling, cells) if page.scaling else ()),
+        *(charts.importance(page.importance, page.metric) if page.importance else ()),
         *(charts.collapse(page.collapse, cells) if page.collapse else ()),
         *(charts.agreement(page.prediction) if page.prediction else ()),
     ]
@@ -35,6 +36,7 @@ def render(page: Page) -> str:
         "metric": page.metric,
         "created": page.created,
         "refresh": page.refresh,
+        "importance": page.importance.to_dict() if page.importance else None,
         "analysis": page.analysis.to_dict() if page.analysis else None,
         "charts": {figure.id: {"data": figure.data, "layout": figure.layout} for figure in figures},
         **columns(page, cells),

@@ -57,7 +57,28 @@ lab.figures = (() => {
     }));
   }
 
+  /** The cells of the heatmap as buttons in a table, for the keyboard and for who does not see colours. */
+  function asTable(chart) {
+    const place = $("chart-heatmap");
+    if (!place || !chart) return;
+    const { x, y, z, customdata, hovertext } = chart.data[0];
+    const head = make("tr", {}, make("th", { scope: "col" }, "λ \\ η"), ...x.map((word) => make("th", { scope: "col" }, word)));
+    const rows = y.map((word, i) => make("tr", {}, make("th", { scope: "row" }, word), ...x.map((_, j) => {
+      const cell = customdata[i][j];
+      const text = z[i][j] === null ? (cell === null ? "not run" : "diverged") : lab.shown(z[i][j]);
+      if (cell === null) return make("td", { class: "none" }, text);
+      const label = hovertext[i][j].replace(/<[^>]*>/g, " ");
+      const button = make("button", { type: "button", "aria-label": `Runs of ${label}` }, text);
+      button.addEventListener("click", () => lab.table?.chooseCell(cell));
+      return make("td", {}, button);
+    })));
+    const table = make("table", { class: "grid" }, make("thead", {}, head), make("tbody", {}, ...rows.reverse()));
+    const frame = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The heatmap as a table" }, table);
+    place.closest("figure").append(make("details", { class: "as-table" }, make("summary", {}, "The same as a table"), frame));
+  }
+
   function all() {
+    asTable(data.charts.heatmap);
     for (const [id, chart] of Object.entries(data.charts)) {
       const place = show("chart-" + id, chart.data, chart.layout);
       downloads(id);
