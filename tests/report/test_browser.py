@@ -32,15 +32,27 @@ def browser() -> Iterator[Any]:
 class Tab:
     """One tab with the page; ``trouble`` collects what must not happen: errors and requests."""
 
-    def __init__(self, browser: Any, path: Path, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
+    def __init__(
+        self,
+        browser: Any,
+        path: Path,
+        width: int = 1280,
+        height: int = 900,
+        *,
+        scheme: str = "light",
+        live: bool = False,
+    ) -> None:
         self.page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         self.trouble: list[str] = []
         self.page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
         self.page.on("console", self._console)
         own = path.resolve().as_uri()
+        self.loads: list[str] = []
 
         def route(request: Any) -> None:
-            if request.request.url == own:
+            url = request.request.url
+            if url == own or (live and url.split("?")[0] == f"{own}.live.js"):
+                self.loads.append(url)
                 request.continue_()
             else:
                 self.trouble.append(f"request: {request.request.url}")
@@ -349,8 +361,8 @@ def test_a_watched_page_loads_itself_again_and_keeps_what_was_chosen(
     from interplay.lab.report import _Source, _write
 
     store, target = fill(tmp_path, seeds=1), tmp_path / "report.html"
-    _write(_Source([tmp_path], "final_test_acc").page(2.0), target)
-    tab = Tab(browser, target)
+    _write(_Source([tmp_path], "final_test_acc").page(0.5), target, live=True)
+    tab = Tab(browser, target, live=True)
     tab.page.select_option("#status", "finished")
     tab.page.fill("#filter", "sgdm+wd")
     tab.head("test acc %").click()
@@ -358,14 +370,20 @@ def test_a_watched_page_loads_itself_again_and_keeps_what_was_chosen(
     tab.page.locator("#runs tbody tr").nth(3).click()
     tab.page.evaluate("window.scrollTo(0, 700)")
     name, before = tab.column("run")[3], len(tab.column("run"))
+    # As long as nothing ends it reads the script of one line again and again, and never the page.
+    tab.page.wait_for_timeout(2500)
+    assert sum(not url.endswith(".html") for url in tab.loads) >= 2
+    assert sum(url.endswith(".html") for url in tab.loads) == 1
+    assert (tmp_path / "report.html.live.js").stat().st_size < 100
     assert store.commit(next(r for r in programme(1) if r.spec.momentum)) is not None
-    _write(_Source([tmp_path], "final_test_acc").page(None), target)
+    _write(_Source([tmp_path], "final_test_acc").page(None), target, live=True)
     tab.page.wait_for_selector(f"#runs tbody tr:nth-child({before + 1})", state="attached")
     assert tab.page.input_value("#filter") == "sgdm+wd"
     assert tab.page.input_value("#status") == "finished"
     assert tab.page.locator("#runs thead th", has_text="test acc %").get_attribute("aria-sort") == "ascending"
     assert tab.page.locator("#chosen h3").text_content() == f"Run {name}"
     assert tab.page.evaluate("window.scrollY") == 700
+    assert sum(url.endswith(".html") for url in tab.loads) == 2
     assert tab.trouble == []
     tab.page.close()
 

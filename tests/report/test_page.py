@@ -351,6 +351,26 @@ def test_the_same_table_twice_is_named_as_such(tmp_path: Path, programme: Progra
     assert "intervals from residuals, since nothing was repeated" in words or "nothing tells the noise" in words
 
 
+def test_two_studies_stand_side_by_side(tmp_path: Path, fill: Callable[..., Store]) -> None:
+    one, other = (fill(tmp_path / name, seeds=seeds).root for name, seeds in (("ours", 2), ("theirs", 1)))
+    html = report([one, other], tmp_path / "both.html", figures=False).page.read_text(encoding="utf-8")
+    part = html.split('<section id="side-by-side">')[1].split("</section>")[0]
+    heads = re.findall(r'<th scope="col">([^<]*)</th>', part)
+    assert len(heads) == 3
+    assert len(set(heads)) == 3
+    rows = re.findall(r'<tr><th scope="row">([^<]+)</th>(.*?)</tr>', part, re.DOTALL)
+    alone = read.analyze([one]).claims
+    asked = [claim for claim in alone if claim.verdict != "not asked"]
+    assert [question for question, _ in rows][:-1] == [claim.question for claim in asked]
+    for claim, (_, cells) in zip(asked, rows, strict=False):
+        first = cells.split("</td>")[0]
+        assert f"badge {claim.verdict}" in first
+    assert rows[-1][0] == "Best setting"
+    assert "measured by both" in part
+    alone_page = report([one], tmp_path / "one.html", figures=False).page.read_text(encoding="utf-8")
+    assert "side-by-side" not in alone_page.split("<main>")[1].split("<script")[0]
+
+
 def test_a_store_without_results_makes_a_page(tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
     written = report([tmp_path / "outputs"])

@@ -13,6 +13,7 @@ from interplay.analysis import phrases
 from interplay.analysis.analyze import OTHER_METRIC, Analysis, beside_other_metric, conclude, tabulate
 from interplay.analysis.best import best_settings
 from interplay.analysis.collapse import collapse_picture
+from interplay.analysis.compare import Comparison, compare
 from interplay.analysis.importance import importance
 from interplay.analysis.layout import Layout
 from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture
@@ -23,10 +24,11 @@ from interplay.figures import further
 from interplay.figures.documented import FIGURES, draw
 from interplay.frames import Framed
 from interplay.lab.gathering import gather, stamp
-from interplay.lab.read import stated
+from interplay.lab.read import named, stated
 from interplay.notes import notice
 from interplay.page import sections
-from interplay.page.content import Page
+from interplay.page.content import Page, Side
+from interplay.page.page import live as newest
 from interplay.page.page import render
 from interplay.store.files import write_whole
 from interplay.store.manifest import studies as manifest_studies
@@ -34,6 +36,9 @@ from interplay.store.store import Store
 from interplay.study.claims import Claim
 
 QUESTION = "What do these runs say about learning rate, weight decay and batch size?"
+
+SIDES = 4
+"""Studies that stand beside each other on a page."""
 
 NAMED = 4
 """Studies that the title names; of more, the rest is counted."""
@@ -113,7 +118,7 @@ def report(
         except KeyboardInterrupt:
             notice(f"stopped; {target} stays as it is now")
     page = source.page(None)
-    _write(page, target)
+    _write(page, target, live=watch)
     drawn = source.draw((folder or Path("outputs")) / "plots") if figures else ()
     return Written(target, drawn, f"{page.title}: {page.question}", *_answers(page))
 
@@ -153,6 +158,8 @@ class _Source:
                 collapse=collapse_picture(table),
                 importance=importance(table),
                 prediction=_checked(table),
+                sides=self._sides(),
+                comparison=self._comparison(),
             )
         self._results = results
         return self._last
@@ -165,6 +172,35 @@ class _Source:
             return beside_other_metric(analysis, gather(self.inputs, OTHER_METRIC[self.metric])[0], own)
         except InputError:
             return analysis
+
+    def _folders(self) -> list[tuple[str, Path]]:
+        """Names and paths of the output folders, if there are several; tables are repetitions of each other."""
+        found = [(name, path) for name, path in named(self.inputs) if path.is_dir()]
+        titles = [_titled([path])[0] for _, path in found]
+        if len(set(titles)) == len(titles):
+            found = [(title, path) for title, (_, path) in zip(titles, found, strict=True)]
+        return found if len(found) > 1 else []
+
+    def _sides(self) -> tuple[Side, ...]:
+        """Each study by itself."""
+        sides = []
+        for name, path in self._folders()[:SIDES]:
+            if observations := gather([path], self.metric)[0]:
+                table, duplicates = tabulate(observations)
+                claims = conclude(table, duplicates, stated([path])).claims
+                sides.append(Side(name, tuple(claims), best_settings(table, networks=1)))
+        return tuple(sides) if len(sides) > 1 else ()
+
+    def _comparison(self) -> Comparison | None:
+        """Of two studies, the settings that both measured."""
+        folders = self._folders()
+        if len(folders) != 2:
+            return None
+        ours, theirs = (gather([path], self.metric)[0] for _, path in folders)
+        if not ours or not theirs or ours[0].metric != theirs[0].metric:
+            return None
+        found = compare(ours, theirs)
+        return found if found.pairs else None
 
     def draw(self, folder: Path) -> tuple[Path, ...]:
         """The documented figures and the further ones; none as long as nothing has finished."""
@@ -214,11 +250,16 @@ def _watch(source: _Source, target: Path, interval: float) -> None:
     while True:
         if (now := stamp(source.inputs)) != seen:
             page = source.page(interval)
-            _write(page, target)
+            _write(page, target, live=True)
             notice(f"{page.created}  {target}: {len(page.runs)} runs")
             seen = now
         time.sleep(interval)
 
 
-def _write(page: Page, target: Path) -> None:
-    write_whole(target, render(page), durable=False)
+def _write(page: Page, target: Path, *, live: bool = False) -> None:
+    """The page; with ``live`` also the small file beside it by which an open one learns of it."""
+    beside = target.with_name(f"{target.name}.live.js")
+    html = render(dataclasses.replace(page, live=beside.name))
+    write_whole(target, html, durable=False)
+    if live:
+        write_whole(beside, newest(html), durable=False)

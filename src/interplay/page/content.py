@@ -10,9 +10,11 @@ from interplay.analysis.analyze import Analysis
 from interplay.analysis.best import Best
 from interplay.analysis.cells import Cell
 from interplay.analysis.collapse import Collapse
+from interplay.analysis.compare import Comparison
 from interplay.analysis.importance import Importance
 from interplay.analysis.pictures import Heatmap, Ordering, Scaling
 from interplay.analysis.predict import Prediction
+from interplay.analysis.verdict import Verdict
 from interplay.record import EpochMetrics
 
 
@@ -39,6 +41,15 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Side:
+    """What one of several studies says by itself."""
+
+    name: str
+    claims: tuple[Verdict, ...]
+    best: tuple[Best, ...]
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything that is shown. ``analysis`` is ``None`` while nothing has finished."""
 
@@ -60,8 +71,14 @@ class Page:
     """Which knob matters; ``None`` where too little was varied to say."""
     prediction: Prediction | None = None
     """The rules checked against each other; ``None`` with too few optima."""
+    sides: tuple[Side, ...] = ()
+    """Each study by itself, where the page is about several output folders."""
+    comparison: Comparison | None = None
+    """The settings that both of two studies measured."""
     refresh: float | None = None
     """Seconds after which the page looks again; ``None`` for a page that stays as it is."""
+    live: str = ""
+    """Name of the small file beside a page that looks again, which tells whether there is a newer one."""
 
 
 COLUMNS = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import zlib
 from importlib import resources
 from typing import Any
 
@@ -36,17 +38,20 @@ def render(page: Page) -> str:
         "metric": page.metric,
         "created": page.created,
         "refresh": page.refresh,
+        "live": page.live if page.refresh else "",
         "importance": page.importance.to_dict() if page.importance else None,
         "analysis": page.analysis.to_dict() if page.analysis else None,
         "charts": {figure.id: {"data": figure.data, "layout": figure.layout} for figure in figures},
         **columns(page, cells),
     }
+    text = as_json(data)
     html: str = (
         _template()
         .render(
             page=page,
+            stamp=f"{zlib.crc32(text.encode()):08x}",
             css=Markup(_file("page.css")),
-            data=Markup(as_json(data)),
+            data=Markup(text),
             libraries=[as_script(_file(f"assets/{name}")) for name in LIBRARIES],
             script=as_script("\n".join(_file(f"js/{name}") for name in SCRIPTS)),
             **sections.context(page, figures),
@@ -54,6 +59,12 @@ def render(page: Page) -> str:
         .lstrip()
     )
     return html
+
+
+def live(html: str) -> str:
+    """The script beside a page that looks again: it tells the page what the newest one is, in a line."""
+    found = re.search(r'data-stamp="(\w+)"', html)
+    return f'lab.live("{found[1] if found else ""}");\n'
 
 
 def as_json(value: object) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from interplay.analysis import phrases
 from interplay.analysis.best import Best
+from interplay.analysis.compare import Comparison
 from interplay.analysis.phrases import cell, count
 from interplay.analysis.theories import SYMBOLS
 from interplay.analysis.verdict import Verdict
@@ -60,6 +61,7 @@ def context(page: Page, figures: Sequence[Chart]) -> dict[str, Any]:
         "answers": [answer(claim) for claim in claims if claim.verdict != "not asked"],
         "best": [best_words(each, page.metric, len(page.best) > 1) for each in page.best],
         "claims": [claim_row(claim) for claim in claims if claim.verdict != "not asked"],
+        "sides": sides(page),
         "not_asked": [(claim.id, claim.question, claim.reason) for claim in claims if claim.verdict == "not asked"],
         "not_asked_words": phrases.not_asked(claims),
         "exponents": exponents(page),
@@ -84,6 +86,44 @@ def facts(page: Page) -> str:
         parts.append(count(len(page.analysis.repetitions), "repetition"))
     parts += [metric_label(page.metric), f"made {page.created}"]
     return " · ".join(parts)
+
+
+def sides(page: Page) -> dict[str, Any] | None:
+    """Several studies beside each other: a row a claim that any of them was asked, and what two of them share."""
+    if not page.sides:
+        return None
+    found = [{claim.id: claim for claim in side.claims} for side in page.sides]
+    rows = []
+    for name in dict.fromkeys(name for claims in found for name in claims):
+        each = [claims.get(name) for claims in found]
+        asked = [claim for claim in each if claim is not None and claim.verdict != "not asked"]
+        if asked:
+            rows.append({"question": asked[0].question or name, "cells": [_beside(claim) for claim in each]})
+    best = [best_words(side.best[0], page.metric, False) if side.best else None for side in page.sides]
+    names = [side.name for side in page.sides]
+    return {"names": names, "rows": rows, "best": best, "shared": _shared(page.comparison, names)}
+
+
+def _beside(claim: Verdict | None) -> dict[str, str]:
+    if claim is None or claim.verdict == "not asked":
+        return {"verdict": "not asked", "sign": "", "brief": ""}
+    return {"verdict": claim.verdict, "sign": SIGNS[claim.verdict], "brief": phrases.brief(claim)}
+
+
+def _shared(found: Comparison | None, names: Sequence[str]) -> list[str]:
+    if found is None:
+        return []
+    lines = [f"{count(len(found.pairs), 'setting')} measured by both"]
+    unit = "points" if "acc" in found.metric else "nats"
+    if found.mean is not None and found.interval90 is not None:
+        low, high = found.interval90
+        lines.append(
+            f"{metric_name(found.metric)} of {names[0]} less that of {names[1]}: {found.mean:+.2f} {unit} on average, "
+            f"90 % interval {low:+.2f} to {high:+.2f}"
+        )
+    if found.order is not None:
+        lines.append(f"Spearman's correlation of their settings: {found.order:.3f}")
+    return [*lines, *found.notes]
 
 
 def answer(claim: Verdict) -> dict[str, Any]:
