@@ -1,4 +1,4 @@
-"""When the site is built: the table of knobs from `RunSpec`, and the figures that lie under ``results/``.
+"""When the site is built: the table of knobs from `RunSpec`, the figures that lie under ``results/``, and the page of a study.
 
 One list of knobs and one copy of each figure, where its numbers are.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
+from interplay.lab.report import report
 from interplay.spec import RunSpec, choices
 
 MARK = "<!-- knobs -->"
@@ -34,6 +36,9 @@ def on_files(files: Files, config: Any) -> Files:
     root = Path(config["config_file_path"]).parent
     for path in sorted(root.glob("results/*/*.png")):
         files.append(File.generated(config, path.relative_to(root).as_posix(), abs_src_path=str(path)))
+    with tempfile.TemporaryDirectory() as folder:
+        page = report([root / "results/digits/results.csv"], Path(folder) / "digits.html", figures=False).page
+        files.append(File.generated(config, "pages/digits.html", content=page.read_bytes()))
     return files
 
 
