@@ -12,7 +12,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "interplay"
 
 # Open to all: they import nothing of the package but each other.
-OPEN = set("by_path dataset_facts spec trial record errors text notes locks options frames knobs spellings".split())
+OPEN = set(
+    "by_path dataset_facts spec trial record errors text notes locks options frames knobs printing spellings".split()
+)
 
 # Which rooms a room may import, besides the open ones and itself.
 ALLOWED: dict[str, set[str]] = {
@@ -25,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "options": set(),
     "frames": set(),
     "knobs": set(),
+    "printing": set(),
     "spec": set(),
     "spellings": set(),
     "trial": set(),

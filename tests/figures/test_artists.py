@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
+from interplay.analysis import ridge
 from interplay.analysis.cells import Cell
-from interplay.analysis.collapse import Collapse, Fall
+from interplay.analysis.collapse import Bar, Collapse, Fall
 from interplay.analysis.histories import History, Training
 from interplay.analysis.optimum import Optimum, Status
 from interplay.analysis.pictures import Heatmap, MethodCurve, Ordering, Point, Scaling
 from interplay.analysis.predict import Prediction
 from interplay.analysis.scores import Check, Score
+from interplay.errors import SpecError
 from interplay.figures import agreement, collapse, curves, heatmap, scaling, training
+from interplay.figures.style import save
+from interplay.printing import Print, made_for
 
 
 def optimum(
@@ -127,24 +135,53 @@ def test_every_number_has_contrast_to_its_cell() -> None:
     for text, value in zip(axis.texts, known, strict=True):
         cell = to_rgb(tuple(mesh.to_rgba(np.asarray(value))))
         assert contrast(to_rgb(text.get_color()), cell) > 4.5
-        # The halo is the cell itself, so that a line beneath does not reach the number.
-        assert to_rgb(text.get_path_effects()[0]._gc["foreground"]) == cell  # type: ignore[attr-defined]
 
 
-def test_numbers_make_room_for_the_markers_of_the_ridge() -> None:
-    picture = plane()
-    axis = heatmap.draw(picture).axes[0]
-    line = next(line for line in axis.lines if line.get_label() == "best λ at each η, where inside")
-    assert to_rgb(line.get_markerfacecolor()) == to_rgb("white")
-    xs, ys = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
-    assert xs.tolist() == [0.5, 1.5, 2.5]
-    places = [0.5 + math.log2(wd / 1e-4) for wd in (1.1e-4, 2.9e-4, 4.2e-4)]  # decays double from cell to cell
-    assert ys.tolist() == pytest.approx(places)
-    for text in axis.texts:
-        x, y = text.get_position()
-        assert text.get_zorder() > line.get_zorder()
-        assert all(abs(b - y) > 0.2 for a, b in zip(xs, ys, strict=True) if a == x)
-    assert (0.5, 0.5 - heatmap.BESIDE) in [text.get_position() for text in axis.texts]
+def test_no_line_crosses_a_number() -> None:
+    """Numbers have a panel, lines another."""
+    figure = heatmap.draw(plane())
+    left, right = figure.axes[:2]
+    assert (len(left.texts) > 10, len(left.lines)) == (True, 0)
+    assert (len(right.texts), len(right.lines) > 5) == (0, True)
+    assert (left.get_title(loc="left"), right.get_title(loc="left")) == ("a", "b")
+    assert (right.get_xscale(), right.get_yscale()) == ("log", "log")
+
+
+def lines_of(axis: Axes, label: str) -> list[Line2D]:
+    return [line for line in axis.lines if line.get_label() == label]
+
+
+def test_the_ridge_has_intervals_and_triangles_where_it_is_not_bounded() -> None:
+    found = (optimum(1.1e-4, 1e-4, 2e-4), optimum(2.9e-4, 2e-4, 4e-4), optimum(None, 3e-4, None, "open above"))
+    axis = heatmap.draw(dataclasses.replace(plane(), ridge=(*found, optimum(None, None, 4e-4, "open below")))).axes[1]
+    marked = {
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0])): line.get_marker()  # type: ignore[index, arg-type]
+        for line in axis.lines
+        if line.get_marker() in ("o", "^", "v")
+    }
+    assert marked == {(0.01, 1.1e-4): "o", (0.02, 2.9e-4): "o", (0.04, 3e-4): "^", (0.08, 4e-4): "v"}
+    bars = [list(line.get_ydata()) for line in axis.lines if to_rgb(line.get_color()) == to_rgb(heatmap.RIDGE)]  # type: ignore[arg-type]
+    assert [1e-4, 2e-4] in bars
+    assert [2e-4, 4e-4] in bars
+
+
+def test_lines_of_the_fitted_surface_are_where_it_has_that_level() -> None:
+    rates, decays = np.meshgrid(np.geomspace(0.01, 0.08, 6), np.geomspace(1e-4, 8e-4, 6))
+    u, v = np.log(rates / 0.03).ravel(), np.log(decays / 3e-4).ravel()
+    cells = ridge.Plane(np.log(rates).ravel(), np.log(decays).ravel(), 90 - u * u - v * v, np.full(36, 0.1))
+    surface = ridge.surface(cells)
+    assert surface is not None
+    assert float(np.nanmax(surface.level)) == pytest.approx(90, abs=0.05)
+    picture = dataclasses.replace(plane(), surface=surface)
+    assert heatmap.levels(picture) == pytest.approx([88, 89, 89.5], abs=0.05)
+    axis = heatmap.draw(picture).axes[1]
+    (contours,) = (each for each in axis.collections if isinstance(each, ContourSet))
+    for level, path in zip(contours.levels, contours.get_paths(), strict=True):
+        points = path.vertices[np.isfinite(path.vertices).all(axis=1)]
+        assert len(points) > 5
+        heights = 90 - np.log(points[:, 0] / 0.03) ** 2 - np.log(points[:, 1] / 3e-4) ** 2
+        assert np.abs(heights - level).max() < 0.1
+    assert "0.5, 1, 2 points worse than its best" in heatmap.draw(picture).legends[0].get_title().get_text()
 
 
 def test_no_marker_stands_for_an_optimum_outside_the_decays_shown() -> None:
@@ -152,33 +189,21 @@ def test_no_marker_stands_for_an_optimum_outside_the_decays_shown() -> None:
     assert heatmap.ridge_points(picture) == [(2, pytest.approx(2.5))]
 
 
-def test_lines_of_constant_product_cross_neither_numbers_nor_empty_cells() -> None:
-    picture = plane()
-    axis = heatmap.draw(picture).axes[0]
-    numbers = [text.get_position() for text in axis.texts]
+def test_lines_of_constant_product_lie_inside_the_grid() -> None:
+    axis = heatmap.draw(plane()).axes[1]
     lines = [line for line in axis.lines if line.get_linestyle() == "--"]
     assert [line.get_label() for line in lines].count(heatmap.CONSTANT) == 1
-    points = [
-        p for line in lines for p in np.column_stack([line.get_xdata(), line.get_ydata()]) if not np.isnan(p).any()
-    ]
-    assert len(points) > 200
-    for x, y in points:
-        assert not (1 < x < 2 and 1 < y < 2)  # the missing cell
-        assert all(abs(x - a) > 0.25 or abs(y - b) > 0.15 for a, b in numbers)
-    assert any(1 < x < 2 and 2 < y < 3 for x, y in points)  # those that are there may be crossed
+    for line in lines:
+        products = np.asarray(line.get_xdata(), float) * np.asarray(line.get_ydata(), float)
+        assert products == pytest.approx(products[0])
+        assert min(line.get_ydata()) >= DECAYS[0]  # type: ignore[type-var]
+        assert max(line.get_ydata()) <= DECAYS[-1]  # type: ignore[type-var]
 
 
-def test_lines_stay_off_the_numbers_of_narrow_cells() -> None:
-    lrs = tuple(0.01 * 2**i for i in range(8))
-    rows = tuple(tuple(Point(lr, 90.0, 0.1, 2) for lr in lrs) for _ in DECAYS)
-    picture = dataclasses.replace(plane(), lrs=lrs, cells=rows, ridge=(optimum(None),) * 8)
-    figure = heatmap.draw(picture)
-    figure.canvas.draw()
-    axis = figure.axes[0]
-    numbers = [text.get_window_extent() for text in axis.texts]
-    for line in axis.lines:
-        points = axis.transData.transform(line.get_xydata())
-        assert not any(box.contains(x, y) for x, y in points if np.isfinite(x) for box in numbers)
+def test_the_best_cell_of_each_rate_is_framed() -> None:
+    axis = heatmap.draw(plane()).axes[0]
+    framed = [patch for patch in axis.patches if to_rgb(patch.get_edgecolor()) == to_rgb(heatmap.RIDGE)]
+    assert [(round(p.get_y() - 0.04), round(p.get_x() - 0.04)) for p in framed] == [(3, 0), (3, 1), (2, 2), (2, 3)]  # type: ignore[attr-defined]
 
 
 def test_the_colour_bar_says_on_which_side_there_is_more() -> None:
@@ -193,10 +218,14 @@ def test_the_colour_bar_says_on_which_side_there_is_more() -> None:
 
 def test_a_heatmap_says_what_was_trained_and_what_it_leaves_out() -> None:
     picture = plane()
-    assert heatmap.draw(picture).get_supxlabel() == "resnet8 cifar100"
+
+    def about(shown: Heatmap) -> str:
+        return heatmap.draw(shown).legends[0].get_title().get_text()
+
+    assert about(picture) == "resnet8 cifar100"
     assert "diverged" in legend(heatmap.draw(picture))
     cropped = dataclasses.replace(picture, left_out=2, diverged=frozenset())
-    assert heatmap.draw(cropped).get_supxlabel() == "resnet8 cifar100; 2 cells outside this grid not shown"
+    assert about(cropped) == "resnet8 cifar100; 2 cells outside this grid not shown"
     assert "diverged" not in legend(heatmap.draw(cropped))
 
 
@@ -237,9 +266,9 @@ def test_both_maxima_are_marked_in_every_figure() -> None:
     (line,) = (line for line in axis.lines if line.get_label() == heatmap.OTHER)
     assert [list(line.get_xdata()), list(line.get_ydata())] == [[128], [1.5e-4]]  # type: ignore[arg-type]
     picture = dataclasses.replace(plane(), ridge=(optimum(1.1e-4), two, optimum(None), optimum(None)))
-    axis = heatmap.draw(picture).axes[0]
+    axis = heatmap.draw(picture).axes[1]
     (line,) = (line for line in axis.lines if line.get_label() == heatmap.OTHER)
-    assert [list(line.get_xdata()), list(line.get_ydata())] == [[1.5], [pytest.approx(0.5 + math.log2(1.5))]]  # type: ignore[arg-type]
+    assert [list(line.get_xdata()), list(line.get_ydata())] == [[RATES[1]], [1.5e-4]]  # type: ignore[arg-type]
     both = dataclasses.replace(optimum(0.3, 0.1, 0.4), others=(0.12,), competing=True)
     figure = curves.draw(ordering(("SGD", both)))
     assert "SGD  (η* = 0.3 or 0.12)" in legend(figure)
@@ -307,19 +336,21 @@ def test_labels_of_curves_have_the_knobs_that_differ() -> None:
     assert legend(collapse.draw(fallen([Cell.of(lr, 0.0, 0.9, 128) for lr in (0.1, 0.2)]))) == ["η 0.1", "η 0.2"]
 
 
-@pytest.mark.parametrize(
-    ("batches", "label", "ticks"), [((64, 256), "batch size B", ["64", "256"]), ((64,), "learning rate η (peak)", None)]
-)
-def test_many_curves_have_a_colour_bar_and_no_legend(
-    batches: tuple[int, ...], label: str, ticks: list[str] | None
-) -> None:
+def test_of_many_settings_only_the_optima_are_shown_with_their_intervals() -> None:
     rates = [round(0.01 * n, 2) for n in range(1, 14)]
-    figure = collapse.draw(fallen([Cell.of(lr, 0.0, 0.9, b) for lr in rates for b in batches]))
+    picture = fallen([Cell.of(lr, 0.0, 0.9, 64) for lr in rates])
+    bars = (Bar(Cell.of(0.01, 0.0, 0.9, 64), 2e-4, 1e-4, 4e-4), Bar(Cell.of(0.02, 0.0, 0.9, 64), None, None, 3e-4))
+    falls = tuple(dataclasses.replace(fall, bars=bars) for fall in picture.falls)
+    figure = collapse.draw(dataclasses.replace(picture, falls=falls))
     assert figure.legends == []
     panel, bar = figure.axes[0], figure.axes[-1]
-    assert bar.get_ylabel() == label
-    assert [tick.get_text() for tick in bar.get_yticklabels()] == (ticks or [f"{lr:g}" for lr in rates])
-    assert len({line.get_color() for line in panel.lines}) == len(ticks or rates)
+    assert bar.get_ylabel() == "learning rate η (peak)"
+    assert [tick.get_text() for tick in bar.get_yticklabels()] == [f"{lr:g}" for lr in rates]
+    drawn = [(list(line.get_xdata()), line.get_linestyle()) for line in panel.lines]  # type: ignore[arg-type]
+    low = panel.get_xlim()[0]
+    assert drawn == [([1e-4, 4e-4], "-"), ([2e-4], "None"), ([low, 3e-4], ":")] or drawn[0] == ([1e-4, 4e-4], "-")
+    assert [list(line.get_xdata()) for line in panel.lines][-1] == [pytest.approx(low), 3e-4]  # type: ignore[arg-type]
+    assert [axis.get_title(loc="left") for axis in figure.axes[:4]] == ["a", "b", "c", "d"]
 
 
 def history(epochs: tuple[int, ...]) -> Training:
@@ -349,32 +380,89 @@ def prediction(*checks: tuple[float, float, float]) -> Prediction:
     )
 
 
-def test_the_axes_of_predictions_are_equal_and_tight_about_the_rule_in_use() -> None:
-    figure = agreement.draw(prediction((0.016, 0.02, 5e-4), (0.024, 0.02, 5e-4)))
+def points_of(figure: Figure) -> dict[str, list[tuple[float, str]]]:
+    """By rule, the factor of each point and the colour of its face."""
     axis = figure.axes[0]
-    low, high = 0.016 / 1.2, 0.024 * 1.2
-    room = (high / low) ** 0.1
-    assert axis.get_xlim() == axis.get_ylim() == pytest.approx((low / room, high * room))
-    diagonal = axis.lines[0]
-    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == list(axis.get_xlim())  # type: ignore[arg-type]
-    # A baseline that is off by a factor of thirty lies on the edge, and the legend says so.
-    hollow = [line for line in axis.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]  # type: ignore[arg-type]
-    assert [(*line.get_xdata(), *line.get_ydata()) for line in hollow] == [  # type: ignore[misc]
-        (x, axis.get_ylim()[0]) for x in (0.016, 0.024)
-    ]
-    assert legend(figure) == ["rule (off by 1.10)", "5e-4 always (off by 20.00)", agreement.FAR]
+    names = [label.get_text().split("\n")[0] for label in axis.get_yticklabels()]
+    found: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
+    for line in axis.lines:
+        x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+        if line.get_marker() != "None" and len(x) == 1:
+            found[names[round(float(y[0]))]].append((float(x[0]), str(line.get_markerfacecolor())))
+    return found
+
+
+def test_predictions_are_factors_of_what_was_measured_a_row_a_rule() -> None:
+    found = prediction((0.016, 0.02, 5e-4), (0.024, 0.02, 5e-4))
+    figure = agreement.draw(found)
+    end = agreement.limit(found)
+    assert figure.axes[0].get_xlim() == pytest.approx((1 / end, end))
+    points = points_of(figure)
+    assert [x for x, _ in points["rule"]] == pytest.approx([0.02 / 0.016, 0.02 / 0.024])
+    # A baseline that is off by a factor of thirty lies on the edge, hollow, and the legend says so.
+    assert points["5e-4 always"] == [(pytest.approx(1 / end), "white")] * 2
+    assert legend(figure) == [agreement.FAR]
+    assert figure.axes[0].get_yticklabels()[1].get_text() == "5e-4 always\noff by 20.00"
 
 
 def test_baselines_that_are_near_stand_where_they_are() -> None:
     found = prediction((0.016, 0.02, 0.011), (0.024, 0.02, 0.04))
-    low, high = agreement.limits(found)
-    assert low < 0.011 < 0.04 < high
-    assert legend(agreement.draw(found)) == ["rule (off by 1.10)", "5e-4 always (off by 20.00)"]
+    figure = agreement.draw(found)
+    assert [x for x, _ in points_of(figure)["5e-4 always"]] == pytest.approx([0.011 / 0.016, 0.04 / 0.024])
+    assert figure.legends == []
 
 
 def test_optima_that_agree_have_a_picture_as_wide_as_the_band() -> None:
     found = prediction(*[(0.02, 0.02, 0.02)] * 3)
-    alike = dataclasses.replace(
-        found, checks=tuple(dataclasses.replace(check, interval=(None, None)) for check in found.checks)
-    )
-    assert agreement.limits(alike) == pytest.approx((0.02 / 1.5, 0.02 * 1.5))
+    assert agreement.limit(found) == pytest.approx(1.15 * agreement.BAND)
+
+
+# -- papers and slides ------------------------------------------------------------------------------------------------
+
+
+def drawn() -> list[Figure]:
+    """One of each kind."""
+    far = prediction((0.016, 0.02, 5e-4), (0.024, 0.02, 5e-4))
+    several = fallen([Cell.of(0.1, 0.0, 0.9, b, epochs) for b in (64, 128) for epochs in (20, 40)])
+    return [
+        curves.draw(ordering(("SGD", optimum(0.15, 0.1, 0.2)), ("SGD+WD", optimum(None, 0.1, None, "open above")))),
+        heatmap.draw(plane()),
+        scaling.draw(scale(optimum(2e-4, 1e-4, 4e-4), optimum(3e-4, 2e-4, 4e-4))),
+        collapse.draw(several),
+        agreement.draw(far),
+        training.draw(history((1, 2, 3))),
+    ]
+
+
+@pytest.mark.parametrize(("columns", "inches"), [(1, 3.5), (2, 7.2)])
+def test_a_paper_has_its_widths_and_no_type_below_seven_points(columns: int, inches: float) -> None:
+    with made_for(Print(style="paper", columns=columns)):
+        for figure in drawn():
+            assert figure.get_figwidth() == pytest.approx(inches)
+            figure.canvas.draw()
+            width = figure.bbox.width
+            for text in figure.findobj(Text):
+                assert isinstance(text, Text)
+                if text.get_text().strip() and text.get_visible():
+                    assert text.get_fontsize() >= 7, text.get_text()
+            for text in (figure._suptitle, figure._supxlabel):  # type: ignore[attr-defined]
+                if text is not None:
+                    box = text.get_window_extent()
+                    assert box.x0 >= -1, text.get_text()
+                    assert box.x1 <= width + 1, text.get_text()
+            for found in figure.legends:
+                box = found.get_window_extent()
+                assert box.x0 >= -1
+                assert box.x1 <= width + 1
+
+
+def test_files_of_each_format_are_written_and_equal_figures_are_equal_files(tmp_path: Path) -> None:
+    with made_for(Print(("pdf", "svg", "png"))):
+        first, again = (save(heatmap.draw(plane()), tmp_path / name / "map.png") for name in ("one", "two"))
+    assert [path.name for path in first] == ["map.pdf", "map.svg", "map.png"]
+    for one, other in zip(first, again, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert "learning rate" in first[1].read_text()  # letters stay letters
+    for wrong in ({"formats": ("jpg",)}, {"style": "poster"}, {"columns": 3}, {"formats": ()}):
+        with pytest.raises(SpecError):
+            Print(**wrong)  # type: ignore[arg-type]

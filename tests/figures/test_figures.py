@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from interplay.analysis.analyze import tabulate
@@ -100,7 +101,7 @@ def test_a_heatmap_says_of_how_many_runs_its_cells_are_and_where_its_colours_end
     picture = heatmap_picture(table)
     assert picture is not None
     figure = heatmap.draw(picture)
-    assert "3 runs a cell" in figure.axes[0].get_title()
+    assert "3 runs a cell" in figure.get_suptitle()
     values = [value for row in picture.values for value in row if value is not None]
     clipped = min(values) < max(values) - 15
     assert figure.axes[0].collections[0].colorbar.extend == ("min" if clipped else "neither")  # type: ignore[attr-defined]
@@ -119,7 +120,7 @@ def test_only_runs_of_a_set_are_in_its_figure(table: Table) -> None:
 
 
 def words(figure: Figure) -> str:
-    found = [text.get_text() for axis in figure.axes for text in axis.findobj(match=lambda a: hasattr(a, "get_text"))]
+    found = [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
     return "\n".join(found)
 
 
@@ -238,11 +239,16 @@ def test_training_curves_are_those_of_the_best_decay_at_each_rate() -> None:
     one = picture.histories[1]
     assert one.epochs == (1, 2, 3)
     assert one.train_loss == (1.0, 0.5, pytest.approx(1 / 3))
-    assert one.test_acc[-1] == pytest.approx(90.05)
+    assert one.test[-1] == pytest.approx(90.05)
     assert (one.low[-1], one.high[-1]) == (pytest.approx(90.0), pytest.approx(90.1))
     left, right = training.draw(picture).axes
     assert left.get_yscale() == "linear"  # from 1 to a third: a log axis would have no decade to label
-    assert len(right.get_legend().get_texts()) == 2
+    assert len(training.draw(picture).legends[0].get_texts()) == 2
+    assert right.get_ylabel() == "test accuracy (%)"
+    losses = training_picture(records, tabulate([from_records(records, "final_test_loss")])[0])
+    assert losses is not None
+    assert losses.by_loss
+    assert training.draw(losses).axes[1].get_ylabel() == "test loss (nats)"
 
 
 def test_tables_have_no_training_curves(table: Table, tmp_path: Path) -> None:

@@ -24,6 +24,16 @@ VARIABLES: dict[str, tuple[str, Callable[[Observation], float | None]]] = {
 
 
 @dataclass(frozen=True)
+class Bar:
+    """One setting: what a variable is at its optimum, and at both ends of the 90 % interval of that."""
+
+    cell: Cell
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
 class Fall:
     """All cells against one variable.
 
@@ -40,6 +50,8 @@ class Fall:
     spread: float | None
     optima: tuple[float, ...] = ()
     """What the variable is at the optimum of each setting that has one, in rising order."""
+    bars: tuple[Bar, ...] = ()
+    """The same with intervals, one a setting, whether its optimum is inside or not, in the order of the settings."""
 
 
 @dataclass(frozen=True)
@@ -66,28 +78,33 @@ def collapse_picture(table: Table) -> Collapse | None:
         known = [(x, float(np.mean(table.cells[s])), s) for s in members if (x := value(runs[s])) is not None]
         if known:
             points = tuple(sorted(known, key=lambda p: p[0]))
-            optima = _optima(settings, runs, value)
+            bars = _bars(settings, runs, value)
+            optima = tuple(sorted(bar.value for bar in bars if bar.value is not None))
             spread = math.exp(float(np.std(np.log(optima), ddof=1))) if len(optima) > 1 else None
-            falls.append(Fall(name, label, points, _scatter(table, known), spread, optima))
+            falls.append(Fall(name, label, points, _scatter(table, known), spread, optima, bars))
     return Collapse(table.metric, tuple(falls))
 
 
-def _optima(
+def _bars(
     settings: Sequence[Measured], runs: Mapping[Cell, Observation], value: Callable[[Observation], float | None]
-) -> tuple[float, ...]:
-    """Every variable is λ or 1/λ times something that the setting fixes, so one run tells its value at λ*."""
-    logs = []
+) -> tuple[Bar, ...]:
+    """Every variable is λ or 1/λ times something that the setting fixes, so two runs tell its value at any λ."""
+    bars = []
     for one in settings:
-        if one.optimum.estimate is None:
-            continue
         near, far = sorted((s for s in one.members if s.weight_decay > 0), key=lambda s: s.weight_decay)[:2]
         x, y = value(runs[near]), value(runs[far])
         if x is None or y is None:
             return ()
-        step = math.log(far.weight_decay / near.weight_decay)
-        power = math.log(y / x) / step
-        logs.append(math.log(x) + power * math.log(one.optimum.estimate / near.weight_decay))
-    return tuple(sorted(math.exp(each) for each in logs))
+        power = math.log(y / x) / math.log(far.weight_decay / near.weight_decay)
+
+        def at(decay: float | None, x: float = x, power: float = power, near: Cell = near) -> float | None:
+            return None if decay is None else x * (decay / near.weight_decay) ** power
+
+        low, high = (at(end) for end in one.optimum.interval)
+        if power < 0:
+            low, high = high, low
+        bars.append(Bar(near.without("weight_decay"), at(one.optimum.estimate), low, high))
+    return tuple(sorted(bars, key=lambda bar: bar.cell))
 
 
 def _scatter(table: Table, points: list[tuple[float, float, Cell]]) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from interplay.analysis.cells import Cell, cell_of
 from interplay.analysis.claims.plane import plane
 from interplay.analysis.table import Table
-from interplay.record import RunRecord
+from interplay.record import EpochMetrics, RunRecord
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class History:
     runs: int
     epochs: tuple[int, ...]
     train_loss: tuple[float, ...]
-    test_acc: tuple[float, ...]
+    test: tuple[float, ...]
+    """Accuracy on the test images in per cent, or the loss there in nats where the study is judged by that."""
     low: tuple[float, ...]
     high: tuple[float, ...]
 
@@ -32,6 +33,8 @@ class Training:
 
     histories: tuple[History, ...]
     metric: str
+    by_loss: bool = False
+    """Whether ``test`` is the loss: where the metric is one, and every epoch has it."""
 
 
 def training_picture(records: Iterable[RunRecord], table: Table) -> Training | None:
@@ -41,8 +44,12 @@ def training_picture(records: Iterable[RunRecord], table: Table) -> Training | N
         if record.final_test_acc is not None:
             by_setting.setdefault(cell_of(record.spec), []).append(record)
     chosen = _chosen(table, by_setting)
-    found = [_history(s, by_setting[s]) for s in chosen]
-    return Training(tuple(found), table.metric) if found else None
+    # Where the loss decides, the accuracy of the same runs may show nothing.
+    losses = "loss" in table.metric and all(
+        m.test_loss is not None for s in chosen for record in by_setting[s] for m in record.history[-1:]
+    )
+    found = [_history(s, by_setting[s], losses) for s in chosen]
+    return Training(tuple(found), table.metric, losses) if found else None
 
 
 def _chosen(table: Table, there: Iterable[Cell]) -> list[Cell]:
@@ -57,19 +64,23 @@ def _chosen(table: Table, there: Iterable[Cell]) -> list[Cell]:
     return sorted(kept)
 
 
-def _history(cell: Cell, records: Sequence[RunRecord]) -> History:
+def _history(cell: Cell, records: Sequence[RunRecord], losses: bool) -> History:
     length = min(len(r.history) for r in records)
     epochs = [[r.history[i] for r in records] for i in range(length)]
-    whole = [(i, group) for i, group in enumerate(epochs) if all(_complete(m.train_loss, m.test_acc) for m in group)]
-    accuracy = [[m.test_acc or 0.0 for m in group] for _, group in whole]
+
+    def test(metrics: EpochMetrics) -> float | None:
+        return metrics.test_loss if losses else metrics.test_acc
+
+    whole = [(i, group) for i, group in enumerate(epochs) if all(_complete(m.train_loss, test(m)) for m in group)]
+    tested = [[test(m) or 0.0 for m in group] for _, group in whole]
     return History(
         cell,
         len(records),
         tuple(group[0].epoch for _, group in whole),
         tuple(float(np.mean([m.train_loss or 0.0 for m in group])) for _, group in whole),
-        tuple(float(np.mean(values)) for values in accuracy),
-        tuple(min(values) for values in accuracy),
-        tuple(max(values) for values in accuracy),
+        tuple(float(np.mean(values)) for values in tested),
+        tuple(min(values) for values in tested),
+        tuple(max(values) for values in tested),
     )
 
 

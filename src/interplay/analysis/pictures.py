@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interplay.analysis import ridge
 from interplay.analysis.cells import Cell
 from interplay.analysis.claims.exponent import linear_rule
 from interplay.analysis.claims.ordering import method_groups, method_optimum
 from interplay.analysis.claims.plane import plane
 from interplay.analysis.optimum import Optimum
+from interplay.analysis.ridge import Surface
 from interplay.analysis.table import Table
 
 
@@ -66,6 +68,8 @@ class Heatmap:
     """As ``values``, with standard error and number of runs; x is the learning rate, ``None`` is a missing cell."""
     left_out: int = 0
     """How many cells were measured at rates and decays that the picture has not, because they are nearly empty."""
+    surface: Surface | None = None
+    """Fitted to the cells near the best one; larger is better, for losses too."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def heatmap_picture(table: Table) -> Heatmap | None:
     lrs = _well_filled(s.lr for s in members)
     members = [s for s in members if s.lr in lrs]
     # The best decay is that of all that was measured at the rate, as the claims have it.
-    ridge = tuple(
+    optima = tuple(
         table.optimum("weight_decay", [s for s in members if s.lr == lr], {"lr": lr}, listed=False) for lr in lrs
     )
     decays = _well_filled(s.weight_decay for s in members)
@@ -135,7 +139,19 @@ def heatmap_picture(table: Table) -> Heatmap | None:
         points.append(tuple(_point(table, cells[wd, lr], "lr") if (wd, lr) in cells else None for lr in lrs))
     batch = members[0].get("batch_size")
     left = measured - len(members)
-    return Heatmap(table.metric, lrs, decays, tuple(values), frozenset(diverged), ridge, batch, tuple(points), left)
+    known = [cell for cell in members if cell in table.cells]
+    fitted = None
+    if known and table.repeated(known):
+        near = ridge.Plane(
+            np.log([cell.lr for cell in known]),
+            np.log([cell.weight_decay for cell in known]),
+            np.array([table.level(cell) for cell in known]),
+            np.maximum(np.array([table.error(cell) for cell in known]), 1e-9),
+        )
+        fitted = ridge.surface(ridge.chosen(near, ridge.within(table.metric)[0]))
+    return Heatmap(
+        table.metric, lrs, decays, tuple(values), frozenset(diverged), optima, batch, tuple(points), left, fitted
+    )
 
 
 def scaling_picture(table: Table) -> Scaling | None:

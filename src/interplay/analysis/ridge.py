@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.spatial import Delaunay
 
 Array = NDArray[np.float64]
 
@@ -169,6 +170,45 @@ def sufficiency(plane: Plane, rng: np.random.Generator, draws: int = 400) -> Suf
     all_total, all_left, all_rest = squares(drawn, 2)
     losses = (all_left - all_rest) / np.maximum(all_total, 1e-12)
     return Sufficiency(1 - left / total, 1 - rest / total, losses, float(np.quantile(all_total, 0.05)))
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A surface fitted to the cells near the best one, on a fine grid: ``level[i, j]`` at ``decays[i]``, ``lrs[j]``.
+
+    Not a number outside the cells that it was fitted to. As `Plane.mean`, larger is better.
+    """
+
+    lrs: Array
+    decays: Array
+    level: Array
+
+
+def surface(plane: Plane, points: int = 80) -> Surface | None:
+    """The polynomial in log η and log λ, of degree 2 to 4, that predicts cells left out best; ``None`` of few cells."""
+    size = len(plane.mean)
+    if size < 10 or len(set(plane.log_lr)) < 3 or len(set(plane.log_wd)) < 3:
+        return None
+    ends = [(axis.mean(), np.ptp(axis)) for axis in (plane.log_lr, plane.log_wd)]
+
+    def terms(x: Array, y: Array, degree: int) -> Array:
+        u, v = ((values - middle) / width for values, (middle, width) in zip((x, y), ends, strict=True))
+        powers = [u**i * v**j for i in range(degree + 1) for j in range(degree + 1 - i)]
+        return np.column_stack([power.ravel() for power in powers])
+
+    degrees = [d for d in (2, 3, 4) if (d + 1) * (d + 2) // 2 <= size - 4]
+    if not degrees:
+        return None
+    degree = min(degrees, key=lambda d: _press(terms(plane.log_lr, plane.log_wd, d), plane))
+    design, weights = terms(plane.log_lr, plane.log_wd, degree), 1 / plane.error
+    coefficients = np.linalg.lstsq(design * weights[:, None], plane.mean * weights, rcond=None)[0]
+    xs, ys = (np.linspace(axis.min(), axis.max(), points) for axis in (plane.log_lr, plane.log_wd))
+    x, y = np.meshgrid(xs, ys)
+    level = (terms(x, y, degree) @ coefficients).reshape(x.shape)
+    cells = np.column_stack([plane.log_lr, plane.log_wd])
+    outside = Delaunay(cells).find_simplex(np.column_stack([x.ravel(), y.ravel()])) < 0
+    level[outside.reshape(x.shape)] = np.nan
+    return Surface(np.exp(xs), np.exp(ys), level)
 
 
 def _scaled(values: Array) -> Array:

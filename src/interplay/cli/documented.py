@@ -17,7 +17,7 @@ from typing import IO, Annotated, Any, Literal, TextIO
 
 from tyro.conf import arg
 
-from interplay.cli.flags import Command, line_of, options_of, words_of
+from interplay.cli.flags import Command, FigureFlags, line_of, options_of, words_of
 from interplay.cli.main import call
 from interplay.cli.run import OverrideFlags, print_now
 from interplay.devices import Gpu, gpu_slots, parse_gpus, visible_gpus
@@ -83,8 +83,8 @@ class AllExperimentsFlags(OverrideFlags, options_of("study")):  # type: ignore[m
         try:
             from interplay.lab import read  # scipy
 
-            for figure in read.plot([self.output_dir], self.output_dir / "plots").values():
-                print(f"figure {figure}")
+            for figures in read.plot([self.output_dir], self.output_dir / "plots").values():
+                print(f"figure {figures[0]}")
         except InputError as error:  # nothing has finished
             print(f"no figures: {error}", file=sys.stderr)
         print(overview.overview([self.applied(preset(name)) for name in BY_NUMBER.values()], self.settings()))
@@ -145,7 +145,7 @@ _OF_ONE_SET = ("parallel", "gpus", "workers", "per_gpu")
 
 
 @dataclasses.dataclass(kw_only=True)
-class PlotFlags(Command):
+class PlotFlags(FigureFlags):
     """Draw the documented figures from results: exp1_lr_ordering, exp2_eta_lambda_heatmap, exp3_batch_size_scaling."""
 
     EXAMPLE = "python plot_results.py --stats"
@@ -153,7 +153,7 @@ class PlotFlags(Command):
     input: Annotated[
         tuple[Path, ...], arg(help="CSV files with at least the eight columns, or output folders; several are repeats")
     ] = (Path("outputs/results/results.csv"),)
-    output_dir: Annotated[Path, arg(help="where the PNG files go")] = Path("outputs/plots")
+    output_dir: Annotated[Path, arg(help="where the figures go")] = Path("outputs/plots")
     experiment: Annotated[Literal[1, 2, 3] | None, arg(help="only this one")] = None
     metric: Annotated[str, arg(help="column to draw, such as final_test_acc")] = "best_test_acc"
     stats: Annotated[bool, arg(help="also print noise, optima and verdicts, never of best_test_acc")] = False
@@ -164,9 +164,12 @@ class PlotFlags(Command):
         from interplay.lab import read
 
         wanted = EXPERIMENTS if self.experiment is None else (self.experiment,)
-        drawn = read.plot(self.input, self.output_dir, wanted, self.metric)
+        drawn = read.plot(self.input, self.output_dir, wanted, self.metric, self.wanted())
         for experiment in wanted:
-            print(drawn.get(experiment) or f"experiment {experiment}: its grid is not among these results")
+            for file in drawn.get(experiment, ()):
+                print(file)
+            if experiment not in drawn:
+                print(f"experiment {experiment}: its grid is not among these results")
         if self.stats:
             # The best epoch is chosen on the test set: good for a picture, not for a verdict.
             print(report(read.analyze(self.input, JUDGED if self.metric == "best_test_acc" else self.metric)))

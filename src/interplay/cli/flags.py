@@ -18,6 +18,7 @@ from interplay.errors import SpecError, nearest
 from interplay.executors.registry import check_options
 from interplay.lab.settings import Settings
 from interplay.options import Where, fields_for
+from interplay.printing import Print
 from interplay.spec import RunSpec
 from interplay.study.slurm import SlurmOptions
 from interplay.text import TEXT_LIMIT, printable, shown
@@ -35,6 +36,19 @@ class Command:
 
 
 JsonFlag = Annotated[bool, arg(help="print JSON instead of text")]
+
+
+@dataclasses.dataclass(kw_only=True)
+class FigureFlags(Command):
+    """What figures are for, and the files of each."""
+
+    format: Annotated[tuple[Literal["png", "svg", "pdf"], ...], arg(help="files of each figure")] = ("png",)
+    style: Annotated[Literal["screen", "paper", "slide"], arg(help="type and width of the figures")] = "screen"
+    columns: Annotated[Literal[1, 2], arg(help="of a paper: one is 89 mm wide, two are 183; half a slide or one")] = 2
+
+    def wanted(self) -> Print:
+        """The same, as figures are made."""
+        return Print(tuple(dict.fromkeys(self.format)), self.style, self.columns)
 
 
 def flag(default: Any, group: str = "") -> Any:

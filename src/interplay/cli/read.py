@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
-from interplay.cli.flags import Command, JsonFlag, options_of
+from interplay.cli.flags import Command, FigureFlags, JsonFlag, options_of
 from interplay.cli.run import OverrideFlags, print_json, show
 from interplay.cli.tables import ColumnFlags
 from interplay.errors import SpecError
@@ -221,7 +221,7 @@ class PredictFlags(Command):
 
 
 @dataclasses.dataclass(kw_only=True)
-class ReportFlags(Command):
+class ReportFlags(FigureFlags):
     """Write one HTML page with verdicts, figures and all runs, and the documented figures."""
 
     EXAMPLE = "interplay report outputs"
@@ -233,7 +233,7 @@ class ReportFlags(Command):
     ] = (Path("outputs"),)
     metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
     output: Annotated[Path | None, arg(help="the page (default: report.html in the first output folder)")] = None
-    figures: Annotated[bool, arg(help="also draw the documented PNG files into plots/ of that folder")] = True
+    figures: Annotated[bool, arg(help="also draw the documented figures into plots/ of that folder")] = True
     watch: Annotated[bool, arg(help="write the page again as runs end, until Ctrl-C; an open page follows")] = False
     interval: Annotated[float, arg(help="seconds between two looks at the runs, with --watch")] = 10.0
 
@@ -248,6 +248,7 @@ class ReportFlags(Command):
             figures=self.figures,
             watch=self.watch,
             interval=self.interval,
+            wanted=self.wanted(),
         )
         print("\n".join(written.lines()))
         return 0

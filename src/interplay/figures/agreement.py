@@ -1,99 +1,82 @@
-"""Predicted against measured: each setting left out once, for the rule in use and the baselines."""
+"""Predicted against measured: each setting left out once, for the rule in use and the baselines, as factors."""
 
 from __future__ import annotations
 
 import math
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from interplay.analysis.predict import Prediction
 from interplay.analysis.theories import SYMBOLS
-from interplay.figures.style import COLOURS, MARKERS, look, metric_name
+from interplay.figures.style import COLOURS, MARKERS, look, metric_name, size, wrapped
 
 BAND = 1.5
-"""Factor of the band around the diagonal."""
-MARGIN = 0.1
-"""Room around what is shown, as a share of its range on the log axis."""
+"""Factor of the band around what was measured."""
+FARTHEST = 6.0
+"""Factor at which the axis ends at the latest; what is further out lies there, hollow."""
 
 FAR = "hollow, on the edge: further out"
 
 
 def draw(prediction: Prediction) -> Figure:
-    """On the diagonal a rule is right; open ends of a measured interval are drawn to the edge of the picture.
+    """A row a rule, a point a setting: by what factor the rule, fitted to the others, misses what was measured there.
 
-    Baselines that are far off lie on the edge, too, with hollow markers: otherwise one bad rule would press all that is
-    to be compared into a corner.
+    The bar of a point is the 90 % interval of what was measured, as a factor, too. Rules that are far off would press
+    all that is to be compared together: points beyond the axis lie on its edge, hollow.
     """
     shown = _shown(prediction)
     factors = {score.rule: score.factor for score in prediction.scores}
     known = [c for c in prediction.checks if c.estimate is not None]
-    low, high = limits(prediction)
+    end = limit(prediction)
     with look():
-        figure = Figure(figsize=(5.4, 6.0))
+        figure = Figure(figsize=size(6.4, 1.9 + 0.62 * len(shown)))
         axis = figure.add_subplot()
-        axis.plot([low, high], [low, high], color="0.6", lw=1)
-        axis.fill_between([low, high], [low / BAND, high / BAND], [low * BAND, high * BAND], color="0.92", lw=0)
+        axis.axvspan(1 / BAND, BAND, color="0.92", lw=0)
+        axis.axvline(1, color="0.5", lw=1)
         far = False
-        for name, colour, marker in zip(shown, COLOURS, MARKERS, strict=False):
-            chosen, factor = name == prediction.rule, factors.get(name)
-            words = "" if factor is None else f" (off by {factor:.2f})"
-            size, alpha = (7, 1.0) if chosen else (5, 0.7)
+        for row, (name, colour, marker) in enumerate(zip(shown, COLOURS, MARKERS, strict=False)):
             points = [c for c in known if name in c.said]
-            inside = [c for c in points if low <= c.said[name] <= high]
-            x = [c.estimate or 0.0 for c in inside]
-            error = [
-                [m - (c.interval[0] or low) for m, c in zip(x, inside, strict=True)],
-                [(c.interval[1] or high) - m for m, c in zip(x, inside, strict=True)],
-            ]
-            axis.errorbar(
-                x,
-                [c.said[name] for c in inside],
-                xerr=error if chosen else None,
-                fmt=marker,
-                color=colour,
-                ms=size,
-                alpha=alpha,
-                label=name + words,
-                capsize=2,
-            )
-            outside = [(c.estimate or 0.0, low if c.said[name] < low else high) for c in points if c not in inside]
-            for at in outside:
-                axis.plot(*at, ls="none", marker=marker, color=colour, ms=size, mfc="white", clip_on=False, zorder=4)
-            far = far or bool(outside)
+            for number, check in enumerate(points):
+                assert check.estimate is not None
+                height = row + 0.5 * ((number + 0.5) / len(points) - 0.5)
+                factor = check.said[name] / check.estimate
+                inside = 1 / end <= factor <= end
+                far = far or not inside
+                low, high = check.interval
+                if name == prediction.rule and inside and low and high:
+                    axis.plot(
+                        [check.said[name] / high, check.said[name] / low], [height] * 2, color=colour, lw=1, alpha=0.6
+                    )
+                at = min(max(factor, 1 / end), end)
+                face = colour if inside else "white"
+                axis.plot(at, height, ls="none", marker=marker, color=colour, ms=5, mfc=face, clip_on=False, zorder=3)
         if far:
             axis.plot([], [], ls="none", marker="o", color="0.5", ms=5, mfc="white", label=FAR)
-        axis.set_box_aspect(1)
-        axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+            figure.legend(loc="outside lower right")
+        labels = [name + ("" if factors.get(name) is None else f"\noff by {factors[name]:.2f}") for name in shown]
+        axis.set_yticks(range(len(shown)), labels)
+        axis.set_ylim(len(shown) - 0.5, -0.5)
+        axis.set(xscale="log", xlim=(1 / end, end))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         symbol = SYMBOLS[prediction.of]
-        for ruler in (axis.xaxis, axis.yaxis):
-            ruler.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 8 * low else (1, 2, 3, 5, 7)))
-            ruler.set_major_formatter(lambda value, _: f"{value:g}")
-            ruler.set_minor_formatter(NullFormatter())
-        axis.set(
-            xlabel=f"measured {symbol}* (of {metric_name(prediction.metric)}), 90 % interval",
-            ylabel=f"{symbol}* predicted without that setting",
-        )
-        axis.set_title("Predicted against measured (band: a factor of 1.5)")
-        handles, labels = axis.get_legend_handles_labels()
-        entries = sorted(zip(handles, labels, strict=True), key=lambda entry: entry[1] == FAR)
-        figure.legend(*zip(*entries, strict=True), loc="outside lower center", ncols=2, fontsize=8)
+        axis.set_xlabel(f"{symbol}* predicted without the setting / {symbol}* measured there")
+        axis.set_title("Would the rule have predicted it?")
+        about = f"best {symbol} by {metric_name(prediction.metric)}; a point a setting, bars: 90 % interval of what was"
+        words = f"{about} measured; grey: within a factor of {BAND:g}"
+        figure.supxlabel(wrapped(words, 84, 6.4), fontsize="small", color="0.3")
     return figure
 
 
-def limits(prediction: Prediction) -> tuple[float, float]:
-    """Ends of both axes: what was measured and what the rule in use says of it, with a tenth of room on either side.
-
-    Baselines widen them by no more than the width of the band.
-    """
-    known = [c for c in prediction.checks if c.estimate is not None]
-    core = [x for c in known for x in (c.estimate, *c.interval, c.said.get(prediction.rule)) if x is not None]
-    said = [c.said[name] for c in known for name in _shown(prediction) if name in c.said]
-    near = [x for x in said if min(core) / BAND <= x <= max(core) * BAND]
-    low, high = math.log(min(core + near)), math.log(max(core + near))
-    # Optima that all agree still have a picture, as wide as the band.
-    room = max(MARGIN * (high - low), (2 * math.log(BAND) - (high - low)) / 2)
-    return math.exp(low - room), math.exp(high + room)
+def limit(prediction: Prediction) -> float:
+    """The factor at which the axis ends on both sides: the rule in use lies inside, others as far as `FARTHEST`."""
+    known = [c for c in prediction.checks if c.estimate]
+    own = [c.said[prediction.rule] / (c.estimate or 1.0) for c in known if prediction.rule in c.said]
+    others = [c.said[name] / (c.estimate or 1.0) for c in known for name in _shown(prediction) if name in c.said]
+    near = [factor for factor in others if 1 / FARTHEST <= factor <= FARTHEST]
+    return 1.15 * math.exp(max([abs(math.log(factor)) for factor in (*own, *near)] + [math.log(BAND)]))
 
 
 def _shown(prediction: Prediction) -> list[str]:

@@ -15,10 +15,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from interplay.analysis.collapse import Collapse, Fall
-from interplay.figures.style import MARKERS, log_axis, look, metric_label
+from interplay.figures.style import MARKERS, lettered, log_axis, look, metric_label, narrow, size, wrapped
 
-MANY = 12
-"""More curves than this cannot be told apart by a legend: a colour bar shows one knob instead."""
+MANY = 10
+"""More curves than this cannot be told apart: their optima are shown, each with its interval, and nothing else."""
+
+OPTIMA = "bars: 90 % interval of each optimum, dashed where it is not bounded"
 
 LINES = ("-", "--", ":", "-.")
 WORDS = {"lr": ("η", "learning rate η (peak)"), "batch_size": ("B", "batch size B"), "epochs": ("E", "epochs E")}
@@ -72,23 +74,62 @@ class Key:
 def draw(picture: Collapse) -> Figure:
     """One panel a variable, one curve a setting. The title of a panel has its scatter.
 
-    Up to twelve curves are named in a legend. With more, their colours are batch sizes (rates, if there is one batch
-    size only), and a colour bar tells which.
+    Up to ten curves are drawn whole and named in a legend. Of more only the optima are shown, with their 90 %
+    intervals, one below the other: where they stand in a column, that variable is what decides.
     """
     key = Key(tuple(sorted({Curve(s.lr, s.get("batch_size", 0), s.epochs) for _, _, s in picture.falls[0].points})))
     with look():
-        figure = Figure(figsize=(9.6, 7.2))
-        axes = figure.subplots(2, 2, sharey=True)
+        rows, columns = (4, 1) if narrow() else (2, 2)
+        tall = 7.2 if not key.many else 4.4 + 0.16 * len(picture.falls[0].bars)
+        width, height = size(9.6, tall)
+        figure = Figure(figsize=(width, 2 * height if narrow() else height))
+        axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
         known = [fall.spread for fall in picture.falls if fall.spread is not None]
-        for axis, fall in zip(axes.flat, picture.falls, strict=False):
-            _panel(axis, picture, fall, key)
-            axis.set_title(heading(fall, known), fontsize=9)
+        for axis, fall, letter in zip(axes.flat, picture.falls, "abcd", strict=False):
+            if key.many:
+                _columns(axis, fall, key)
+            else:
+                _panel(axis, picture, fall, key)
+            axis.set_title(heading(fall, known), fontsize="small")
+            lettered(axis, letter)
+        for axis in axes[:, 1:].flat:
+            axis.set_ylabel("")
         if key.many:
             _bar(figure, axes.flat, key)
         else:
             handles = [Line2D([], [], ms=4, lw=1, label=key.label(curve), **key.style(curve)) for curve in key.curves]
-            figure.legend(handles=handles, loc="outside right center", fontsize=8)
+            if narrow():
+                figure.legend(handles=handles, loc="outside lower center", ncols=2)
+            else:
+                figure.legend(handles=handles, loc="outside right center")
+        words = picture.falls[0].points[0][2].network.words()
+        about = OPTIMA if key.many else "points: means over seeds"
+        figure.supxlabel(wrapped("; ".join(filter(None, [words, about])), 130, 9.6), fontsize="small", color="0.3")
     return figure
+
+
+def _columns(axis: Axes, fall: Fall, key: Key) -> None:
+    """One row a setting: its optimum and interval; an end that is not bounded is dashed to the edge."""
+    ends = [x for bar in fall.bars for x in (bar.value, bar.low, bar.high) if x is not None]
+    if not ends:
+        axis.text(0.5, 0.5, "no optimum is bounded", transform=axis.transAxes, ha="center")
+        return
+    low, high = min(ends) / 1.3, max(ends) * 1.3
+    axis.set_xscale("log")
+    axis.set_xlim(low, high)
+    for row, bar in enumerate(fall.bars):
+        style = key.style(Curve(bar.cell.lr, bar.cell.get("batch_size", 0), bar.cell.epochs))
+        if bar.low is None and bar.high is None:
+            continue
+        dashed = ":" if bar.low is None or bar.high is None else "-"
+        axis.plot([bar.low or low, bar.high or high], [row, row], color=style["color"], lw=1.4, ls=dashed)
+        if bar.value is not None:
+            axis.plot(bar.value, row, marker=style["marker"], color=style["color"], ms=5)
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlabel(fall.label)
+    axis.set_ylabel("settings, by η, B and E")
+    axis.set_yticks([])
+    axis.grid(axis="x", alpha=0.25)
 
 
 def heading(fall: Fall, spreads: Sequence[float]) -> str:

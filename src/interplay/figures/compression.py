@@ -7,13 +7,13 @@ import math
 from matplotlib.figure import Figure
 
 from interplay.analysis.compression import Compression, Network
-from interplay.figures.style import COLOURS, look
+from interplay.figures.style import COLOURS, look, size
 
 
 def draw(picture: Compression) -> Figure:
     """Both axes are logarithmic; a line joins each hypernetwork to its twin. Full symbols are measured here."""
     with look():
-        figure = Figure(figsize=(6.2, 4.6))
+        figure = Figure(figsize=size(6.2, 4.6))
         axis = figure.add_subplot()
         for pairs, ours in ((picture.pairs, True), (picture.published, False)):
             for pair in pairs:
@@ -39,7 +39,7 @@ def draw(picture: Compression) -> Figure:
                     textcoords="offset points",
                     ha="left" if aside > 0 else "right",
                     va="bottom" if network.generated else "top",
-                    fontsize=9,
+                    fontsize="small",
                 )
         for name, fmt, colour in (("kernels generated", "o", COLOURS[1]), ("direct twin", "s", COLOURS[0])):
             axis.plot([], [], fmt, color=colour, label=name)
@@ -54,7 +54,7 @@ def draw(picture: Compression) -> Figure:
         low, high = axis.get_xlim()
         axis.set_xlim(low / 1.8, high * 2)
         axis.set_title("Error against stored parameters, CIFAR-10")
-        axis.legend(loc="upper right", fontsize=8)
+        axis.legend(loc="upper right", fontsize="small")
     return figure
 
 

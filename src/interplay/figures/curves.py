@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from matplotlib.artist import Artist
@@ -13,7 +12,7 @@ from matplotlib.lines import Line2D
 from interplay.analysis.phrases import place
 from interplay.analysis.pictures import MethodCurve, Ordering, at_batch
 from interplay.figures.heatmap import OTHER
-from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label
+from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label, narrow, size, wrapped
 
 BAND = "90 % interval of η*"
 DIVERGED = ": diverged"
@@ -39,12 +38,16 @@ def draw(picture: Ordering) -> Figure:
     found = [each for each in styles if _band(each[0]) or each[0].optimum.estimate is not None]
     strips = [len(rows) for rows in (lost, found) if rows]
     with look():
-        figure = Figure(figsize=(7.0 if near else 6.4, 5.0 + 0.18 * sum(strips)))
+        below_it = near is not None and narrow()  # one column has no room for the whole range beside the best points
+        beside = near is not None and not below_it
+        across = 7.0 if near else 6.4
+        width, height = size(across, 5.0 + 0.18 * sum(strips))
+        figure = Figure(figsize=(width, height * (1.9 if below_it else 1.25 if narrow() else 1)))
         grid = figure.add_gridspec(
-            1 + len(strips),
-            2 if near else 1,
-            width_ratios=(2.2, 1) if near else (1,),
-            height_ratios=(12, *(0.5 + rows for rows in strips)),
+            1 + len(strips) + below_it,
+            2 if beside else 1,
+            width_ratios=(2.2, 1) if beside else (1,),
+            height_ratios=(12, *(0.5 + rows for rows in strips), *((9,) if below_it else ())),
             hspace=0.02,
         )
         axis = figure.add_subplot(grid[0, 0])
@@ -54,14 +57,14 @@ def draw(picture: Ordering) -> Figure:
         axis.grid(axis="y", alpha=0.25)
         if near:
             axis.set_ylim(*near)
-            axis.set_title("a  the best points", loc="left", fontsize=10)
-            whole = figure.add_subplot(grid[:, 1])
+            axis.set_title("a  the best points", loc="left", fontsize="medium")
+            whole = figure.add_subplot(grid[-1, 0] if below_it else grid[:, 1])
             for curve, colour, marker in styles:
                 draw_points(whole, curve.points, colour, marker, "", size=3)
             whole.axhspan(*near, color="0.9", lw=0, zorder=0)
             whole.set_xscale("log")
             whole.set_xlabel("η")
-            whole.set_title("b  whole range", loc="left", fontsize=10)
+            whole.set_title("b  whole range", loc="left", fontsize="medium")
             _from_zero(whole, picture)
         else:
             _from_zero(axis, picture)
@@ -71,7 +74,7 @@ def draw(picture: Ordering) -> Figure:
         ):
             strip.set_ylim(len(rows) - 0.4, -0.6)
             strip.set_yticks([])
-            strip.set_ylabel(words, rotation=0, ha="right", va="center", fontsize=8)
+            strip.set_ylabel(words, rotation=0, ha="right", va="center", fontsize="small")
             strip.spines["left"].set_visible(False)
         if lost:
             for row, (curve, colour, _) in enumerate(lost):
@@ -88,8 +91,8 @@ def draw(picture: Ordering) -> Figure:
                 upper.spines["bottom"].set_alpha(0.3)
         # Shared by the strips below: the ticks are set once.
         log_axis(lowest, "x", rates, "learning rate η (peak)")
-        lowest.tick_params(axis="x", rotation=60, labelsize=8)
-        figure.suptitle(f"Which learning rate for which method?{at_batch(picture.batch_size)}", fontsize=11)
+        lowest.tick_params(axis="x", rotation=60, labelsize="small")
+        figure.suptitle(wrapped(f"Which learning rate for which method?{at_batch(picture.batch_size)}", 70, across))
         handles, labels = axis.get_legend_handles_labels()
         bands: list[tuple[Artist, str]] = (
             [(Line2D([], [], color="0.4", lw=3), BAND)] if any(map(_band, picture.curves)) else []
@@ -98,14 +101,14 @@ def draw(picture: Ordering) -> Figure:
             bands.append((Line2D([], [], color="0.4", ls="none", marker="o", mfc="white"), OTHER))
         crosses = list(zip(*below[0].get_legend_handles_labels(), strict=True)) if lost else []
         entries = [*zip(handles, labels, strict=True), *bands, *crosses]
-        about = textwrap.fill("; ".join([*_network(picture), BARS]), 84)
+        about = wrapped("; ".join([*_network(picture), BARS]), 84, across)
         figure.legend(
             *zip(*entries, strict=True),
             loc="outside lower center",
-            ncols=2,
-            fontsize=9,
+            ncols=1 if narrow() else 2,
+            fontsize="small",
             title=about,
-            title_fontsize=8,
+            title_fontsize="small",
         )
     return figure
 

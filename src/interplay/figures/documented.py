@@ -35,8 +35,8 @@ FIGURES: dict[int, tuple[str, Callable[[Table], Figure | None]]] = {
 }
 
 
-def draw(table: Table, folder: Path, experiments: Sequence[int]) -> dict[int, Path]:
-    """Write the figures of ``experiments`` into ``folder`` at 300 DPI; those without a grid are left out."""
+def draw(table: Table, folder: Path, experiments: Sequence[int]) -> dict[int, list[Path]]:
+    """Write the figures of ``experiments`` into ``folder``, each in all formats; those without a grid are left out."""
     drawn = {}
     for number in experiments:
         name, make = FIGURES[number]

@@ -18,20 +18,21 @@ NAMES = ("training_curves.png", "collapse.png", "predicted_vs_measured.png", "er
 
 
 def draw(table: Table, records: Iterable[RunRecord], prediction: Prediction | None, folder: Path) -> list[Path]:
-    """Write those that the runs allow into ``folder`` at 300 DPI; returns the files.
+    """Write those that the runs allow into ``folder``, each in all its formats; returns the files.
 
     ``prediction`` is that of `predict.checked`, ``None`` where the optima are too few for one.
     """
-    files, records = [], list(records)
+    files: list[Path] = []
+    records = list(records)
     curves = training_picture(records, table)
     if curves is not None:
-        files.append(save(training.draw(curves), folder / NAMES[0]))
+        files.extend(save(training.draw(curves), folder / NAMES[0]))
     fallen = collapse_picture(table)
     if fallen is not None:
-        files.append(save(collapse.draw(fallen), folder / NAMES[1]))
+        files.extend(save(collapse.draw(fallen), folder / NAMES[1]))
     if prediction is not None:
-        files.append(save(agreement.draw(prediction), folder / NAMES[2]))
+        files.extend(save(agreement.draw(prediction), folder / NAMES[2]))
     pairs = compression_picture(records)
     if pairs is not None:
-        files.append(save(compression.draw(pairs), folder / NAMES[3]))
+        files.extend(save(compression.draw(pairs), folder / NAMES[3]))
     return files

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import textwrap
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import seaborn as sns
@@ -15,10 +13,9 @@ from matplotlib.collections import Collection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.patheffects import withStroke
 
 from interplay.analysis.pictures import Heatmap, at_batch
-from interplay.figures.style import MAP, look, metric_label
+from interplay.figures.style import MAP, log_axis, look, metric_label, narrow, panels, size, wrapped
 
 POINTS, NATS = 15.0, 1.0
 """How far from the best cell the colours reach."""
@@ -26,50 +23,121 @@ POINTS, NATS = 15.0, 1.0
 CONSTANT = "ηλ = const"
 RIDGE = "#D55E00"
 OTHER = "another optimum of the same curve"
+POINT_STEPS, NAT_STEPS = (0.5, 1.0, 2.0, 4.0), (0.02, 0.05, 0.1, 0.2, 0.4)
+"""How far below the top of the fitted surface lines are drawn, in points of accuracy and in nats."""
 BESIDE = 0.24
 """How far a number moves from the centre of its cell, in cells, to make room for a marker of the ridge."""
 
 
 def draw(picture: Heatmap) -> Figure:
-    """Values are written into their cells; diverged cells are hatched, missing ones blank.
+    """Panel a: values in their cells; diverged cells are hatched, missing ones blank, the best of each rate is framed.
+
+    Panel b: the same cells on true log axes, with lines on which the fitted surface is level, lines of constant ηλ, and
+    the best decay at each rate with its interval. A triangle points to where an optimum may lie that is not bounded.
 
     The colour scale ends 15 points below the best cell, for losses one nat above it: beyond that everything is equally
     bad, and a scale that reaches chance would hide the ridge. An arrow of the colour bar says that there is more.
     """
     with look():
-        figure = Figure(figsize=(6.4, 5.4))
-        axis = figure.add_subplot()
+        figure = Figure(figsize=size(11.4, 5.4, panels=2))
+        left, right = panels(figure, 2)
         low, high, extend = limits(picture)
+        cmap = f"{MAP}_r" if "loss" in picture.metric else MAP
         sns.heatmap(
             np.array([[math.nan if v is None else v for v in row] for row in picture.values]),
-            ax=axis,
-            cmap=f"{MAP}_r" if "loss" in picture.metric else MAP,
+            ax=left,
+            cmap=cmap,
             vmin=low,
             vmax=high,
             linewidths=0.5,
             xticklabels=[f"{lr:g}" for lr in picture.lrs],
             yticklabels=[f"{wd:g}" for wd in picture.decays],
-            cbar_kws={"label": metric_label(picture.metric), "extend": extend},
+            cbar=False,
         )
-        mesh = axis.collections[0]
-        axis.invert_yaxis()
+        mesh = left.collections[0]
+        left.invert_yaxis()
         for i, j in picture.diverged:
-            axis.add_patch(Rectangle((j, i), 1, 1, fill=False, hatch="///", edgecolor="0.5", lw=0))
-        ridge = ridge_points(picture)
-        numbers = number_places(picture, dict(ridge))
-        _constant_product(axis, picture, numbers)
-        _ridge(axis, ridge)
-        _others(axis, other_points(picture))
-        _numbers(axis, picture, mesh, numbers)
-        axis.tick_params(axis="y", rotation=0)
-        axis.set(xlabel="learning rate η (peak)", ylabel="weight decay λ")
-        axis.set_title(f"Do good settings lie along ηλ = const?{at_batch(picture.batch_size, _runs(picture))}")
-        handles, _ = axis.get_legend_handles_labels()
+            left.add_patch(Rectangle((j, i), 1, 1, fill=False, hatch="///", edgecolor="0.5", lw=0))
+        for i, j in best_cells(picture):
+            left.add_patch(Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, fill=False, edgecolor=RIDGE, lw=1.6))
+        _numbers(left, picture, mesh)
+        left.tick_params(axis="y", rotation=0)
+        left.tick_params(axis="x", rotation=45 if len(picture.lrs) > 6 else 0)
+        left.set(xlabel="learning rate η (peak)", ylabel="weight decay λ")
+        _plane(right, picture, cmap, (low, high))
+        bar = figure.colorbar(mesh, ax=right, label=metric_label(picture.metric), extend=extend, aspect=30)
+        bar.outline.set_visible(False)
+        title = f"Do good settings lie along ηλ = const?{at_batch(picture.batch_size, _runs(picture))}"
+        figure.suptitle(wrapped(title, 110, 11.4))
+        handles, _ = right.get_legend_handles_labels()
+        if best_cells(picture):
+            handles.insert(0, Patch(fill=False, edgecolor=RIDGE, lw=1.6, label="best cell at each η"))
         if picture.diverged:
             handles.append(Patch(fill=False, hatch="///", edgecolor="0.5", lw=0, label="diverged"))
-        axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=9)
-        figure.supxlabel(textwrap.fill(source(picture), 96), fontsize=8, color="0.3")
+        about = wrapped("; ".join(filter(None, [source(picture), _steps(picture)])), 150, 11.4)
+        columns = 2 if narrow() else 4
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, title=about)
     return figure
+
+
+def best_cells(picture: Heatmap) -> list[tuple[int, int]]:
+    """Row and column of the best cell at each rate at which two cells or more were measured."""
+    sign = -1 if "loss" in picture.metric else 1
+    found = []
+    for j in range(len(picture.lrs)):
+        known = [(sign * value, i) for i, row in enumerate(picture.values) if (value := row[j]) is not None]
+        if len(known) > 1:
+            found.append((max(known)[1], j))
+    return found
+
+
+def levels(picture: Heatmap) -> list[float]:
+    """Levels of the fitted surface at which lines are drawn, rising: so far from its top as `STEPS` says."""
+    if picture.surface is None:
+        return []
+    top, bottom = float(np.nanmax(picture.surface.level)), float(np.nanmin(picture.surface.level))
+    steps = NAT_STEPS if "loss" in picture.metric else POINT_STEPS
+    return [top - step for step in reversed(steps) if top - step > bottom]
+
+
+def _steps(picture: Heatmap) -> str:
+    """What the lines of the fitted surface are."""
+    count = len(levels(picture))
+    if not count:
+        return ""
+    steps, unit = (NAT_STEPS, "nats") if "loss" in picture.metric else (POINT_STEPS, "points")
+    words = ", ".join(f"{step:g}" for step in steps[:count])
+    return f"lines in b: a surface fitted to the cells near the best, {words} {unit} worse than its best"
+
+
+def _plane(axis: Axes, picture: Heatmap, cmap: str, ends: tuple[float, float]) -> None:
+    measured = [
+        (lr, wd, value)
+        for wd, row in zip(picture.decays, picture.values, strict=True)
+        for lr, value in zip(picture.lrs, row, strict=True)
+        if value is not None
+    ]
+    if measured:
+        xs, ys, values = zip(*measured, strict=True)
+        axis.scatter(xs, ys, c=values, cmap=cmap, vmin=ends[0], vmax=ends[1], marker="s", s=34, lw=0, zorder=1)
+    lost = [(picture.lrs[j], picture.decays[i]) for i, j in picture.diverged]
+    if lost:
+        axis.plot(*zip(*lost, strict=True), ls="none", marker="x", color="0.5", ms=5, zorder=1)
+    log_axis(axis, "x", list(picture.lrs), "learning rate η (peak)")
+    log_axis(axis, "y", list(picture.decays), "weight decay λ")
+    axis.tick_params(axis="x", rotation=60)
+    room = [1.25 ** (len(values) > 0) for values in (picture.lrs, picture.decays)]
+    axis.set_xlim(picture.lrs[0] / room[0], picture.lrs[-1] * room[0])
+    axis.set_ylim(picture.decays[0] / room[1], picture.decays[-1] * room[1])
+    for order, line in enumerate(constant_products(picture)):
+        label = None if order else CONSTANT
+        axis.plot(*zip(*line, strict=True), color="0.45", lw=0.9, ls=(0, (4, 3)), zorder=2, label=label)
+    if lines := levels(picture):
+        assert picture.surface is not None
+        surface = picture.surface
+        axis.contour(surface.lrs, surface.decays, surface.level, levels=lines, colors="0.1", linewidths=1.1, zorder=3)
+        axis.plot([], [], color="0.1", lw=1.1, label="fitted surface level")
+    _ridge(axis, picture)
 
 
 def limits(picture: Heatmap) -> tuple[float, float, Literal["neither", "min", "max"]]:
@@ -160,78 +228,38 @@ def text_colour(cell: str | tuple[float, float, float]) -> str:
     return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
 
 
-def _numbers(
-    axis: Axes, picture: Heatmap, mesh: Collection, places: Mapping[tuple[int, int], tuple[float, float]]
-) -> None:
-    for (i, j), (x, y) in places.items():
-        value = picture.values[i][j]
-        colour = to_rgb(tuple(mesh.to_rgba(np.asarray(value, dtype=float))))
-        axis.text(
-            x,
-            y,
-            f"{value:.1f}" if "acc" in picture.metric else f"{value:.3f}",
-            ha="center",
-            va="center",
-            color=text_colour(colour),
-            # In the cell's own colour it hides the lines beneath a number and is not seen elsewhere.
-            path_effects=[withStroke(linewidth=3, foreground=colour)],
-            zorder=5,
-        )
+def _numbers(axis: Axes, picture: Heatmap, mesh: Collection) -> None:
+    for i, row in enumerate(picture.values):
+        for j, value in enumerate(row):
+            if value is None:
+                continue
+            colour = to_rgb(tuple(mesh.to_rgba(np.asarray(value, dtype=float))))
+            words = f"{value:.1f}" if "acc" in picture.metric else f"{value:.2f}"
+            style: Any = {"ha": "center", "va": "center", "color": text_colour(colour), "fontsize": "small"}
+            axis.text(j + 0.5, i + 0.5, words, **style)
 
 
-def _constant_product(axis: Axes, picture: Heatmap, numbers: Mapping[tuple[int, int], tuple[float, float]]) -> None:
-    for order, line in enumerate(constant_products(picture, 600)):
-        points = [(place(lr, picture.lrs), place(wd, picture.decays)) for lr, wd in line]
-        drawn: list[tuple[float, float]] = []
-        for free, group in itertools.groupby(points, lambda point: _free(picture, numbers, *point)):
-            piece = list(group)
-            # What is shorter than a quarter of a cell would look like a mark of its own.
-            if free and math.dist(piece[0], piece[-1]) > 0.25:
-                drawn += [*piece, (math.nan, math.nan)]
-        xs, ys = [x for x, _ in drawn], [y for _, y in drawn]
-        # Dark dashes on white are seen on the dark end of the map and on the bright one.
-        axis.plot(xs, ys, color="white", lw=1.8, alpha=0.75, zorder=3)
-        axis.plot(xs, ys, color="0.15", lw=0.9, ls=(0, (4, 3)), label=None if order else CONSTANT, zorder=3)
+def _ridge(axis: Axes, picture: Heatmap) -> None:
+    """The optimum at each rate: a circle with its interval; a triangle at a bound, on the side where it is open."""
+    labelled: set[str] = set()
 
+    def label(words: str) -> str | None:
+        new = words not in labelled
+        labelled.add(words)
+        return words if new else None
 
-def _free(picture: Heatmap, numbers: Mapping[tuple[int, int], tuple[float, float]], x: float, y: float) -> bool:
-    """Whether a line may be drawn here: in a cell that was measured, and not across its number."""
-    i, j = min(int(y), len(picture.decays) - 1), min(int(x), len(picture.lrs) - 1)
-    if (i, j) not in numbers:
-        return (i, j) in picture.diverged
-    centre, level = numbers[i, j]
-    # A number is as wide on the page however narrow its cell.
-    return abs(x - centre) > 0.28 * max(1.0, len(picture.lrs) / 5) or abs(y - level) > 0.2
-
-
-def _ridge(axis: Axes, points: list[tuple[int, float]]) -> None:
-    if points:
-        axis.plot(
-            [j + 0.5 for j, _ in points],
-            [y for _, y in points],
-            color=RIDGE,
-            marker="o",
-            ms=5,
-            mfc="white",
-            mew=1.2,
-            lw=1,
-            path_effects=[withStroke(linewidth=2.2, foreground="white")],
-            label="best λ at each η, where inside",
-            zorder=4,
-        )
-
-
-def _others(axis: Axes, points: list[tuple[int, float]]) -> None:
-    if points:
-        axis.plot(
-            [j + 0.5 for j, _ in points],
-            [y for _, y in points],
-            ls="none",
-            color=RIDGE,
-            marker="D",
-            ms=5,
-            mfc="white",
-            mew=1.2,
-            label=OTHER,
-            zorder=4,
-        )
+    for lr, optimum in zip(picture.lrs, picture.ridge, strict=True):
+        low, high = optimum.interval
+        look_of: Any = {"color": RIDGE, "ls": "none", "ms": 6, "mfc": "white", "mew": 1.4, "zorder": 5}
+        if optimum.estimate is not None and picture.decays[0] <= optimum.estimate <= picture.decays[-1]:
+            ends = [low or picture.decays[0], high or picture.decays[-1]]
+            axis.plot([lr, lr], ends, color=RIDGE, lw=1.6, zorder=4, solid_capstyle="butt")
+            axis.plot(lr, optimum.estimate, marker="o", label=label("best λ, 90 % interval"), **look_of)
+        elif (low is None) != (high is None):
+            bound = high if low is None else low
+            assert bound is not None
+            at = min(max(bound, picture.decays[0]), picture.decays[-1])
+            axis.plot(lr, at, marker="v" if low is None else "^", label=label("best λ not bounded"), **look_of)
+        others = [other for other in optimum.others if picture.decays[0] <= other <= picture.decays[-1]]
+        if others:
+            axis.plot([lr] * len(others), others, marker="D", label=label(OTHER), **look_of)

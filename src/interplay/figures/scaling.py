@@ -16,7 +16,18 @@ from matplotlib.figure import Figure
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.pictures import Scaling
 from interplay.figures.heatmap import OTHER
-from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label, metric_name
+from interplay.figures.style import (
+    COLOURS,
+    MARKERS,
+    draw_points,
+    log_axis,
+    look,
+    metric_label,
+    metric_name,
+    panels,
+    size,
+    wrapped,
+)
 
 THEORIES = {"λ ∝ B (the claim)": 1.0, "constant (horizon law, η ∝ B)": 0.0, "λ ∝ √B": 0.5}
 
@@ -41,8 +52,8 @@ UPRIGHT = 6
 def draw(picture: Scaling) -> Figure:
     """Left: λ* with its 90 % interval; open ends are arrows. Right: the curves it comes from."""
     with look():
-        figure = Figure(figsize=(9.6, 4.4))
-        left, right = figure.subplots(1, 2)
+        figure = Figure(figsize=size(9.6, 4.8, panels=2))
+        left, right = panels(figure, 2)
         decays = sorted({p.x for curve in picture.curves for p in curve if p.x > 0})
         _optima(left, picture, decays)
         lines, title = theory_lines(picture.batches, picture.optima), None
@@ -55,7 +66,7 @@ def draw(picture: Scaling) -> Figure:
         log_axis(left, "y", decays, f"optimal weight decay λ* (of {metric_name(picture.metric)})")
         left.set_title("Is λ* ∝ B under the linear rule?")
         entries = left.get_legend_handles_labels()
-        left.legend(*entries, loc="best", fontsize=8, title=title, title_fontsize=8, alignment="left")
+        left.legend(*entries, loc="best", fontsize="small", title=title, title_fontsize="small", alignment="left")
         few = len(picture.batches) <= len(COLOURS)
         shades = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(picture.batches)))
         colours = COLOURS if few else [to_hex(each) for each in shades]
@@ -66,8 +77,21 @@ def draw(picture: Scaling) -> Figure:
             right.tick_params(axis="x", rotation=45)
         right.set_ylabel(metric_label(picture.metric))
         right.legend(loc="best")
+        right.set_title("The curves these optima come from")
         right.grid(axis="y", alpha=0.25)
+        figure.supxlabel(wrapped(_about(picture), 130, 9.6), fontsize="small", color="0.3")
     return figure
+
+
+def _about(picture: Scaling) -> str:
+    """Network, data and runs a point, and what bars are."""
+    points = [point for curve in picture.curves for point in curve if point.mean is not None]
+    words = sorted({point.cell.network.words() for point in points if point.cell is not None and point.cell.network})
+    runs = sorted({point.runs for point in points})
+    if runs:
+        several = f"{runs[0]} to {runs[-1]}" if len(runs) > 1 else f"{runs[0]}"
+        words.append(f"{several} run{'s' if runs[-1] > 1 else ''} a point")
+    return "; ".join([*words, "bars of a: 90 % interval; of b: 1 standard error of the mean over seeds"])
 
 
 def theory_lines(

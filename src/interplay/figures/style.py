@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interplay.analysis.pictures import Point
+from interplay.printing import TYPE, chosen
 
 DPI = 300
 
@@ -25,17 +27,64 @@ MAP = "cividis"
 @contextmanager
 def look() -> Iterator[None]:
     """Settings of matplotlib within which every figure is made."""
+    base = TYPE[chosen().style]
     settings: Any = {
-        "font.size": 10,
-        "axes.titlesize": 11,
+        "font.size": base,
+        "axes.titlesize": "medium" if chosen().style == "paper" else "large",
+        "axes.labelsize": "medium",
+        "xtick.labelsize": "medium" if chosen().style == "screen" else "small",
+        "ytick.labelsize": "medium" if chosen().style == "screen" else "small",
+        "legend.fontsize": "small",
+        "legend.title_fontsize": "small",
+        "figure.titlesize": "medium" if chosen().style == "paper" else "large",
         "axes.spines.top": False,
         "axes.spines.right": False,
         "legend.frameon": False,
         "figure.constrained_layout.use": True,
         "savefig.dpi": DPI,
+        "pdf.fonttype": 42,  # letters stay letters: they can be searched, and edited for a journal
+        "svg.fonttype": "none",
+        "svg.hashsalt": "interplay",  # equal figures are equal files
     }
     with mpl.rc_context(settings):
         yield
+
+
+def narrow() -> bool:
+    """Whether a figure has one column, so that panels stand above each other."""
+    width = chosen().width
+    return width is not None and chosen().columns == 1
+
+
+def size(width: float, height: float, panels: int = 1) -> tuple[float, float]:
+    """Inches of a figure that has ``width`` and ``height`` on a screen, with so many panels side by side there."""
+    wanted = chosen().width
+    if wanted is None:
+        return width, height
+    if narrow() and panels > 1:
+        return wanted, panels * wanted * height / (width / panels)
+    # Type shrinks less than a figure does: what stands above and below needs a larger share of it.
+    return wanted, height * (wanted / width) ** 0.75
+
+
+def panels(figure: Figure, count: int, **how: Any) -> list[Axes]:
+    """Axes side by side, or above each other in one column, each with its letter."""
+    axes = figure.subplots(count, 1, **how) if narrow() else figure.subplots(1, count, **how)
+    for axis, letter in zip(axes, "abcdef", strict=False):
+        lettered(axis, letter)
+    return list(axes)
+
+
+def lettered(axis: Axes, letter: str) -> None:
+    """The letter of a panel at the left of its title, by which a text refers to it."""
+    axis.set_title(letter, loc="left", fontweight="bold")
+
+
+def wrapped(words: str, characters: int, width: float) -> str:
+    """Words in lines of so many characters in a figure that is ``width`` inches wide on a screen, and fewer in less."""
+    wanted = chosen().width
+    share = 1.0 if wanted is None else wanted / width * TYPE["screen"] / TYPE[chosen().style]
+    return textwrap.fill(words, max(20, int(characters * share)))
 
 
 def log_axis(axis: Axes, which: str, values: Sequence[float], label: str) -> None:
@@ -89,8 +138,16 @@ def draw_points(
     )
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG at 300 DPI; returns the path."""
+UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""What keeps the date out of a file: equal figures are equal files."""
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure in each format that was asked for, PNG at 300 DPI; returns the files."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI)
-    return path
+    files = [path.with_suffix(f".{name}") for name in chosen().formats]
+    for file in files:
+        undated: Any = UNDATED.get(file.suffix, {})
+        with look():
+            figure.savefig(file, dpi=DPI, metadata=undated)
+    return files

@@ -7,21 +7,21 @@ from itertools import pairwise
 from matplotlib.figure import Figure
 
 from interplay.analysis.histories import History, Training
-from interplay.figures.style import COLOURS, MARKERS, look, metric_name
+from interplay.figures.style import COLOURS, MARKERS, look, metric_name, narrow, panels, size
 
 
 def draw(picture: Training) -> Figure:
     """Left: training loss, on a log axis where it falls far. Right: test accuracy; bands are ranges over seeds."""
     with look():
-        figure = Figure(figsize=(9.6, 4.0))
-        left, right = figure.subplots(1, 2)
+        figure = Figure(figsize=size(9.6, 4.4, panels=2))
+        left, right = panels(figure, 2)
         for history, colour, shape in zip(picture.histories, COLOURS, MARKERS, strict=False):
             s = history.cell
             label = f"η {s.lr:g}, λ {s.weight_decay:g} ({history.runs} run{'s' if history.runs > 1 else ''})"
             # Where few epochs were measured, the points say which; the lines between them are nobody's measurement.
             marker = shape if _sparse(history) else ""
             left.plot(history.epochs, history.train_loss, color=colour, label=label, marker=marker, ms=4)
-            right.plot(history.epochs, history.test_acc, color=colour, label=label, marker=marker, ms=4)
+            right.plot(history.epochs, history.test, color=colour, label=label, marker=marker, ms=4)
             right.fill_between(history.epochs, history.low, history.high, color=colour, alpha=0.2, lw=0)
         losses = [loss for history in picture.histories for loss in history.train_loss]
         if min(losses) > 0 and max(losses) > 5 * min(losses):
@@ -31,10 +31,13 @@ def draw(picture: Training) -> Figure:
             ylabel="training loss (nats)",
             title=f"Best decay at each learning rate (by {metric_name(picture.metric)})",
         )
-        right.set(xlabel="epoch", ylabel="test accuracy (%)", title="Mean over seeds, band: their range")
+        words = "test loss (nats)" if picture.by_loss else "test accuracy (%)"
+        right.set(xlabel="epoch", ylabel=words, title="Mean over seeds, band: their range")
         for axis in (left, right):
             axis.grid(alpha=0.25)
-        right.legend(loc="lower right", fontsize=8)
+        figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2 if narrow() else 3)
+        if words := picture.histories[0].cell.network.words():
+            figure.suptitle(words)
     return figure
 
 

@@ -16,6 +16,7 @@ from interplay.analysis.predict import predict as predicted
 from interplay.analysis.rules import Of
 from interplay.errors import InputError, SpecError, UnreadableError
 from interplay.notes import note
+from interplay.printing import Print, made_for
 from interplay.record import judged_by
 from interplay.spec import RunSpec
 from interplay.store.manifest import claims as manifest_claims
@@ -170,8 +171,11 @@ def plot(
     output_dir: Path,
     experiments: Sequence[int] = (1, 2, 3),
     metric: str = "best_test_acc",
-) -> dict[int, Path]:
+    wanted: Print | None = None,
+) -> dict[int, list[Path]]:
     """Draw the documented figures that ``inputs`` have the grids for; returns the files by number of experiment.
+
+    ``wanted`` says what for: the files of each, their width and type.
 
     They show ``best_test_acc``, as the document has it, unless ``metric`` names another column.
     """
@@ -180,4 +184,5 @@ def plot(
     table, _ = tabulate(observations(inputs, metric))
     for words in table.notes:
         note(words)
-    return draw(table, output_dir, experiments)
+    with made_for(wanted or Print()):
+        return draw(table, output_dir, experiments)

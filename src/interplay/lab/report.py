@@ -30,6 +30,7 @@ from interplay.page import sections
 from interplay.page.content import Page, Side
 from interplay.page.page import live as newest
 from interplay.page.page import render
+from interplay.printing import Print, made_for
 from interplay.store.files import write_whole
 from interplay.store.manifest import studies as manifest_studies
 from interplay.store.store import Store
@@ -90,6 +91,7 @@ def report(
     figures: bool = True,
     watch: bool = False,
     interval: float = 10.0,
+    wanted: Print | None = None,
 ) -> Written:
     """Write one HTML page about ``inputs`` that opens without a network, and the documented figures.
 
@@ -101,6 +103,7 @@ def report(
         watch: stay, and write the page again whenever a run has ended or moved, until Ctrl-C. The page loads itself
             again meanwhile, and the figures are drawn at the end.
         interval: seconds between two looks.
+        wanted: what the figures are for: the files of each, their width and type.
 
     Raises:
         InputError: an input cannot be understood; names file and line.
@@ -119,7 +122,8 @@ def report(
             notice(f"stopped; {target} stays as it is now")
     page = source.page(None)
     _write(page, target, live=watch)
-    drawn = source.draw((folder or Path("outputs")) / "plots") if figures else ()
+    with made_for(wanted or Print()):
+        drawn = source.draw((folder or Path("outputs")) / "plots") if figures else ()
     return Written(target, drawn, f"{page.title}: {page.question}", *_answers(page))
 
 
@@ -210,7 +214,10 @@ class _Source:
         stores = [Store(Path(each)) for each in self.inputs if Path(each).is_dir()]
         records = [record for store in stores for record in store.records()]
         documented = draw(self._table, folder, tuple(FIGURES)).values()
-        return (*documented, *further.draw(self._table, records, self._last.prediction, folder))
+        return (
+            *(file for files in documented for file in files),
+            *further.draw(self._table, records, self._last.prediction, folder),
+        )
 
 
 def _answers(page: Page) -> tuple[tuple[tuple[str, str, str], ...], tuple[str, ...]]:
