@@ -213,7 +213,7 @@ def test_collapse_has_a_panel_for_each_variable_and_names_the_best(table: Table)
     assert min(x for fall in picture.falls for x, _, _ in fall.points) > 0
     panels = collapse.draw(picture).axes
     assert [axis.get_xlabel() for axis in panels] == [fall.label for fall in picture.falls]
-    assert sum("(least)" in axis.get_title() for axis in panels) >= 1
+    assert sum("(least)" in axis.get_title(loc="left") for axis in panels) >= 1
 
 
 def trained(lr: float, weight_decay: float, seed: int, accuracy: float) -> RunRecord:

@@ -51,9 +51,6 @@ def draw(prediction: Prediction) -> Figure:
                 at = min(max(factor, 1 / end), end)
                 face = colour if inside else "white"
                 axis.plot(at, height, ls="none", marker=marker, color=colour, ms=5, mfc=face, clip_on=False, zorder=3)
-        if far:
-            axis.plot([], [], ls="none", marker="o", color="0.5", ms=5, mfc="white", label=FAR)
-            figure.legend(loc="outside lower right")
         labels = [name + ("" if factors.get(name) is None else f"\noff by {factors[name]:.2f}") for name in shown]
         axis.set_yticks(range(len(shown)), labels)
         axis.set_ylim(len(shown) - 0.5, -0.5)
@@ -62,10 +59,11 @@ def draw(prediction: Prediction) -> Figure:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
         symbol = SYMBOLS[prediction.of]
-        axis.set_xlabel(f"{symbol}* predicted without the setting / {symbol}* measured there")
+        # The setting itself is left out of what predicts it.
+        axis.set_xlabel(f"{symbol}*, predicted / measured")
         axis.set_title("Would the rule have predicted it?")
-        about = f"best {symbol} by {metric_name(prediction.metric)}; a point a setting, bars: 90 % interval of what was"
-        words = f"{about} measured; grey: within a factor of {BAND:g}"
+        about = f"best {symbol} by {metric_name(prediction.metric)}; a point a setting, predicted without it; bars: 90 % interval of what was"
+        words = f"{about} measured; grey: within a factor of {BAND:g}{f'; {FAR}' if far else ''}"
         figure.supxlabel(wrapped(words, 84, 6.4), fontsize="small", color="0.3")
     return figure
 

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from interplay.analysis.collapse import Collapse, Fall
-from interplay.figures.style import MARKERS, lettered, log_axis, look, metric_label, narrow, size, wrapped
+from interplay.figures.style import MARKERS, log_axis, look, metric_label, narrow, size, titled, wrapped
 
 MANY = 10
 """More curves than this cannot be told apart: their optima are shown, each with its interval, and nothing else."""
@@ -90,8 +90,7 @@ def draw(picture: Collapse) -> Figure:
                 _columns(axis, fall, key)
             else:
                 _panel(axis, picture, fall, key)
-            axis.set_title(heading(fall, known), fontsize="small")
-            lettered(axis, letter)
+            titled(axis, letter, heading(fall, known), "small")
         for axis in axes[:, 1:].flat:
             axis.set_ylabel("")
         if key.many:
@@ -127,7 +126,7 @@ def _columns(axis: Axes, fall: Fall, key: Key) -> None:
             axis.plot(bar.value, row, marker=style["marker"], color=style["color"], ms=5)
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel(fall.label)
-    axis.set_ylabel("settings, by η, B and E")
+    axis.set_ylabel("settings" if narrow() else "settings, by η, B and E")
     axis.set_yticks([])
     axis.grid(axis="x", alpha=0.25)
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from interplay.analysis.pictures import Heatmap, at_batch
-from interplay.figures.style import MAP, log_axis, look, metric_label, narrow, panels, size, wrapped
+from interplay.figures.style import MAP, log_axis, look, metric_label, narrow, panels, size, titled, wrapped
 
 POINTS, NATS = 15.0, 1.0
 """How far from the best cell the colours reach."""
@@ -41,6 +41,8 @@ def draw(picture: Heatmap) -> Figure:
     with look():
         figure = Figure(figsize=size(11.4, 5.4, panels=2))
         left, right = panels(figure, 2)
+        titled(left, "a", "mean of each cell")
+        titled(right, "b", "fitted surface and best decays")
         low, high, extend = limits(picture)
         cmap = f"{MAP}_r" if "loss" in picture.metric else MAP
         sns.heatmap(

@@ -26,6 +26,7 @@ from interplay.figures.style import (
     metric_name,
     panels,
     size,
+    titled,
     wrapped,
 )
 
@@ -64,7 +65,7 @@ def draw(picture: Scaling) -> Figure:
             left.plot(picture.batches, line, color="0.55", ls=style, lw=1, label=name)
         log_axis(left, "x", list(picture.batches), "batch size B")
         log_axis(left, "y", decays, f"optimal weight decay λ* (of {metric_name(picture.metric)})")
-        left.set_title("Is λ* ∝ B under the linear rule?")
+        titled(left, "a", "Is λ* ∝ B under the linear rule?")
         entries = left.get_legend_handles_labels()
         left.legend(*entries, loc="best", fontsize="small", title=title, title_fontsize="small", alignment="left")
         few = len(picture.batches) <= len(COLOURS)
@@ -77,7 +78,7 @@ def draw(picture: Scaling) -> Figure:
             right.tick_params(axis="x", rotation=45)
         right.set_ylabel(metric_label(picture.metric))
         right.legend(loc="best")
-        right.set_title("The curves these optima come from")
+        titled(right, "b", "The curves these optima come from")
         right.grid(axis="y", alpha=0.25)
         figure.supxlabel(wrapped(_about(picture), 130, 9.6), fontsize="small", color="0.3")
     return figure

@@ -68,16 +68,13 @@ def size(width: float, height: float, panels: int = 1) -> tuple[float, float]:
 
 
 def panels(figure: Figure, count: int, **how: Any) -> list[Axes]:
-    """Axes side by side, or above each other in one column, each with its letter."""
-    axes = figure.subplots(count, 1, **how) if narrow() else figure.subplots(1, count, **how)
-    for axis, letter in zip(axes, "abcdef", strict=False):
-        lettered(axis, letter)
-    return list(axes)
+    """Axes side by side, or above each other in one column, for `titled`."""
+    return list(figure.subplots(count, 1, **how) if narrow() else figure.subplots(1, count, **how))
 
 
-def lettered(axis: Axes, letter: str) -> None:
-    """The letter of a panel at the left of its title, by which a text refers to it."""
-    axis.set_title(letter, loc="left", fontweight="bold")
+def titled(axis: Axes, letter: str, words: str = "", size: str = "medium") -> None:
+    """The title of a panel, with the letter before it by which a text refers to it."""
+    axis.set_title(f"{letter}  {words}".rstrip(), loc="left", fontsize=size)
 
 
 def wrapped(words: str, characters: int, width: float) -> str:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from matplotlib.figure import Figure
 
 from interplay.analysis.histories import History, Training
-from interplay.figures.style import COLOURS, MARKERS, look, metric_name, narrow, panels, size
+from interplay.figures.style import COLOURS, MARKERS, look, metric_name, narrow, panels, size, titled
 
 
 def draw(picture: Training) -> Figure:
@@ -29,10 +29,11 @@ def draw(picture: Training) -> Figure:
         left.set(
             xlabel="epoch",
             ylabel="training loss (nats)",
-            title=f"Best decay at each learning rate (by {metric_name(picture.metric)})",
         )
+        titled(left, "a", f"Best λ at each η (by {metric_name(picture.metric)})")
+        titled(right, "b", "Mean over seeds, band: their range")
         words = "test loss (nats)" if picture.by_loss else "test accuracy (%)"
-        right.set(xlabel="epoch", ylabel=words, title="Mean over seeds, band: their range")
+        right.set(xlabel="epoch", ylabel=words)
         for axis in (left, right):
             axis.grid(alpha=0.25)
         figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2 if narrow() else 3)
