@@ -62,9 +62,11 @@ def draw(prediction: Prediction) -> Figure:
         # The setting itself is left out of what predicts it.
         axis.set_xlabel(f"{symbol}*, predicted / measured")
         axis.set_title("Would the rule have predicted it?")
-        about = f"best {symbol} by {metric_name(prediction.metric)}; a point a setting, predicted without it; bars: 90 % interval of what was"
-        words = f"{about} measured; grey: within a factor of {BAND:g}{f'; {FAR}' if far else ''}"
-        figure.supxlabel(wrapped(words, 84, 6.4), fontsize="small", color="0.3")
+        about = (
+            f"best {symbol} by {metric_name(prediction.metric)}; a point a setting, predicted without it; bars: 90 % "
+            f"interval of what was measured; grey: within a factor of {BAND:g}{f'; {FAR}' if far else ''}"
+        )
+        figure.supxlabel(wrapped(about, 84, 6.4), fontsize="small", color="0.3")
     return figure
 
 
