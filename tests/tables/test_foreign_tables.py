@@ -228,7 +228,7 @@ def test_numbers_that_went_through_float32_are_one_cell() -> None:
         (f"{HEADER}\n128,0.1,1e-3,0.9,70,0.1,1\n\0\0\0\0", "line 3: has NUL bytes"),
         ("", "is empty"),
         ("# nothing but this\n", "is empty"),
-        (f'{HEADER}\n"1,024",0.1,1e-3,0.9,70,0.1,1\n', "line 2: '1,024' is not a number"),
+        (f'{HEADER}\n"1,024",0.1,1e-3,0.9,70,0.1,1\n', "line 2: batch_size: '1,024' is not a number"),
         (f"{HEADER}\n128.5,0.1,1e-3,0.9,70,0.1,1\n", "line 2: batch_size 128.5 is no whole number"),
         (f'{HEADER}\n"' + "x" * 1_100_000, "line 2: field larger"),
     ],
@@ -321,3 +321,9 @@ def test_a_column_that_counts_repetitions_is_the_seed(name: str) -> None:
     found = table(*grid(1), *grid(2), header=HEADER.replace("seed", name))
     assert len({run.cell for run in found.runs}) == 20
     assert len(analyze([found]).repetitions) == 2
+
+
+def test_fractions_among_per_cent_are_said() -> None:
+    rows = ["128,0.1,1e-4,0.9,0.77,1,1", "128,0.2,1e-4,0.9,76.1,1,1", "128,0.3,1e-4,0.9,75,1,1"]
+    assert any("1 of 3 accuracies are below 1 and others above" in note for note in table(*rows).notes)
+    assert not any("below 1" in note for note in table("128,0.1,1e-4,0.9,1.0,1,1", *rows[1:]).notes)

@@ -41,6 +41,10 @@ Say = Callable[[str], None]
 """Takes the lines of what came out, one by one, as soon as they are known."""
 
 
+SHOWN_FAILURES = 10
+"""Failed runs that are named at the end of a study; of more, the rest is counted."""
+
+
 def _silent(line: str) -> None:
     pass
 
@@ -215,7 +219,11 @@ def run_study(
         if settings.save_checkpoints:
             _publish(study, store, progress.note)
         result = StudyResult.of(study, store, report)
-        for line in [*result.lines(), *(f"failed: {setting(spec)}: {reason}" for spec, reason in result.failed)]:
+        failed = [f"failed: {setting(spec)}: {reason}" for spec, reason in result.failed]
+        if len(failed) > SHOWN_FAILURES:
+            rest = len(failed) - SHOWN_FAILURES
+            failed[SHOWN_FAILURES:] = [f"failed: {rest} more; interplay status names them"]
+        for line in [*result.lines(), *failed]:
             progress.result(line)
             say(line)
         _refuse_what_is_left(result, report.problem)

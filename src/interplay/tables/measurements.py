@@ -62,7 +62,7 @@ def measurements(table: TextTable, metric: str) -> Measurements:
         ),
         *([f"{table.source}: numbers have decimal commas"] if commas else []),
         *states,
-        *([FRACTIONS.format(source=table.source)] if fraction else []),
+        *([FRACTIONS.format(source=table.source)] if fraction else _mixed(kept, columns, table)),
         *_other_words(table, columns, knobs, kept),
         *_empty(table, columns, kept),
         *repeats,
@@ -107,6 +107,10 @@ def _without_empty(table: TextTable, columns: Columns) -> Columns:
     return Columns({n: at for n, at in columns.found.items() if n not in empty}, columns.others, columns.names)
 
 
+MIXED = (
+    "{source}: {few} of {all} accuracies are below 1 and others above: all are taken as per cent; where those below 1 "
+    "are fractions, their cells are wrong until they are written as the others are"
+)
 FRACTIONS = "{source}: accuracies are all within 0 and 1: taken as fractions, and shown in per cent"
 
 
@@ -188,13 +192,27 @@ def _like_a_knob(kind: Kind, cells: Sequence[str], filled: Sequence[str]) -> boo
 
 def _fractions(rows: Sequence[Row], columns: Columns, table: TextTable) -> bool:
     """Whether all accuracies lie within 0 and 1; not if all are just 1, which is chance of a hundred classes."""
-    found: list[float | None] = []
-    for name in METRICS:
-        if name.endswith("_acc"):
-            for row in rows:
-                found += [_accuracy(row.cells[index]) for index in columns.found.get(name, ())]
-    said = [value for value in found if value is not None]
+    said = [value for name in METRICS for value in _accuracies(name, rows, columns)]
     return bool(said) and all(0 <= value <= 1 for value in said) and min(said) < 1
+
+
+def _mixed(rows: Sequence[Row], columns: Columns, table: TextTable) -> list[str]:
+    """A warning where a column may hold fractions among per cent."""
+    notes = []
+    for name in METRICS:
+        said = _accuracies(name, rows, columns)
+        few = sum(0 < value < 1 for value in said)
+        if few and max(said) > 1:
+            notes.append(MIXED.format(source=table.source, few=few, all=len(said)))
+    return notes[:1]
+
+
+def _accuracies(name: str, rows: Sequence[Row], columns: Columns) -> list[float]:
+    """The numbers of a column, if it is one of accuracies."""
+    if not name.endswith("_acc"):
+        return []
+    found = [_accuracy(row.cells[index]) for row in rows for index in columns.found.get(name, ())]
+    return [value for value in found if value is not None]
 
 
 def _accuracy(text: str) -> float | None:
@@ -206,7 +224,7 @@ def _accuracy(text: str) -> float | None:
 
 
 def _measurement(row: Row, table: TextTable, columns: Columns, others: Iterable[int], scale: float) -> Measurement:
-    text = _text(row, table, columns)
+    text, name = _text(row, table, columns), ""
     try:
         knobs: dict[str, Value] = {}
         for name in KNOBS:
@@ -224,10 +242,18 @@ def _measurement(row: Row, table: TextTable, columns: Columns, others: Iterable[
             if not values.missing(row.cells[index]):
                 name = columns.names[index]
                 knobs[name] = values.knob(name, row.cells[index])
-        metrics = {name: _metric(name, text[name], scale) for name in METRICS if name in text}
-        numbers = {name: _metric(name, text[name], 1.0) for name in NUMBERS if name in text}
+        metrics, numbers = {}, {}
+        for name in METRICS:
+            if name in text:
+                metrics[name] = _metric(name, text[name], scale)
+        for name in NUMBERS:
+            if name in text:
+                numbers[name] = _metric(name, text[name], 1.0)
     except (ValueError, OverflowError) as error:
-        raise InputError(f"{table.source}, line {row.line}: {error}") from error
+        words = str(error)
+        # What is wrong with a cell is said of its column.
+        where = f"{DOCUMENTED_NAMES.get(name, name)}: " if words.startswith(("'", '"')) and name else ""
+        raise InputError(f"{table.source}, line {row.line}: {where}{words}") from error
     state = None if values.missing(text.get("status", "")) else state_of(text["status"])
     seed = text.get("seed", "")
     return Measurement(row.line, knobs, None if values.missing(seed) else _seed(seed), 1, state, metrics, numbers, text)
