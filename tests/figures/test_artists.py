@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -19,13 +20,14 @@ from matplotlib.text import Text
 from interplay.analysis import ridge
 from interplay.analysis.cells import Cell
 from interplay.analysis.collapse import Bar, Collapse, Fall
+from interplay.analysis.compression import PUBLISHED, Compression, Network
 from interplay.analysis.histories import History, Training
 from interplay.analysis.optimum import Optimum, Status
 from interplay.analysis.pictures import Heatmap, MethodCurve, Ordering, Point, Scaling
 from interplay.analysis.predict import Prediction
 from interplay.analysis.scores import Check, Score
 from interplay.errors import SpecError
-from interplay.figures import agreement, collapse, curves, heatmap, scaling, training
+from interplay.figures import agreement, collapse, compression, curves, heatmap, scaling, training
 from interplay.figures.style import save
 from interplay.printing import Print, made_for
 
@@ -72,10 +74,16 @@ def test_no_bar_reaches_below_zero(metric: str) -> None:
         assert axis.get_ylim()[0] == 0
 
 
-def test_the_best_points_have_a_panel_where_the_worst_would_press_them_together() -> None:
+def steep() -> Ordering:
+    """The worst rates are far below the best."""
     values = (20.0, 60.0, 92.0, 93.0, 92.5, 50.0)
     points = tuple(Point(0.01 * 2**i, value, 0.2, 3) for i, value in enumerate(values))
-    shown = Ordering("final_test_acc", (MethodCurve("SGD", points, optimum(0.08, 0.05, None)),), 128)
+    return Ordering("final_test_acc", (MethodCurve("SGD", points, optimum(0.08, 0.05, None)),), 128)
+
+
+def test_the_best_points_have_a_panel_where_the_worst_would_press_them_together() -> None:
+    shown = steep()
+    points = shown.curves[0].points
     near, whole, strip = curves.draw(shown).axes
     assert near.get_ylim()[0] > 60
     assert near.get_ylim()[1] < 95
@@ -181,6 +189,13 @@ def test_lines_of_the_fitted_surface_are_where_it_has_that_level() -> None:
         assert len(points) > 5
         heights = 90 - np.log(points[:, 0] / 0.03) ** 2 - np.log(points[:, 1] / 3e-4) ** 2
         assert np.abs(heights - level).max() < 0.1
+    loss = dataclasses.replace(picture, metric="final_test_loss")
+    for shown in (picture, dataclasses.replace(loss, surface=dataclasses.replace(surface, level=surface.level - 100))):
+        (contours,) = (each for each in heatmap.draw(shown).axes[1].collections if isinstance(each, ContourSet))
+        # Solid as the legend has it, and unlike lines of constant product, for levels below zero, too.
+        assert all(dashes is None for _, dashes in contours.get_linestyles())
+    assert "fitted surface" in axis.get_title(loc="left")
+    assert "surface" not in heatmap.draw(plane()).axes[1].get_title(loc="left")
     assert "0.5, 1, 2 points worse than its best" in heatmap.draw(picture).legends[0].get_title().get_text()
 
 
@@ -243,7 +258,7 @@ def scale(*optima: Optimum) -> Scaling:
 def test_names_of_decays_do_not_overlap(decays: tuple[float, ...]) -> None:
     curve = tuple(Point(wd, 70.0, 0.1, 2) for wd in decays)
     figure = scaling.draw(Scaling("final_test_acc", (64,), (optimum(decays[1]),), (curve,)))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     names = [name.get_window_extent() for name in figure.axes[1].get_xticklabels()]
     turned = figure.axes[1].get_xticklabels()[0].get_rotation() == 45
     # Names that are turned stand apart by the height of a line.
@@ -320,8 +335,8 @@ def test_titles_join_only_what_there_is() -> None:
     settings = [Cell.of(lr, 0.0, 0.9, 128) for lr in RATES]
     for given, title in (
         ((2.9, None), "scatter 2.9 × noise"),
-        ((2.9, 1.2), "optima within a factor of 1.20 (least); scatter 2.9 × noise"),
-        ((None, 1.2), "optima within a factor of 1.20 (least)"),
+        ((2.9, 1.2), "optima within ×1.20 (least); scatter 2.9 × noise"),
+        ((None, 1.2), "optima within ×1.20 (least)"),
         ((None, None), ""),
     ):
         titles = [axis.get_title(loc="left") for axis in collapse.draw(fallen(settings, *given)).axes]
@@ -400,8 +415,9 @@ def test_predictions_are_factors_of_what_was_measured_a_row_a_rule() -> None:
     assert figure.axes[0].get_xlim() == pytest.approx((1 / end, end))
     points = points_of(figure)
     assert [x for x, _ in points["rule"]] == pytest.approx([0.02 / 0.016, 0.02 / 0.024])
-    # A baseline that is off by a factor of thirty lies on the edge, hollow, and the legend says so.
-    assert points["5e-4 always"] == [(pytest.approx(1 / end), "white")] * 2
+    # A baseline that is off by a factor of thirty is counted at the edge, hollow, and the words below say so.
+    assert points["5e-4 always"] == [(pytest.approx(1 / end), "white")]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["2"]
     assert agreement.FAR in figure.get_supxlabel().replace("\n", " ")
     assert figure.axes[0].get_yticklabels()[1].get_text() == "5e-4 always\noff by 20.00"
 
@@ -422,39 +438,67 @@ def test_optima_that_agree_have_a_picture_as_wide_as_the_band() -> None:
 
 
 def drawn() -> list[Figure]:
-    """One of each kind."""
+    """One of each kind, of results that fill it."""
     far = prediction((0.016, 0.02, 5e-4), (0.024, 0.02, 5e-4))
-    several = fallen([Cell.of(0.1, 0.0, 0.9, b, epochs) for b in (64, 128) for epochs in (20, 40)])
+    several = fallen([Cell.of(0.1, 0.0, 0.9, b, epochs) for b in (64, 128) for epochs in (20, 40)], 2.9, 1.2)
+    many = fallen([Cell.of(round(0.01 * n, 2), 0.0, 0.9, 64) for n in range(1, 14)], 2.9, 1.2)
+    bars = tuple(Bar(Cell.of(0.01 * n, 0.0, 0.9, 64), 2e-4 * n, 1e-4 * n, 4e-4 * n) for n in range(1, 14))
+    many = dataclasses.replace(many, falls=tuple(dataclasses.replace(fall, bars=bars) for fall in many.falls))
+    both = dataclasses.replace(optimum(0.3, 0.1, 0.4), others=(0.12,), competing=True)
+    twins = (
+        Network("a", True, 90_000, 49.0, 0.8, 2, "", "1 block"),
+        Network("b", False, 80_000, 46.0, 0.8, 2, "", "1"),
+    )
     return [
-        curves.draw(ordering(("SGD", optimum(0.15, 0.1, 0.2)), ("SGD+WD", optimum(None, 0.1, None, "open above")))),
+        curves.draw(ordering(("SGD", both), ("SGD+WD", optimum(None, 0.1, None, "open above")))),
+        curves.draw(steep()),
         heatmap.draw(plane()),
         scaling.draw(scale(optimum(2e-4, 1e-4, 4e-4), optimum(3e-4, 2e-4, 4e-4))),
         collapse.draw(several),
+        collapse.draw(many),
         agreement.draw(far),
         training.draw(history((1, 2, 3))),
+        compression.draw(Compression((twins,), "cifar10, 2,000 images, 16 epochs, B = 64, sgd", PUBLISHED)),
     ]
 
 
-@pytest.mark.parametrize(("columns", "inches"), [(1, 3.5), (2, 7.2)])
-def test_a_paper_has_its_widths_and_no_type_below_seven_points(columns: int, inches: float) -> None:
-    with made_for(Print(style="paper", columns=columns)):
-        for figure in drawn():
-            assert figure.get_figwidth() == pytest.approx(inches)
-            figure.canvas.draw()
-            width = figure.bbox.width
-            for text in figure.findobj(Text):
-                assert isinstance(text, Text)
-                if text.get_text().strip() and text.get_visible():
-                    assert text.get_fontsize() >= 7, text.get_text()
-            for text in (figure._suptitle, figure._supxlabel):  # type: ignore[attr-defined]
-                if text is not None:
-                    box = text.get_window_extent()
-                    assert box.x0 >= -1, text.get_text()
-                    assert box.x1 <= width + 1, text.get_text()
-            for found in figure.legends:
-                box = found.get_window_extent()
-                assert box.x0 >= -1
-                assert box.x1 <= width + 1
+SIZES = [("paper", 1, 3.5), ("paper", 2, 7.2), ("slide", 1, 6.0), ("slide", 2, 12.0), ("screen", 2, None)]
+
+
+@pytest.mark.parametrize(("style", "columns", "inches"), SIZES)
+def test_type_is_readable_whole_and_apart_at_every_width(
+    style: Literal["screen", "paper", "slide"], columns: int, inches: float | None
+) -> None:
+    with made_for(Print(style=style, columns=columns)):
+        for number, figure in enumerate(drawn()):
+            assert inches is None or figure.get_figwidth() == pytest.approx(inches)
+            figure.draw_without_rendering()
+            sizes = {text.get_text(): text.get_fontsize() for text in figure.findobj(Text) if isinstance(text, Text)}
+            assert min(size for words, size in sizes.items() if words.strip()) >= 7, number
+            for text in (shown := _shown(figure)):
+                box = text.get_window_extent()
+                over = (-box.x0, -box.y0, box.x1 - figure.bbox.width, box.y1 - figure.bbox.height)
+                assert max(over) < 2, (number, text.get_text(), over)
+            # Boxes of words that are turned by less than a right angle overlap where the words do not.
+            upright = [text for text in shown if text.get_rotation() in (0, 90)]
+            for one, other in itertools.combinations(upright, 2):
+                a, b = one.get_window_extent(), other.get_window_extent()
+                across, along = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+                assert min(across, along) < 2, (number, one.get_text(), other.get_text())
+
+
+def _shown(figure: Figure) -> list[Text]:
+    """All words that are drawn: of the figure, its legends, and its panels with the ticks that are in view."""
+    found = [figure._suptitle, figure._supxlabel, figure._supylabel]  # type: ignore[attr-defined]
+    for axis in figure.axes:
+        found += [axis.title, axis._left_title, axis.xaxis.label, axis.yaxis.label, *axis.texts]  # type: ignore[attr-defined]
+        for ruler in (axis.xaxis, axis.yaxis):
+            low, high = sorted(ruler.get_view_interval())
+            for tick in ruler.get_major_ticks():
+                found += [tick.label1, tick.label2] if low <= tick.get_loc() <= high else []
+    for legend in (*figure.legends, *(axis.get_legend() for axis in figure.axes)):
+        found += [legend.get_title(), *legend.get_texts()] if legend else []
+    return [text for text in found if text is not None and text.get_visible() and text.get_text().strip()]
 
 
 def test_files_of_each_format_are_written_and_equal_figures_are_equal_files(tmp_path: Path) -> None:

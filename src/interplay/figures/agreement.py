@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from interplay.analysis.predict import Prediction
 from interplay.analysis.theories import SYMBOLS
-from interplay.figures.style import COLOURS, MARKERS, look, metric_name, size, wrapped
+from interplay.figures.style import COLOURS, MARKERS, look, metric_name, narrow, size, wrapped
 
 BAND = 1.5
 """Factor of the band around what was measured."""
 FARTHEST = 6.0
 """Factor at which the axis ends at the latest; what is further out lies there, hollow."""
 
-FAR = "hollow, on the edge: further out"
+FAR = "hollow, on the edge: so many are further out"
 
 
 def draw(prediction: Prediction) -> Figure:
     """A row a rule, a point a setting: by what factor the rule, fitted to the others, misses what was measured there.
 
     The bar of a point is the 90 % interval of what was measured, as a factor, too. Rules that are far off would press
-    all that is to be compared together: points beyond the axis lie on its edge, hollow.
+    all that is to be compared together: those beyond the axis are counted at its edge.
     """
     shown = _shown(prediction)
     factors = {score.rule: score.factor for score in prediction.scores}
@@ -37,25 +39,35 @@ def draw(prediction: Prediction) -> Figure:
         far = False
         for row, (name, colour, marker) in enumerate(zip(shown, COLOURS, MARKERS, strict=False)):
             points = [c for c in known if name in c.said]
+            beyond = {False: 0, True: 0}
             for number, check in enumerate(points):
                 assert check.estimate is not None
                 height = row + 0.5 * ((number + 0.5) / len(points) - 0.5)
                 factor = check.said[name] / check.estimate
                 inside = 1 / end <= factor <= end
-                far = far or not inside
+                if not inside:
+                    beyond[factor > 1] += 1
+                    continue
                 low, high = check.interval
-                if name == prediction.rule and inside and low and high:
+                if name == prediction.rule and low and high:
                     axis.plot(
                         [check.said[name] / high, check.said[name] / low], [height] * 2, color=colour, lw=1, alpha=0.6
                     )
-                at = min(max(factor, 1 / end), end)
-                face = colour if inside else "white"
-                axis.plot(at, height, ls="none", marker=marker, color=colour, ms=5, mfc=face, clip_on=False, zorder=3)
+                axis.plot(factor, height, ls="none", marker=marker, color=colour, ms=5, zorder=3)
+            for above, count in beyond.items():
+                if count:
+                    far, at = True, end if above else 1 / end
+                    edge: Any = {"ls": "none", "marker": marker, "color": colour, "ms": 6, "mfc": "white", "zorder": 4}
+                    axis.plot(at, row, clip_on=False, **edge)
+                    aside: Any = {"textcoords": "offset points", "va": "center", "fontsize": "small", "zorder": 5}
+                    shift, side = (-7, "right") if above else (7, "left")
+                    halo = [withStroke(linewidth=2, foreground="white")]
+                    axis.annotate(f"{count}", (at, row), (shift, 0), ha=side, path_effects=halo, **aside)
         labels = [name + ("" if factors.get(name) is None else f"\noff by {factors[name]:.2f}") for name in shown]
         axis.set_yticks(range(len(shown)), labels)
         axis.set_ylim(len(shown) - 0.5, -0.5)
         axis.set(xscale="log", xlim=(1 / end, end))
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow() else (1, 1.5, 2, 3, 5, 7)))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
         symbol = SYMBOLS[prediction.of]

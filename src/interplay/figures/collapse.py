@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from interplay.analysis.collapse import Collapse, Fall
 from interplay.figures.style import MARKERS, log_axis, look, metric_label, narrow, size, titled, wrapped
@@ -21,6 +21,10 @@ MANY = 10
 """More curves than this cannot be told apart: their optima are shown, each with its interval, and nothing else."""
 
 OPTIMA = "bars: 90 % interval of each optimum, dashed where it is not bounded"
+
+POINTS = "points: means over seeds"
+SPREAD = "×: the factor of one standard deviation of the optima; scatter: of the points about one curve"
+ROWS = "settings, by η, B and E"
 
 LINES = ("-", "--", ":", "-.")
 WORDS = {"lr": ("η", "learning rate η (peak)"), "batch_size": ("B", "batch size B"), "epochs": ("E", "epochs E")}
@@ -91,19 +95,15 @@ def draw(picture: Collapse) -> Figure:
             else:
                 _panel(axis, picture, fall, key)
             titled(axis, letter, heading(fall, known), "small")
-        for axis in axes[:, 1:].flat:
-            axis.set_ylabel("")
+        figure.supylabel(ROWS if key.many else metric_label(picture.metric), fontsize="medium")
+        words = picture.falls[0].points[0][2].network.words()
+        about = wrapped("; ".join(filter(None, [words, OPTIMA if key.many else POINTS, SPREAD])), 130, 9.6)
         if key.many:
             _bar(figure, axes.flat, key)
+            figure.supxlabel(about, fontsize="small", color="0.3")
         else:
             handles = [Line2D([], [], ms=4, lw=1, label=key.label(curve), **key.style(curve)) for curve in key.curves]
-            if narrow():
-                figure.legend(handles=handles, loc="outside lower center", ncols=2)
-            else:
-                figure.legend(handles=handles, loc="outside right center")
-        words = picture.falls[0].points[0][2].network.words()
-        about = OPTIMA if key.many else "points: means over seeds"
-        figure.supxlabel(wrapped("; ".join(filter(None, [words, about])), 130, 9.6), fontsize="small", color="0.3")
+            figure.legend(handles=handles, loc="outside lower center", ncols=2 if narrow() else 5, title=about)
     return figure
 
 
@@ -124,9 +124,11 @@ def _columns(axis: Axes, fall: Fall, key: Key) -> None:
         axis.plot([bar.low or low, bar.high or high], [row, row], color=style["color"], lw=1.4, ls=dashed)
         if bar.value is not None:
             axis.plot(bar.value, row, marker=style["marker"], color=style["color"], ms=5)
+    if high < 100 * low:  # powers of ten alone would name one place or two
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel(fall.label)
-    axis.set_ylabel("settings" if narrow() else "settings, by η, B and E")
     axis.set_yticks([])
     axis.grid(axis="x", alpha=0.25)
 
@@ -135,7 +137,7 @@ def heading(fall: Fall, spreads: Sequence[float]) -> str:
     """How well the cells fall together, as far as that can be said; ``spreads`` are those of all variables."""
     words = []
     if fall.spread is not None:
-        words.append(f"optima within a factor of {fall.spread:.2f}{' (least)' if fall.spread == min(spreads) else ''}")
+        words.append(f"optima within ×{fall.spread:.2f}{' (least)' if fall.spread == min(spreads) else ''}")
     if fall.scatter is not None:
         words.append(f"scatter {fall.scatter:.1f} × noise")
     return "; ".join(words)
@@ -172,7 +174,6 @@ def _panel(axis: Axes, picture: Collapse, fall: Fall, key: Key) -> None:
         axis.set_xscale("log")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(fall.label)
-    axis.set_ylabel(metric_label(picture.metric))
     axis.grid(alpha=0.25)
     levels = [mean for _, mean, _ in fall.points]
     if "acc" in picture.metric:

@@ -42,7 +42,7 @@ def draw(picture: Ordering) -> Figure:
         beside = near is not None and not below_it
         across = 7.0 if near else 6.4
         width, height = size(across, 5.0 + 0.18 * sum(strips))
-        figure = Figure(figsize=(width, height * (1.9 if below_it else 1.25 if narrow() else 1)))
+        figure = Figure(figsize=(width, height * (2.2 if below_it else 1.4 if narrow() else 1)))
         grid = figure.add_gridspec(
             1 + len(strips) + below_it,
             2 if beside else 1,

@@ -42,7 +42,7 @@ def draw(picture: Heatmap) -> Figure:
         figure = Figure(figsize=size(11.4, 5.4, panels=2))
         left, right = panels(figure, 2)
         titled(left, "a", "mean of each cell")
-        titled(right, "b", "fitted surface and best decays")
+        titled(right, "b", "fitted surface and best decays" if levels(picture) else "best decays")
         low, high, extend = limits(picture)
         cmap = f"{MAP}_r" if "loss" in picture.metric else MAP
         sns.heatmap(
@@ -137,7 +137,9 @@ def _plane(axis: Axes, picture: Heatmap, cmap: str, ends: tuple[float, float]) -
     if lines := levels(picture):
         assert picture.surface is not None
         surface = picture.surface
-        axis.contour(surface.lrs, surface.decays, surface.level, levels=lines, colors="0.1", linewidths=1.1, zorder=3)
+        # Levels of a loss are negative here: matplotlib would dash them, as the lines of constant ηλ are.
+        drawn: Any = {"levels": lines, "colors": "0.1", "linewidths": 1.1, "linestyles": "solid", "zorder": 3}
+        axis.contour(surface.lrs, surface.decays, surface.level, **drawn)
         axis.plot([], [], color="0.1", lw=1.1, label="fitted surface level")
     _ridge(axis, picture)
 

@@ -64,7 +64,7 @@ def draw(picture: Scaling) -> Figure:
         for (name, line), style in zip(lines.items(), ("-", "--", ":"), strict=False):
             left.plot(picture.batches, line, color="0.55", ls=style, lw=1, label=name)
         log_axis(left, "x", list(picture.batches), "batch size B")
-        log_axis(left, "y", decays, f"optimal weight decay λ* (of {metric_name(picture.metric)})")
+        log_axis(left, "y", decays, f"best λ (by {metric_name(picture.metric)})")
         titled(left, "a", "Is λ* ∝ B under the linear rule?")
         entries = left.get_legend_handles_labels()
         left.legend(*entries, loc="best", fontsize="small", title=title, title_fontsize="small", alignment="left")

@@ -7,7 +7,9 @@ from itertools import pairwise
 from matplotlib.figure import Figure
 
 from interplay.analysis.histories import History, Training
-from interplay.figures.style import COLOURS, MARKERS, look, metric_name, narrow, panels, size, titled
+from interplay.figures.style import COLOURS, MARKERS, look, metric_name, narrow, panels, size, titled, wrapped
+
+BANDS = "lines: means over seeds; bands: from the lowest to the highest of them"
 
 
 def draw(picture: Training) -> Figure:
@@ -26,19 +28,18 @@ def draw(picture: Training) -> Figure:
         losses = [loss for history in picture.histories for loss in history.train_loss]
         if min(losses) > 0 and max(losses) > 5 * min(losses):
             left.set_yscale("log")
-        left.set(
-            xlabel="epoch",
-            ylabel="training loss (nats)",
-        )
-        titled(left, "a", f"Best λ at each η (by {metric_name(picture.metric)})")
-        titled(right, "b", "Mean over seeds, band: their range")
+        left.set(xlabel="epoch", ylabel="training loss (nats)")
+        titled(left, "a", "training loss")
+        figure.suptitle(wrapped(f"Best λ at each η, by {metric_name(picture.metric)}", 90, 9.6))
         words = "test loss (nats)" if picture.by_loss else "test accuracy (%)"
+        titled(right, "b", words.split(" (")[0])
         right.set(xlabel="epoch", ylabel=words)
         for axis in (left, right):
             axis.grid(alpha=0.25)
-        figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2 if narrow() else 3)
-        if words := picture.histories[0].cell.network.words():
-            figure.suptitle(words)
+        about = "; ".join(filter(None, [picture.histories[0].cell.network.words(), BANDS]))
+        entries = right.get_legend_handles_labels()
+        columns = 2 if narrow() else 3
+        figure.legend(*entries, loc="outside lower center", ncols=columns, title=wrapped(about, 130, 9.6))
     return figure
 
 
