@@ -44,6 +44,8 @@ class Print:
             raise SpecError(f"no style {shown(self.style)} of figures; {nearest(self.style, TYPE)}")
         if self.columns not in (1, 2):
             raise SpecError(f"a figure takes 1 or 2 columns, not {self.columns}")
+        if self.style == "screen" and self.columns != 2:
+            raise SpecError("columns are those of a paper or of a slide: give a style, too")
         if not self.formats:
             raise SpecError("figures need a format: png, svg or pdf")
 

@@ -218,6 +218,9 @@ def test_lines_of_constant_product_lie_inside_the_grid() -> None:
 def test_the_best_cell_of_each_rate_is_framed() -> None:
     axis = heatmap.draw(plane()).axes[0]
     framed = [patch for patch in axis.patches if to_rgb(patch.get_edgecolor()) == to_rgb(heatmap.RIDGE)]
+    # On a cell of any colour there is white beside the frame; lines of panel b stand on white.
+    assert all(patch.get_path_effects()[0]._gc["foreground"] == "white" for patch in framed)  # type: ignore[attr-defined]
+    assert min(contrast(to_rgb(each), (1, 1, 1)) for each in (heatmap.RIDGE, heatmap.PRODUCTS, "0.1")) >= 3
     assert [(round(p.get_y() - 0.04), round(p.get_x() - 0.04)) for p in framed] == [(3, 0), (3, 1), (2, 2), (2, 3)]  # type: ignore[attr-defined]
 
 
@@ -387,12 +390,12 @@ def test_epochs_that_were_measured_have_markers_where_others_were_not() -> None:
             assert (axis.lines[0].get_marker() not in ("", "None")) is marked, epochs
 
 
-def prediction(*checks: tuple[float, float, float]) -> Prediction:
+def prediction(*checks: tuple[float, float, float], name: str = "rule") -> Prediction:
     """Checks of (measured, said by the rule, said by the baseline)."""
-    rule, baseline = Score("rule", False, 1.1, 0.1, 0.1), Score("5e-4 always", True, 20.0, 1.0, 1.0)
-    made = tuple(Check({"lr": 0.1}, m, (m / 1.2, m * 1.2), {"rule": r, "5e-4 always": b}) for m, r, b in checks)
+    rule, baseline = Score(name, False, 1.1, 0.1, 0.1), Score("5e-4 always", True, 20.0, 1.0, 1.0)
+    made = tuple(Check({"lr": 0.1}, m, (m / 1.2, m * 1.2), {name: r, "5e-4 always": b}) for m, r, b in checks)
     return Prediction(
-        "weight_decay", {}, 0.02, (0.01, 0.03), "rule", "", (), rule, (rule, baseline), made, "", "final_test_acc"
+        "weight_decay", {}, 0.02, (0.01, 0.03), name, "", (), rule, (rule, baseline), made, "", "final_test_acc"
     )
 
 
@@ -439,7 +442,7 @@ def test_optima_that_agree_have_a_picture_as_wide_as_the_band() -> None:
 
 def drawn() -> list[Figure]:
     """One of each kind, of results that fill it."""
-    far = prediction((0.016, 0.02, 5e-4), (0.024, 0.02, 5e-4))
+    far = prediction((0.016, 0.02, 5e-4), (0.024, 0.02, 5e-4), name="fitted exponents that change")
     several = fallen([Cell.of(0.1, 0.0, 0.9, b, epochs) for b in (64, 128) for epochs in (20, 40)], 2.9, 1.2)
     many = fallen([Cell.of(round(0.01 * n, 2), 0.0, 0.9, 64) for n in range(1, 14)], 2.9, 1.2)
     bars = tuple(Bar(Cell.of(0.01 * n, 0.0, 0.9, 64), 2e-4 * n, 1e-4 * n, 4e-4 * n) for n in range(1, 14))
@@ -508,6 +511,6 @@ def test_files_of_each_format_are_written_and_equal_figures_are_equal_files(tmp_
     for one, other in zip(first, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
     assert "learning rate" in first[1].read_text()  # letters stay letters
-    for wrong in ({"formats": ("jpg",)}, {"style": "poster"}, {"columns": 3}, {"formats": ()}):
+    for wrong in ({"columns": 1}, {"formats": ("jpg",)}, {"style": "poster"}, {"columns": 3}, {"formats": ()}):
         with pytest.raises(SpecError):
             Print(**wrong)  # type: ignore[arg-type]

@@ -73,7 +73,7 @@ def draw(prediction: Prediction) -> Figure:
         symbol = SYMBOLS[prediction.of]
         # The setting itself is left out of what predicts it.
         axis.set_xlabel(f"{symbol}*, predicted / measured")
-        axis.set_title("Would the rule have predicted it?")
+        figure.suptitle("Would the rule have predicted it?")
         about = (
             f"best {symbol} by {metric_name(prediction.metric)}; a point a setting, predicted without it; bars: 90 % "
             f"interval of what was measured; grey: within a factor of {BAND:g}{f'; {FAR}' if far else ''}"

@@ -13,6 +13,7 @@ from matplotlib.collections import Collection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 
 from interplay.analysis.pictures import Heatmap, at_batch
 from interplay.figures.style import MAP, log_axis, look, metric_label, narrow, panels, size, titled, wrapped
@@ -22,6 +23,8 @@ POINTS, NATS = 15.0, 1.0
 
 CONSTANT = "ηλ = const"
 RIDGE = "#D55E00"
+HALO = (withStroke(linewidth=3.4, foreground="white"),)
+PRODUCTS = "0.45"
 OTHER = "another optimum of the same curve"
 POINT_STEPS, NAT_STEPS = (0.5, 1.0, 2.0, 4.0), (0.02, 0.05, 0.1, 0.2, 0.4)
 """How far below the top of the fitted surface lines are drawn, in points of accuracy and in nats."""
@@ -61,7 +64,9 @@ def draw(picture: Heatmap) -> Figure:
         for i, j in picture.diverged:
             left.add_patch(Rectangle((j, i), 1, 1, fill=False, hatch="///", edgecolor="0.5", lw=0))
         for i, j in best_cells(picture):
-            left.add_patch(Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, fill=False, edgecolor=RIDGE, lw=1.6))
+            # White around it: on cells of a middle colour orange alone would not be seen.
+            frame: Any = {"fill": False, "edgecolor": RIDGE, "lw": 1.6, "path_effects": HALO}
+            left.add_patch(Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, **frame))
         _numbers(left, picture, mesh)
         left.tick_params(axis="y", rotation=0)
         left.tick_params(axis="x", rotation=45 if len(picture.lrs) > 6 else 0)
@@ -133,7 +138,7 @@ def _plane(axis: Axes, picture: Heatmap, cmap: str, ends: tuple[float, float]) -
     axis.set_ylim(picture.decays[0] / room[1], picture.decays[-1] * room[1])
     for order, line in enumerate(constant_products(picture)):
         label = None if order else CONSTANT
-        axis.plot(*zip(*line, strict=True), color="0.45", lw=0.9, ls=(0, (4, 3)), zorder=2, label=label)
+        axis.plot(*zip(*line, strict=True), color=PRODUCTS, lw=0.9, ls=(0, (4, 3)), zorder=2, label=label)
     if lines := levels(picture):
         assert picture.surface is not None
         surface = picture.surface
