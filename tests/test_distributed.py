@@ -151,14 +151,15 @@ def test_a_process_that_is_killed_ends_the_others_and_the_same_command_goes_on(
     _, err = process.communicate()
     assert process.returncode == 1, err
     assert "Traceback" not in err
-    if (folder / "failed.json").exists():  # the first one saw the other go, in the middle of a step
+    failed = (folder / "failed.json").exists()
+    if failed:  # the first one saw the other go, in the middle of a step: a retry begins anew
         assert main(["retry", "--executor", "inline", "--output_dir", str(tmp_path)]) == 0
     else:
         assert "goes on" in err
         assert main([*WORDS, *words]) == 0
     record = the_record(tmp_path)
     assert [m.epoch for m in record.history] == list(range(1, 61))
-    assert record.environment["earlier_sittings"]
+    assert failed or record.environment["earlier_sittings"]
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,10 @@ class Study(Harness):
     def state(self, job: str) -> str:
         return self.cluster.client("squeue", "--noheader", "--format=%T", "--jobs", job).stdout.strip()
 
+    def goes_on(self) -> bool:
+        """Whoever submitted has gone: it is Slurm that has the study."""
+        return bool(self.cluster.client("squeue", "--noheader").stdout.strip())
+
     def until_gone(self, seconds: float = 120) -> None:
         """Wait until Slurm has no job of this study any more."""
         deadline = time.monotonic() + seconds

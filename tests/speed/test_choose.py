@@ -13,6 +13,8 @@ from interplay.speed.choose import USUAL_SIZE, Machine, choose, remembered
 from interplay.speed.plan import SpeedPlan
 from interplay.speed.rates import PLAIN, Rates, Way
 from interplay.stack.memory import bytes_per_network
+from interplay.study.presets import documented_sets
+from interplay.study.study import combined
 
 BASE = RunSpec(dataset="digits", model="mlp", precision="fp32", epochs=2000)
 RUNS = [BASE.replace(seed=seed) for seed in range(40)]
@@ -102,8 +104,8 @@ def on_gpus(runs: list[RunSpec], **words: Any) -> SpeedPlan:
 def test_on_a_gpu_auto_takes_the_path_and_the_number_at_once_that_a_probe_finds(
     gpu: list[tuple[int, list[str], int]], tmp_path: Path
 ) -> None:
-    small = [LARGE.replace(batch_size=64, lr=lr) for lr in (0.1, 0.2, 0.3, 0.4)]
-    large = [LARGE.replace(batch_size=256, lr=0.01 * number) for number in range(1, 21)]
+    small = [LARGE.replace(batch_size=64, lr=lr) for lr in (0.1, 0.2, 0.3)]
+    large = [LARGE.replace(batch_size=256, lr=0.01 * number) for number in range(1, 11)]
     for _ in range(2):  # the second time from the notes
         speed = on_gpus([*small, *large], notes=tmp_path / "pace.json")
         assert speed.limit(small[0]) == speed.limit(large[0]) == 1
@@ -118,7 +120,8 @@ def test_what_a_gpu_probe_asks_depends_on_the_work(gpu: list[tuple[int, list[str
     speed = on_gpus(many)
     assert gpu.pop() == (128, ["fused 1", "compiled 1"], 3)
     assert speed.is_compiled(many[0])
-    assert on_gpus(many[:4]) == SpeedPlan()  # minutes of work: not worth a probe
+    few = [spec.replace(epochs=20) for spec in many[:4]]
+    assert on_gpus(few) == SpeedPlan()  # minutes of work: not worth a probe
     assert on_gpus(many, gpus=100) == SpeedPlan()
     assert gpu == []
     # Runs that are asked to stay on the plain path; how many at once is measured.
@@ -131,6 +134,18 @@ def test_what_a_gpu_probe_asks_depends_on_the_work(gpu: list[tuple[int, list[str
     small = [BASE.replace(seed=seed, batch_size=8) for seed in range(40)]
     on_gpus(small)
     assert gpu.pop() == (8, ["fused 1", "fused 2", "fused 4", "fused 8", "fused 16", "compiled 1"], 3)
+
+
+@pytest.mark.parametrize("gpus", [1, 8])
+def test_the_documented_programme_is_probed_on_one_gpu_and_on_eight(
+    gpu: list[tuple[int, list[str], int]], gpus: int
+) -> None:
+    programme = list(combined(documented_sets()).specs)
+    speed = on_gpus(programme, gpus=gpus)
+    asked = {batch: found for batch, found, _ in gpu}
+    assert asked[128] == ["fused 1", "compiled 1"]
+    assert len(gpu) == len(asked)  # one probe of each kind for all GPUs
+    assert speed.limit(next(spec for spec in programme if spec.batch_size == 128)) == 1
 
 
 def test_who_says_how_many_share_a_gpu_is_believed(gpu: list[tuple[int, list[str], int]]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 import random
@@ -394,3 +395,25 @@ def test_a_scheduler_of_another_kind_is_named(saved: Path) -> None:
     scheduler: Any = torch.optim.lr_scheduler.StepLR(optimizer, 3)
     with pytest.raises(CheckpointError, match="the scheduler is StepLR; that of the checkpoint is CosineAnnealingLR"):
         load_checkpoint(saved, None, optimizer, scheduler)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_a_checkpoint_is_read_onto_the_cpu_so_that_counters_of_steps_stay_there(
+    digits_spec: RunSpec, digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    """On a GPU torch's Adam reads each counter in each step: there the host would wait twice a parameter."""
+    spec = digits_spec.replace(optimizer=optimizer, epochs=4, lr=0.01)
+    with pytest.raises(Interrupted):
+        train(spec, digits, checkpoints=Checkpoints(tmp_path), **on_epoch(lambda m: m.epoch == 2))
+    places = []
+    load = torch.load
+
+    def watched(*args: Any, map_location: Any, **options: Any) -> Any:
+        places.append(str(map_location))
+        return load(*args, map_location=map_location, **options)
+
+    monkeypatch.setattr(torch, "load", watched)
+    record = train(spec, digits, checkpoints=Checkpoints(tmp_path))
+    assert [m.epoch for m in record.history] == [1, 2, 3, 4]
+    assert places == ["cpu"]
+    assert list(inspect.signature(Checkpoints.standing).parameters) == ["self", "spec"]  # no device to read it onto

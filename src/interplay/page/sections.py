@@ -253,8 +253,13 @@ def optima(page: Page) -> list[Table]:
 
 
 def environment(page: Page) -> Table | None:
-    """The distinct machines and versions, with the number of runs of each."""
-    machines = Counter(json.dumps(cleaned(dict(r.environment)), sort_keys=True) for r in page.runs if r.environment)
+    """The distinct machines and versions, with the number of runs of each; what a probe measured is with each run."""
+    plain = [
+        {name: value for name, value in cleaned(dict(run.environment)).items() if not isinstance(value, dict | list)}
+        for run in page.runs
+        if run.environment
+    ]
+    machines = Counter(json.dumps(each, sort_keys=True) for each in plain)
     if not machines:
         return None
     found = [(json.loads(words), runs) for words, runs in machines.most_common()]

@@ -80,8 +80,11 @@ class Checkpoints:
         """Weights after the last epoch."""
         return self.folder / self.names[2]
 
-    def standing(self, spec: RunSpec, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The checkpoint that the run of ``spec`` goes on from; ``None`` where it begins at its start.
+    def standing(self, spec: RunSpec) -> dict[str, Any] | None:
+        """The checkpoint that the run of ``spec`` goes on from, on the CPU; ``None`` where it begins at its start.
+
+        Whoever loads it moves what belongs on the GPU. Counters of steps of Adam do not: torch reads them in each step,
+        and the host would wait for the GPU twice a parameter.
 
         A damaged one is set aside, and said. So is a damaged ``best.pt``; where that is wanted the run starts again,
         since an epoch that lies behind it may have been the best. Best weights of epochs that come again are removed.
@@ -92,7 +95,7 @@ class Checkpoints:
         if not self.last.exists():
             return None
         try:
-            state = read_for(spec, self.last, device)
+            state = read_for(spec, self.last)
         except (DamagedCheckpointError, ForeignCheckpointError) as error:
             self.say(f"{error}; kept as {set_aside(self.last).name}. The run goes on from its start")
             return None
@@ -207,9 +210,9 @@ def require_standing(state: Mapping[str, Any], path: Path) -> None:
         raise ForeignCheckpointError(f"{path} is not a checkpoint to go on from: it lacks {', '.join(missing)}")
 
 
-def read_for(spec: RunSpec, path: Path, device: torch.device | str) -> dict[str, Any]:
+def read_for(spec: RunSpec, path: Path) -> dict[str, Any]:
     """`read`, and make sure that the checkpoint is one of this very spec."""
-    state = read(path, device)
+    state = read(path)
     require_standing(state, path)
     if state["run_id"] != spec.run_id:
         raise CheckpointError(f"{path} belongs to run {state['run_id']}, not to {spec.run_id}")

@@ -68,7 +68,7 @@ class Run:
         self.restored = state
         """The checkpoint to go on from, until a network has taken it over."""
         if state is None and checkpoints is not None:
-            self.restored = checkpoints.standing(spec, splits.device)
+            self.restored = checkpoints.standing(spec)
         if self.restored is not None:
             self._resume(self.restored)
 
