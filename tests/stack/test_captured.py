@@ -195,6 +195,7 @@ def test_two_runs_side_by_side_leave_what_each_leaves_alone(device: torch.device
 
 
 @pytest.mark.cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # torch says so each time that it is switched on
 def test_no_step_of_an_epoch_makes_the_host_wait(cuda: torch.device) -> None:
     spec = RunSpec(dataset="cifar100", model="resnet8_s2", batch_size=32, precision="bf16")
     networks = Networks([spec], [random_splits(spec, 150, 50, str(cuda))])
