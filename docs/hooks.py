@@ -1,4 +1,4 @@
-"""When the site is built: the table of knobs from `RunSpec`, the figures that lie under ``results/``, and the page of a study.
+"""When the site is built: the table of knobs from `RunSpec`, the figures that lie under ``results/``, and a page.
 
 One list of knobs and one copy of each figure, where its numbers are.
 """
