@@ -179,3 +179,18 @@ def test_a_stack_too_large_for_the_memory_is_halved(tmp_path: Path) -> None:
     report = queue.close()  # alone and still too large: that one has failed
     assert [spec for spec, _ in report.failed] == list(given.specs)
     assert len(report.left) == 7
+
+
+def test_runs_whose_step_cannot_be_captured_take_the_plain_path(tmp_path: Path) -> None:
+    queue = Queue(SPECS, Store(tmp_path), stacking=lambda spec: 2)
+    stack = queue.take()
+    assert stack is not None
+    assert (stack.specs, stack.stacked) == (tuple(SPECS[:2]), True)
+    for spec in stack.specs:
+        queue.ended(spec, Outcome(End.CAPTURE, reason="operation not permitted when stream is capturing"))
+    following = [queue.take() for _ in range(3)]
+    assert all(each is not None and not each.stacked and len(each.specs) == 1 for each in following)
+    assert {each.specs[0] for each in following if each is not None} == set(SPECS)
+    # On the plain path nothing is captured: what says so there has failed.
+    queue.ended(SPECS[0], Outcome(End.CAPTURE, reason="capturing"))
+    assert [spec for spec, _ in queue.report.failed] == [SPECS[0]]

@@ -174,6 +174,7 @@ def test_an_error_is_blamed_on_no_run_of_several_but_on_a_run_by_itself(
     ("error", "end"),
     [
         (RuntimeError("CUDA error: an illegal memory access"), End.DEVICE),
+        (RuntimeError("CUDA error: operation not permitted when stream is capturing"), End.CAPTURE),
         (RuntimeError("CUDA out of memory"), End.OUT_OF_MEMORY),
         (OSError(28, "No space left on device"), End.UNABLE),
     ],

@@ -26,6 +26,8 @@ class End(StrEnum):
     """An error; it is noted in the store."""
     OUT_OF_MEMORY = "out_of_memory"
     """The GPU's memory did not suffice."""
+    CAPTURE = "capture"
+    """A step could not be captured; runs of its kind take the plain path from now on, in another process."""
     DEVICE = "device"
     """The GPU or its context is broken; this process can use it no more."""
     KILLED = "killed"

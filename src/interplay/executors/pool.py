@@ -247,7 +247,7 @@ class Pool(ABC, Generic[H]):
             self._give_up_slot(member)
             self.queue.again(spec)
             return
-        if outcome.end in (End.INTERRUPTED, End.DEVICE):
+        if outcome.end in (End.INTERRUPTED, End.DEVICE, End.CAPTURE):
             member.leaving = True  # asked to go, or its device is broken for this process
         if outcome.end is End.DEVICE:
             self._start_failures[name] += 1

@@ -87,7 +87,7 @@ class Queue:
         self._apart: set[Spec] = set()
         """Runs whose stack went wrong: they are tried by themselves, so that one bad run does not fail the others."""
         self._largest: dict[str | None, int] = {}
-        """Largest stack of a kind, where memory did not suffice for more."""
+        """Largest stack of a kind, where memory did not suffice for more; 0 where its step could not be captured."""
         self.report = Report()
         self._ready: deque[Spec] = deque(specs)
         self._elsewhere: dict[Spec, float] = {}
@@ -171,9 +171,10 @@ class Queue:
             return None
         kind = stack_key(spec)
         limit = self._stacking(spec) if self._stacking is not None and kind is not None else 0
-        if limit < 1:
-            return Assignment((spec,))
         limit = min(limit, self._largest.get(kind, limit))
+        if limit < 1:
+            self._sizes.pop(spec, None)
+            return Assignment((spec,))
         alike: list[Spec] = []
         if spec not in self._apart:
             alike = [each for each in self._ready if each not in self._apart and stack_key(each) == kind]
@@ -212,6 +213,13 @@ class Queue:
             case End.APART:
                 self._apart.add(spec)
                 self._ready.appendleft(spec)
+            case End.CAPTURE if self._largest.get(stack_key(spec)) != 0:
+                self._largest[stack_key(spec)] = 0
+                self._ready.appendleft(spec)
+            case End.CAPTURE if spec in self._sizes:  # of the same stack
+                self._ready.appendleft(spec)
+            case End.CAPTURE:  # on the plain path nothing is captured
+                self._fail(spec, outcome.reason or "a step could not be captured")
             case End.OUT_OF_MEMORY if self.shared(spec):
                 self._largest[stack_key(spec)] = self._sizes[spec] // 2
                 self._ready.appendleft(spec)

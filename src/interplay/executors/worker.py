@@ -65,8 +65,8 @@ class Worker:
         except OSError:
             self.stopping = True
         if isinstance(answer, RunEnded):
-            # After a CUDA error nothing works in this process any more.
-            self._leaving |= answer.outcome.end in (End.INTERRUPTED, End.DEVICE)
+            # After a CUDA error, or a capture that was broken off, nothing works in this process any more.
+            self._leaving |= answer.outcome.end in (End.INTERRUPTED, End.DEVICE, End.CAPTURE)
 
     def _begin(self, order: Begin) -> None:
         self.job = order.job

@@ -302,7 +302,7 @@ def _lead(spec: RunSpec, job: Job, group: Group, connection: Connection) -> None
     attempt([spec], store, leases, job, tell, lambda: stopping, tracker=tracker, trains=train_together)
     if not begun:
         group.same(False)
-    elif end in (End.FAILED, End.OUT_OF_MEMORY, End.DEVICE):
+    elif end in (End.FAILED, End.OUT_OF_MEMORY, End.DEVICE, End.CAPTURE):
         # The others are in the middle of a step that never ends. torchrun ends them when one has failed.
         os._exit(1)
 
