@@ -1,8 +1,25 @@
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
-from interplay.devices import Gpu, cpu_slots, fitted, gpu_slots, parse_gpus, slots_for
+import pynvml
+import pytest
+import torch
+
+from interplay import devices
+from interplay.devices import (
+    Gpu,
+    cpu_slots,
+    fitted,
+    gpu_model,
+    gpu_slots,
+    inline_slot,
+    parse_gpus,
+    slots_for,
+    visible_gpus,
+)
 from interplay.errors import SpecError
 from interplay.spec import RunSpec
 
@@ -73,4 +90,105 @@ def test_one_worker_a_core_by_default() -> None:
 def test_precision_is_settled_by_the_device_before_the_run_is_named() -> None:
     assert fitted(RunSpec(), "cpu").precision == "fp32"
     assert fitted(RunSpec(), "cuda:0") == RunSpec()
+    assert fitted(RunSpec(precision="fp32"), "cuda:0").precision == "fp32"
+
+
+# -- a driver that is made up ------------------------------------------------------------------------------------------
+
+Driver = Callable[..., None]
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
+    """Makes up NVML and torch's view of it: so many GPUs of a capability, and what fails."""
+
+    def fail(code: int) -> Any:
+        def raises(*_: Any) -> Any:
+            raise pynvml.NVMLError(code)
+
+        return raises
+
+    def made(
+        count: int, *, capability: tuple[int, int] = (9, 0), absent: bool = False, shares_memory: bool = False
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        none = fail(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+        monkeypatch.setattr(pynvml, "nvmlInit", none if absent else lambda: None)
+        monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: count)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", lambda handle: f"GPU-{handle}aaa-bbb")
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda handle: f"GPU number {handle}")
+        parts = {"MIG-7": 100}
+        known = fail(pynvml.NVML_ERROR_NOT_FOUND)
+        monkeypatch.setattr(
+            pynvml, "nvmlDeviceGetHandleByUUID", lambda name: parts[name] if name in parts else known(name)
+        )
+        monkeypatch.setattr(
+            pynvml,
+            "nvmlDeviceGetMemoryInfo",
+            fail(pynvml.NVML_ERROR_NOT_SUPPORTED)
+            if shares_memory
+            else lambda handle: SimpleNamespace(free=(40 + handle) * GIB),
+        )
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetCudaComputeCapability", lambda handle: capability)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    devices._without_bf16.cache_clear()
+    yield made
+    devices._without_bf16.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("visible", "seen"),
+    [
+        (None, [("0", 40), ("1", 41), ("2", 42)]),
+        ("2,0", [("2", 42), ("0", 40)]),
+        ("1,7,0", [("1", 41)]),  # up to the first that is not there
+        ("0,-1,1", [("0", 40)]),
+        ("", []),
+        ("GPU-1aaa-bbb,GPU-2", [("GPU-1aaa-bbb", 41), ("GPU-2", 42)]),
+        ("GPU-,0", []),  # the beginning of all three
+        ("MIG-7", [("MIG-7", 140)]),
+        ("MIG-8,0", []),
+    ],
+)
+def test_gpus_are_those_that_cuda_would_see_with_their_memory(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, visible: str | None, seen: list[tuple[str, int]]
+) -> None:
+    driver(3)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [(gpu.name, (gpu.free or 0) // GIB) for gpu in visible_gpus()] == seen
+
+
+def test_a_driver_that_tells_no_memory_or_nothing_at_all_is_no_absent_gpu(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(1, shares_memory=True)
+    assert visible_gpus() == [Gpu("0", None, (9, 0))]
+    driver(2, absent=True)
+    assert visible_gpus() == [Gpu("0"), Gpu("1")]
+    assert gpu_model("0") == "a GPU"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6,7")  # torch sees two of them
+    assert visible_gpus() == [Gpu("5"), Gpu("6")]
+
+
+def test_a_probe_of_the_inline_executor_sees_the_gpu_that_trains(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-3")
+    first, second = inline_slot("0"), inline_slot("1")
+    assert [(slot.device, slot.visible) for slot in (first, second)] == [("cuda:0", "5"), ("cuda:1", "GPU-3")]
+    assert (gpu_model("5"), gpu_model("GPU-3"), gpu_model("GPU-9")) == ("GPU number 5", "GPU number 3", "a GPU")
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "fp32"), ((8, 0), "bf16"), ((12, 0), "bf16")])
+def test_a_gpu_without_bf16_trains_in_fp32_and_the_run_is_named_so(
+    driver: Driver, capability: tuple[int, int], precision: str
+) -> None:
+    driver(2, capability=capability)
+    assert fitted(RunSpec(), "cuda:0").precision == precision
     assert fitted(RunSpec(precision="fp32"), "cuda:0").precision == "fp32"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import psutil
 
 from interplay.errors import SpecError
+from interplay.notes import note
 from interplay.spec import RunSpec
 from interplay.text import shown
 
@@ -24,10 +28,13 @@ MAX_PER_GPU = 4
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as CUDA_VISIBLE_DEVICES names it, with its free memory in bytes (``None``: unknown)."""
+    """A GPU as CUDA_VISIBLE_DEVICES names it."""
 
     name: str
     free: int | None = None
+    """Bytes of memory; ``None`` where the driver does not say."""
+    capability: tuple[int, int] | None = None
+    """CUDA's compute capability; ``None`` where the driver does not say."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +47,80 @@ class Slot:
 
 
 def visible_gpus() -> list[Gpu]:
-    """GPUs that torch can use, in the order of CUDA_VISIBLE_DEVICES or of the bus, with their free memory."""
-    import pynvml
+    """GPUs that torch can use, in the order of CUDA_VISIBLE_DEVICES or of the bus, with what the driver tells of each.
+
+    Names may be numbers, UUIDs, of GPUs or of their MIG parts, and beginnings of those. Where NVML does not answer, as
+    on ROCm and Jetson, torch says how many there are, and nothing is known of their memory.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return []  # the driver may see GPUs that this torch is not built for
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = None if allowed is None else [name.strip() for name in allowed.split(",")]
+    with _nvml() as nvml:
+        if nvml is None:
+            count = torch.cuda.device_count()
+            return [Gpu(name) for name in (names or list(map(str, range(count))))[:count]]
+        if names is None:
+            names = list(map(str, range(nvml.nvmlDeviceGetCount())))
+        found = []
+        for name in names:
+            handle = _handle(nvml, name)
+            if handle is None:
+                break  # CUDA reads the list up to the first name that it does not know
+            found.append(Gpu(name, _free(nvml, handle), _capability(nvml, handle)))
+        return found
+
+
+@contextmanager
+def _nvml() -> Iterator[Any]:
+    """NVML, begun and ended; ``None`` where there is none."""
+    import pynvml
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return []
+        yield None
+        return
     try:
-        found = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(index))
-            found.append(Gpu(str(index), int(memory.free)))
+        yield pynvml
     finally:
         pynvml.nvmlShutdown()
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if allowed is None:
-        return found
-    by_name = {gpu.name: gpu for gpu in found}
-    # CUDA reads the list up to the first name that it does not know; names may also be UUIDs.
-    return [
-        by_name.get(name.strip(), Gpu(name.strip())) for name in allowed.split(",") if name.strip() not in ("", "-1")
-    ]
+
+
+def _handle(nvml: Any, name: str) -> Any:
+    """What NVML calls the GPU of that name; ``None`` for one that is not there."""
+    try:
+        if name.isdecimal():
+            count = nvml.nvmlDeviceGetCount()
+            return nvml.nvmlDeviceGetHandleByIndex(int(name)) if int(name) < count else None
+        if name.startswith("GPU-"):
+            handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+            like = [handle for handle in handles if _text(nvml.nvmlDeviceGetUUID(handle)).startswith(name)]
+            return like[0] if len(like) == 1 else None  # a beginning that two share is no name
+        return nvml.nvmlDeviceGetHandleByUUID(name) if name.startswith("MIG-") else None
+    except nvml.NVMLError:
+        return None
+
+
+def _free(nvml: Any, handle: Any) -> int | None:
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(handle).free)
+    except nvml.NVMLError:
+        return None  # of memory that it shares with the host a GPU tells nothing
+
+
+def _capability(nvml: Any, handle: Any) -> tuple[int, int] | None:
+    try:
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    except nvml.NVMLError:
+        return None
+    return int(major), int(minor)
+
+
+def _text(words: str | bytes) -> str:
+    return words.decode() if isinstance(words, bytes) else words
 
 
 def parse_gpus(text: str, count: int) -> list[int]:
@@ -121,10 +177,12 @@ def gpu_slots(text: str, per_gpu: int, gpus: Sequence[Gpu] | None = None, device
 
 def inline_slot(text: str) -> Slot:
     """The GPU of an executor that has one process; raises `SpecError` for more than one."""
-    (index, *more) = parse_gpus(text, len(visible_gpus()))
+    there = visible_gpus()
+    (index, *more) = parse_gpus(text, len(there))
     if more:
         raise SpecError(f"--gpus {text}: the inline executor trains in one process, on one GPU")
-    return Slot(f"gpu{index}", f"cuda:{index}", str(index))
+    # This process counts what it sees; another one, such as a probe, must be told which GPU that is.
+    return Slot(f"gpu{index}", f"cuda:{index}", there[index].name)
 
 
 def slots_for(gpu: Gpu) -> int:
@@ -152,23 +210,14 @@ def free_memory(slots: Sequence[Slot]) -> int:
 
 def gpu_model(visible: str) -> str:
     """What the driver calls the GPU of that name, such as ``NVIDIA H200``; ``a GPU`` where it does not say."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return "a GPU"
-    try:
-        by_index = visible.isdecimal()
-        handle = (
-            pynvml.nvmlDeviceGetHandleByIndex(int(visible)) if by_index else pynvml.nvmlDeviceGetHandleByUUID(visible)
-        )
-        name = pynvml.nvmlDeviceGetName(handle)
-        return name.decode() if isinstance(name, bytes) else str(name)
-    except pynvml.NVMLError:
-        return "a GPU"
-    finally:
-        pynvml.nvmlShutdown()
+    with _nvml() as nvml:
+        handle = None if nvml is None else _handle(nvml, visible)
+        if handle is None:
+            return "a GPU"
+        try:
+            return _text(nvml.nvmlDeviceGetName(handle))
+        except nvml.NVMLError:
+            return "a GPU"
 
 
 def choose_device(wish: str) -> str:
@@ -193,9 +242,29 @@ def choose_device(wish: str) -> str:
     return f"cuda:{index}"
 
 
-def fitted(spec: RunSpec, device: str) -> RunSpec:
-    """``spec`` with the precision that ``device`` offers: mixed precision is for GPUs, a CPU computes in float32.
+BF16 = (8, 0)
+"""The compute capability from which a GPU multiplies bf16; before, cuDNN has no convolutions of it."""
 
-    Precision changes the numbers, so it is settled before the run is named and not behind its back.
+
+def fitted(spec: RunSpec, device: str) -> RunSpec:
+    """``spec`` with the precision that ``device`` offers: a CPU computes in float32, and so does a GPU without bf16.
+
+    Precision changes the numbers, so it is settled before the run is named and not behind its back. With GPUs of
+    several kinds it is what all of them have: a run may go to any.
     """
-    return spec.replace(precision="fp32") if device == "cpu" else spec
+    if device == "cpu":
+        return spec.replace(precision="fp32")
+    if spec.precision != "bf16":
+        return spec
+    old = _without_bf16(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if old is None:
+        return spec
+    note(f"a GPU of compute capability {old[0]}.{old[1]} has no bf16: runs are in fp32, which is part of their names")
+    return spec.replace(precision="fp32")
+
+
+@cache
+def _without_bf16(visible: str | None) -> tuple[int, int] | None:
+    """The lowest capability of the GPUs that are ``visible``, if it is below `BF16`."""
+    known = [gpu.capability for gpu in visible_gpus() if gpu.capability is not None]
+    return min(known) if known and min(known) < BF16 else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from interplay.data.cifar import ARCHIVES
+from interplay.devices import BF16
 from interplay.store.folders import findings
 
 Verdict = Literal["ok", "note", "problem"]
@@ -72,7 +73,10 @@ def gpu_line(index: int) -> str:
     import torch
 
     facts = torch.cuda.get_device_properties(index)
-    return f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, compute capability {facts.major}.{facts.minor}"
+    words = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, compute capability {facts.major}.{facts.minor}"
+    # ROCm has a numbering of its own.
+    old = torch.version.hip is None and (facts.major, facts.minor) < BF16
+    return f"{words}; no bf16: runs are in fp32" if old else words
 
 
 def _data(name: str, data_dir: Path) -> Check:
