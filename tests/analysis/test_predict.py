@@ -240,5 +240,7 @@ def test_a_prediction_is_json_and_can_be_drawn() -> None:
     assert values["of"] == "weight_decay"
     assert {"estimate", "interval", "rule", "outside", "leave_one_setting_out"} <= set(values)
     axis = agreement.draw(found).axes[0]
-    assert axis.get_xscale() == axis.get_yscale() == "log"
+    # Factors on a log axis, a row for the rule in use and for each baseline.
+    assert axis.get_xscale() == "log"
+    assert axis.get_yticklabels()[0].get_text().split("\n")[0] == found.rule
     assert len(found.checks) == len(PLACES)

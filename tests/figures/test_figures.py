@@ -157,6 +157,15 @@ def test_plot_results_writes_the_documented_files_at_300_dpi(
         assert image.width > 1500
     assert plot_results(["--input", paths[0], "--output_dir", str(tmp_path / "one"), "--experiment", "2"]) == 0
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["exp2_eta_lambda_heatmap.png"]
+    capsys.readouterr()
+    words = ["--input", paths[0], "--output_dir", str(tmp_path / "paper"), "--experiment", "1"]
+    assert plot_results([*words, "--style", "paper", "--columns", "1", "--format", "svg", "pdf"]) == 0
+    written = [tmp_path / "paper" / f"exp1_lr_ordering.{ending}" for ending in ("svg", "pdf")]
+    assert capsys.readouterr().out.split() == [str(path) for path in written]
+    assert 'width="252pt"' in written[0].read_text()  # 3.5 inches
+    assert written[1].read_bytes().startswith(b"%PDF")
+    assert plot_results([*words, "--columns", "1"]) == 2
+    assert "give a style" in capsys.readouterr().err
 
 
 METRICS = {"best_test_acc": "best test accuracy", "final_test_acc": "final test accuracy"}
