@@ -159,6 +159,7 @@ def test_offline_runs_of_weights_and_biases(tmp_path: Path, monkeypatch: pytest.
         for epoch in range(3):
             run.log({"val/accuracy": accuracy(lr, wd) - 0.01 * (2 - epoch)})
         run.finish()
+    wandb.teardown()  # waits for the process that writes the file: on a busy machine it is behind
     table = load("wandb", str(tmp_path / "wandb"))
     found = rows(table, columns=ColumnMap.parsed(["metric=val/accuracy"], ignored=["config.text"]))
     assert {(row["lr"], row["weight_decay"]) for row in found} == set(GRID[:2])
@@ -174,6 +175,7 @@ def test_a_run_of_weights_and_biases_that_was_cut_short_is_left_out(
     run = wandb.init(project="p", dir=tmp_path, config={"lr": 0.1, "batch_size": 128, "wd": 1e-3})
     run.log({"test_acc": 0.9})
     run.finish()
+    wandb.teardown()
     (path,) = tmp_path.rglob("*.wandb")
     whole = path.read_bytes()
     assert [row["value"] for row in rows(load("wandb", str(path.parent)))] == [90.0]
