@@ -55,7 +55,7 @@ def test_plan_run_extend_and_run_again(capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert "4 runs: 0 done, 4 missing" in out
     assert "0 of them shared with lr-ordering, eta-lambda, batch-scaling" in out
-    assert "from a probe of 1 kinds of run on cpu" in out
+    assert "from a probe of 1 kind of run on cpu" in out
     assert not Path("outputs").exists()
 
     assert main(["study", "small.toml", *INLINE]) == 0

@@ -59,6 +59,12 @@ def test_it_runs_in_the_folder_of_the_study_file_or_in_cwd(tmp_path: Path) -> No
     ("trainer", "grid", "words"),
     [
         (COMMAND, "lr = 1\nalhpa = 1", "does not use the knob 'alhpa'; did you mean 'alpha'"),
+        (
+            'command = "train {lrr}"',
+            "lr = 1",
+            "does not use the knob 'lr'; did you mean 'lrr'? allowed: lrr; "
+            "{lrr} is no knob of this study: spell both alike",
+        ),
         (COMMAND, "lr = 1", "has {alpha}, which is no knob of this study"),
         (f"{COMMAND}\nmetrix = 'a'", "lr = 1\nalpha = 1", "unknown key 'metrix'; did you mean 'metric'"),
         ('command = ""', "lr = 1", "command must be a text"),

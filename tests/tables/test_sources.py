@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import re
+import sqlite3
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from interplay.analysis.analyze import analyze
 from interplay.cli.main import main
 from interplay.errors import InputError, SpecError, UnreadableError
+from interplay.lab.imports import import_table
 from interplay.lab.read import observations
 from interplay.tables.mapping import ColumnMap
 from interplay.tables.measurements import measurements
@@ -156,6 +159,7 @@ def test_offline_runs_of_weights_and_biases(tmp_path: Path, monkeypatch: pytest.
         for epoch in range(3):
             run.log({"val/accuracy": accuracy(lr, wd) - 0.01 * (2 - epoch)})
         run.finish()
+    wandb.teardown()  # waits for the process that writes the file: on a busy machine it is behind
     table = load("wandb", str(tmp_path / "wandb"))
     found = rows(table, columns=ColumnMap.parsed(["metric=val/accuracy"], ignored=["config.text"]))
     assert {(row["lr"], row["weight_decay"]) for row in found} == set(GRID[:2])
@@ -171,6 +175,7 @@ def test_a_run_of_weights_and_biases_that_was_cut_short_is_left_out(
     run = wandb.init(project="p", dir=tmp_path, config={"lr": 0.1, "batch_size": 128, "wd": 1e-3})
     run.log({"test_acc": 0.9})
     run.finish()
+    wandb.teardown()
     (path,) = tmp_path.rglob("*.wandb")
     whole = path.read_bytes()
     assert [row["value"] for row in rows(load("wandb", str(path.parent)))] == [90.0]
@@ -326,3 +331,25 @@ def test_a_claim_about_a_misspelt_knob_is_refused(tmp_path: Path, capsys: pytest
 def analyzed(name: str, capsys: pytest.CaptureFixture[str]) -> str:
     assert main(["analyze", name]) == 0
     return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_database_given_for_a_table_is_told_how_to_import_it(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "sweep.db")) as database:
+        database.execute("create table t (a)")
+        database.commit()
+    with pytest.raises(InputError, match=r"sweep\.db is a database, not a table; interplay import optuna "):
+        load("csv", str(tmp_path / "sweep.db"))
+
+
+def test_a_table_whose_runs_all_crashed_says_that_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Name,State,lr,bs,test_acc\nx,crashed,0.1,128,\ny,crashed,0.2,128,\n")
+    for read in (
+        lambda: import_table("csv", str(tmp_path / "a.csv"), tmp_path / "out"),
+        lambda: observations([tmp_path / "a.csv"], "final_test_acc"),
+    ):
+        with pytest.raises(InputError) as raised:
+            read()
+        assert str(raised.value) == (
+            f"{tmp_path / 'a.csv'} holds no runs that finished or diverged; 2 rows left out, "
+            "whose runs did not finish: crashed 2"
+        )

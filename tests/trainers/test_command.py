@@ -131,8 +131,16 @@ def test_epochs_are_told_while_it_runs(lab: Lab) -> None:
     [
         ("import sys; print('no memory', file=sys.stderr); sys.exit(3)", {}, "exit code 3: no memory", "no memory"),
         ("raise ValueError('bad lr')", {}, "exit code 1: ValueError: bad lr", "Traceback"),
-        ("import os; os.kill(os.getpid(), 11)", {}, "SIGSEGV", None),
-        ("print('done')", {}, "it reported no metrics: no line of standard output is a JSON object", None),
+        ("import os; os.kill(os.getpid(), 11)", {}, "SIGSEGV: it printed nothing", None),
+        ("print('no GPU'); raise SystemExit(2)", {}, "exit code 2: the last line it printed is no GPU", "no GPU"),
+        ("raise SystemExit(1)", {}, "exit code 1: it printed nothing", None),
+        (
+            "print('done')",
+            {},
+            "it reported no metrics: no line of standard output is a JSON object; print one, or say a pattern of its "
+            "lines: the last line it printed is done",
+            None,
+        ),
         ("print('done')", {"pattern": ("a(?P<b>.)",)}, "no line of standard output matches the pattern", None),
         ("print('done')", {"metrics": "m.jsonl"}, "it reported no metrics: there is no /", None),
         ("print('{\"f1_score\": 1}')", {"metric": "f1_scor"}, "did you mean 'f1_score'", None),

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interplay.analysis.observations import measured
-from interplay.errors import InputError
 from interplay.store.files import write_whole
 from interplay.tables.mapping import ColumnMap
-from interplay.tables.sources import FOLDER, load, written
+from interplay.tables.sources import FOLDER, load, no_runs, written
 from interplay.text import file_name
 
 
@@ -67,7 +66,7 @@ def import_table(
     judged = columns.metric(metric)
     found = measured(table, judged)
     if not found.rows:
-        raise InputError("; ".join([f"{source} holds no runs that finished or diverged", *found.notes]))
+        raise no_runs(source, found.notes)
     name = Path(table.source).stem if kind == "csv" else table.source
     path = output_dir / FOLDER / f"{kind}-{file_name(name)}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)

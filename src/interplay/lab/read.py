@@ -25,7 +25,7 @@ from interplay.study.claims import Claim, known_claims, resolved
 from interplay.summary import different_code
 from interplay.tables.mapping import ColumnMap
 from interplay.tables.read import read as read_table
-from interplay.tables.sources import tables_of
+from interplay.tables.sources import no_runs, tables_of
 from interplay.text import given, shown
 
 
@@ -51,7 +51,7 @@ def observations(inputs: Sequence[str | Path], metric: str, columns: ColumnMap |
         else:
             found.append(from_table(columns.applied(read_table(each, name)), metric))
         if not found[-1].runs:
-            raise InputError("; ".join([f"{each} holds no runs that finished or diverged", *found[-1].notes]))
+            raise no_runs(each, found[-1].notes)
     return found
 
 

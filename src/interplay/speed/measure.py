@@ -354,5 +354,5 @@ def probe(missing: Sequence[RunSpec], device: str, workers: int) -> Estimate | N
         if kind not in seconds:
             seconds[kind] = epoch_seconds(spec, device)
         times.append(spec.epochs * seconds[kind])
-    source = f"a probe of {len(seconds)} kinds of run on {device}"
+    source = f"a probe of {len(seconds)} kind{'' if len(seconds) == 1 else 's'} of run on {device}"
     return Estimate(sum(times), makespan(times, workers), workers, source, tuple(times))

@@ -225,7 +225,7 @@ class Study:
         """Question, claims, cost and command, for people."""
         runs = f"{len(self.specs)} run{'' if len(self.specs) == 1 else 's'}"
         return (
-            f"{self.name}: {self.question}\n"
+            f"{': '.join(filter(None, (self.name, self.question)))}\n"
             f"  claims   {', '.join(claim.id for claim in self.own_claims()) or 'none stated'}\n"
             f"  cost     {self.cost or 'not stated'} ({runs})\n"
             f"  command  {self.command}"

@@ -58,10 +58,13 @@ class Trainer:
         for name in knobs:
             if self.takes is not None and name not in self.takes:
                 hint = nearest(name, self.takes - set(ALWAYS)) if self.takes - set(ALWAYS) else "it uses none"
+                alone = sorted(self.needs - set(knobs) - set(ALWAYS))
+                if alone:  # which of the two is misspelled, nobody can tell
+                    hint += f"; {_named(alone[0], kind)} is no knob of this study: spell both alike"
                 raise SpecError(f"the {kind} does not use the knob {shown(name)}; {hint}")
         for name in sorted(self.needs):
             if name not in knobs and name not in ALWAYS:
-                what = f"{{{name}}}" if kind == "command" else name
+                what = _named(name, kind)
                 raise SpecError(f"the {kind} has {what}, which is no knob of this study; {nearest(name, knobs)}")
         return Trial(self.identity, knobs, seed, self.options)
 
@@ -73,6 +76,11 @@ class Trainer:
                 f"{self.where}: the runs have several seeds, and the {self.identity.kind} does not use {what}: they "
                 "would all be the same"
             )
+
+
+def _named(name: str, kind: str) -> str:
+    """A placeholder of a command, or an argument of a function, as its author wrote it."""
+    return f"{{{name}}}" if kind == "command" else name
 
 
 def command(table: Mapping[str, Any], folder: Path, where: str = "trainer") -> Trainer:

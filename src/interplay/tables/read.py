@@ -49,6 +49,8 @@ def read(path: Path, source: str | None = None) -> TextTable:
         data = path.read_bytes()
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {error.strerror}") from error
+    if data.startswith(b"SQLite format 3\0"):
+        raise InputError(f"{path} is a database, not a table; interplay import optuna {path}, or mlflow, reads it")
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if wide else "utf-8-sig")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
-from interplay.errors import SpecError, nearest
+from interplay.errors import InputError, SpecError, nearest
 from interplay.tables import mlflow, optuna, tensorboard, wandb
 from interplay.tables import read as files
 from interplay.tables.read import TextTable
@@ -52,6 +53,12 @@ def written(table: TextTable) -> str:
     rows.writerow(table.header)
     rows.writerows(row.cells for row in table.rows)
     return text.getvalue()
+
+
+def no_runs(source: str | Path, notes: Sequence[str]) -> InputError:
+    """The error of a table or folder without a run to read: which were left out, or else how it was read."""
+    left_out = [note.removeprefix(f"{Path(source).name}: ") for note in notes if "left out" in note]
+    return InputError("; ".join([f"{source} holds no runs that finished or diverged", *(left_out or notes)]))
 
 
 def tables_of(folder: Path) -> list[Path]:

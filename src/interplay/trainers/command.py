@@ -139,7 +139,7 @@ class _Attempt:
             # Clusters send signals to all that a job has started, not to the worker alone.
             raise TrialKilledError(f"the command was ended by {signal.Signals(number).name}")
         if code:
-            raise TrialFailedError(*self._words(_cause(code), begins[self.stderr]))
+            raise TrialFailedError(*self._words(_cause(code), begins))
         try:
             self.run.record({})
         except TrialFailedError as error:
@@ -147,11 +147,13 @@ class _Attempt:
             if file is not None and not file.exists():
                 place = f": there is no {file}; the folder is {{run_dir}} of the command, and $INTERPLAY_RUN_DIR"
             reason = error.reason if lines.found or self.run.curve.last else f"{error.reason}{place}"
-            raise TrialFailedError(*self._words(reason, begins[self.stderr])) from error
+            raise TrialFailedError(*self._words(reason, begins)) from error
 
     @property
     def _sought(self) -> str:
-        return "matches the pattern" if self.options.pattern else "is a JSON object"
+        if self.options.pattern:
+            return "matches the pattern"
+        return "is a JSON object" + ("" if self.options.metrics else "; print one, or say a pattern of its lines")
 
     def _follow(self, lines: Lines) -> int:
         """The exit code, once it has ended; what it measures meanwhile is told."""
@@ -201,11 +203,13 @@ class _Attempt:
             if cut is not None and path == lines.path:
                 lines.moved(cut)
 
-    def _words(self, cause: str, begin: int) -> tuple[str, str | None]:
-        """The reason of a failure in one line, and the last lines of standard error."""
-        said = _tail(self.stderr, begin)
-        last = next((line.strip() for line in reversed(said) if line.strip()), "")
-        return (f"{cause}: {last}" if last else cause), ("\n".join(said) or None)
+    def _words(self, cause: str, begins: Mapping[Path, int]) -> tuple[str, str | None]:
+        """The reason of a failure in one line, and the last lines of standard error, or else of standard output."""
+        for path, where in ((self.stderr, ""), (self.stdout, "the last line it printed is ")):
+            said = _tail(path, begins[path])
+            if last := next((line.strip() for line in reversed(said) if line.strip()), ""):
+                return f"{cause}: {where}{last}", "\n".join(said)
+        return f"{cause}: it printed nothing", None
 
 
 class _Keeper:
