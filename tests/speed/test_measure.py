@@ -112,7 +112,9 @@ def test_both_ways_are_measured_in_this_process() -> None:
 
 def test_an_epoch_takes_longer_with_more_images_to_train_on_and_to_look_at() -> None:
     spec = RunSpec(dataset="cifar100", model="cnn", train_limit=1000, precision="fp32")
-    short, long = epoch_seconds(spec, "cpu"), epoch_seconds(spec.replace(train_limit=20_000), "cpu")
+    # The least of three: a neighbour on the machine may take any one of them.
+    short = min(epoch_seconds(spec, "cpu") for _ in range(3))
+    long = epoch_seconds(spec.replace(train_limit=20_000), "cpu")
     assert 0 < 2 * short < long
     found = measure_here(Measure(spec, PLAIN, "cpu", 2, 1e-9, tested=256))
     assert found.rate > 0
