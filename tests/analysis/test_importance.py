@@ -56,7 +56,7 @@ def test_one_knob_has_it_all() -> None:
 def test_two_knobs_that_add_share_alike_and_have_nothing_together() -> None:
     shares = _shares(_table(lambda u, v, b: -u * u - v * v))
     for knob in ("lr", "weight_decay"):
-        assert shares[knob,][1][0] <= 0.5 <= shares[knob,][1][1]
+        assert shares[knob,][0] == pytest.approx(0.5, abs=0.08)  # trees make a little of an interaction out of two sums
     assert shares["lr", "weight_decay"][0] < 0.1
 
 

@@ -25,6 +25,7 @@ from interplay.figures.documented import FIGURES, draw
 from interplay.frames import Framed
 from interplay.lab.gathering import gather, stamp
 from interplay.lab.read import named, stated
+from interplay.lab.read import observations as observed
 from interplay.notes import notice
 from interplay.page import sections
 from interplay.page.content import Page, Side
@@ -173,7 +174,7 @@ class _Source:
         if self.metric not in OTHER_METRIC:
             return analysis
         try:
-            return beside_other_metric(analysis, gather(self.inputs, OTHER_METRIC[self.metric])[0], own)
+            return beside_other_metric(analysis, observed(self.inputs, OTHER_METRIC[self.metric]), own)
         except InputError:
             return analysis
 
