@@ -270,7 +270,7 @@ def importance(found: Importance, metric: str) -> list[Chart]:
             ("two together, beyond both alone", True, traces.COLOURS[1], traces.SYMBOLS[3]),
         )
     ]
-    xaxis = {**traces.axis("share of what settings differ by (%)"), "rangemode": "tozero"}
+    xaxis = {**traces.axis("share of the variance (%)"), "rangemode": "tozero"}
     yaxis = {**traces.axis(""), "type": "category", "categoryorder": "array", "categoryarray": names[::-1]}
     return [
         Chart(

@@ -136,7 +136,8 @@ def answer(claim: Verdict) -> dict[str, Any]:
         "sign": SIGNS[claim.verdict],
         "question": claim.question or claim.id,
         "answer": ANSWERS[claim.verdict],
-        "result": f"{found[0].upper()}{found[1:]}." if found else "",
+        # A symbol stays as it is: k, not K.
+        "result": f"{found if found[1:2] == ' ' else found[0].upper() + found[1:]}." if found else "",
         "own": claim.own,
         "id": claim.id,
     }

@@ -15,7 +15,8 @@ const lab = (() => {
 
   function shown(value) {
     if (value === null || value === undefined) return "–";
-    if (typeof value !== "number") return Array.isArray(value) ? value.join(", ") : String(value);
+    if (Array.isArray(value)) return value.every((each) => typeof each !== "object") ? value.join(", ") : JSON.stringify(value);
+    if (typeof value !== "number") return typeof value === "object" ? JSON.stringify(value) : String(value);
     return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(5)));
   }
 
