@@ -16,12 +16,15 @@ import psutil
 import pytest
 
 from interplay.cli.main import main
+from interplay.executors.attempt import attempt
+from interplay.executors.job import Job
 from interplay.lab import distributed
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
-from interplay.store.leases import claim_of
+from interplay.store.leases import Claims, claim_of
 from interplay.store.store import Store
 from interplay.train.ddp import SharedBatchNorm
+from interplay.train.events import EpochEnded, Event
 
 pytestmark = pytest.mark.slow
 
@@ -179,16 +182,25 @@ def test_what_cannot_be_is_refused_before_anything_starts(
 
 
 def test_a_run_that_another_worker_has_is_waited_for_and_not_trained_twice(tmp_path: Path, start: Start) -> None:
-    words = ["--epochs", "40", "--output_dir", str(tmp_path)]
-    first = start("--processes", "2", *words)
-    until(begun(tmp_path, 1), first)
-    second = start("--processes", "2", *words)
-    _, err = second.communicate()
+    spec = RunSpec(dataset="digits", model="cnn", train_limit=250, batch_size=64, lr=0.02, epochs=2, precision="fp32")
+    store, job, said = Store(tmp_path), Job(data_dir=str(tmp_path), output_dir=str(tmp_path)), list[str]()
+    second: subprocess.Popen[str] | None = None
+
+    def emit(event: Event) -> None:
+        nonlocal second
+        if isinstance(event, EpochEnded) and second is None:  # it stays at its first epoch until the other has seen it
+            second = start("--processes", "2", "--epochs", "2", "--output_dir", str(tmp_path))
+            assert second.stderr is not None
+            while "Another worker has this run; waiting" not in "".join(said):
+                said.append(second.stderr.readline())
+                assert said[-1], said
+
+    attempt([spec], store, Claims(store.runs, "a test", job.lease), job, emit)
+    assert second is not None
+    out, err = second.communicate()
     assert second.returncode == 0, err
-    assert "Another worker has this run; waiting" in err
-    assert "starting 2 processes" not in err
-    _, err = first.communicate()
-    assert first.returncode == 0, err
+    assert "starting 2 processes" not in "".join(said) + err
+    assert "test accuracy" in out
     assert len((tmp_path / "results" / "results.csv").read_text().splitlines()) == 2
 
 

@@ -191,6 +191,19 @@ def test_accidents_of_the_machine_are_told_of_every_run(
     assert not list(bench.store.records())
 
 
+def test_ctrl_c_is_heard_though_what_it_closed_failed_in_turn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any, **words: Any) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("unexpected pos 142976 vs 142928")
+
+    monkeypatch.setattr(module, "train_stack", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench.attempt(SPECS)
+    assert not bench.told
+
+
 def test_absent_data_are_no_fault_of_the_runs(bench: Bench) -> None:
     specs = [spec.replace(dataset="cifar10") for spec in SPECS]
     bench.attempt(specs)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import pickle
 import random
+import resource
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +57,41 @@ def test_absent_cut_and_foreign_checkpoints_are_named(tmp_path: Path) -> None:
         checkpoint.read(path)
 
 
-def test_a_failed_write_leaves_the_old_checkpoint_and_no_litter(
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file of this process may have more than 100 kB, as on a disk that fills up in the middle of a write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_failed_write_leaves_the_old_checkpoint_and_no_litter(tmp_path: Path, small_files: None) -> None:
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"step": 1})
+    with pytest.raises(OSError, match="too large"):
+        checkpoint.save(path, {"step": 2, "w": torch.zeros(100_000)})
+    assert list(tmp_path.iterdir()) == [path]
+    assert checkpoint.read(path)["step"] == 1
+
+
+def test_ctrl_c_in_the_middle_of_a_write_is_no_error_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.pt"
     checkpoint.save(path, {"step": 1})
+    writes = iter(range(1000))
 
-    def full_disk(state: object, file: object) -> None:
-        raise OSError(28, "No space left on device")
+    class Interrupting(io.FileIO):
+        def write(self, data: Any) -> int:
+            if next(writes) == 12:
+                raise KeyboardInterrupt
+            return super().write(data)
 
-    monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        checkpoint.save(path, {"step": 2})
+    monkeypatch.setattr(Path, "open", lambda path, mode: Interrupting(path, mode.replace("b", "")))
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(path, {"step": 2, "w": torch.zeros(100_000)})
+    monkeypatch.undo()
     assert list(tmp_path.iterdir()) == [path]
     assert checkpoint.read(path)["step"] == 1
 

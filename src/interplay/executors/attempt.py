@@ -15,7 +15,7 @@ import torch
 from interplay import by_path
 from interplay.data import splits
 from interplay.errors import DataError
-from interplay.executors.errors import device_trouble, where
+from interplay.executors.errors import chain, device_trouble, where
 from interplay.executors.job import Job
 from interplay.executors.outcomes import End, Outcome, failure, first_line
 from interplay.executors.trials import carried_out
@@ -194,6 +194,10 @@ class _Attempt:
         except TrialFailedError as error:
             self._has_failed(error)
         except Exception as error:
+            # What closes something on the way out of Ctrl-C may fail in turn, and hides it.
+            for each in chain(error):
+                if isinstance(each, KeyboardInterrupt):
+                    raise each from None
             self._went_wrong(error, one=len(specs) == 1)
 
     def _train_alone(self, spec: RunSpec, data: splits.Splits) -> None:

@@ -28,7 +28,7 @@ BROKEN = (
 
 def device_trouble(error: BaseException) -> End | None:
     """What an error, or one that it came from, says of the GPU: no memory, a failed capture, broken, or nothing."""
-    errors = list(_chain(error))
+    errors = list(chain(error))
     texts = [str(each) for each in errors if isinstance(each, RuntimeError)]
     if any(isinstance(each, torch.cuda.OutOfMemoryError) for each in errors):
         return End.OUT_OF_MEMORY
@@ -39,7 +39,7 @@ def device_trouble(error: BaseException) -> End | None:
     return End.DEVICE if any(words in text for text in texts for words in BROKEN) else None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """The error, and those that it was raised from or in the handling of."""
     seen: set[int] = set()
     found: BaseException | None = error

@@ -119,7 +119,14 @@ def save(path: Path, state: dict[str, Any]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     try:
         with partial.open("w+b") as file:
-            torch.save({"schema": CHECKPOINT_SCHEMA, **state}, file)
+            try:
+                torch.save({"schema": CHECKPOINT_SCHEMA, **state}, file)
+            except RuntimeError as error:
+                # It closes its archive on the way out, which fails in turn: a full disk or Ctrl-C is what happened.
+                cause = error.__context__
+                if isinstance(cause, OSError) or (cause is not None and not isinstance(cause, Exception)):
+                    raise cause from None
+                raise
             seal(file)
             file.flush()
             os.fsync(file.fileno())
