@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from common import Report, in_turn
 
-from interplay.analysis.analyze import analyze, tabulate
+from interplay.analysis.analyze import analyze
+from interplay.analysis.conclude import tabulate
 from interplay.analysis.observations import from_rows
 from interplay.analysis.predict import predict
 from interplay.analysis.verify.curves import SHAPES, Slice

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interplay.analysis.analyze import Analysis
 from interplay.analysis.analyze import analyze as engine
+from interplay.analysis.conclude import Analysis
 from interplay.analysis.observations import Observations, from_records
 from interplay.lab import read
 from interplay.lab import run as lab_run

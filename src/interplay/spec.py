@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 from interplay import by_path, knobs
@@ -232,8 +232,11 @@ class RunSpec:
             raise SpecError(f"the data of {self.dataset!r} have no fingerprint yet: resolve the spec before naming it")
         if self.model in by_path.BY_PATH and not self.model_code:
             raise SpecError(f"the code of {self.model!r} has no fingerprint yet: resolve the spec before naming it")
-        before, after = _around_seed(tuple(getattr(self, name) for name in knob_names() if name != "seed"))
-        return hashlib.sha256(f"{before}{self.seed}{after}".encode()).hexdigest()[:16]
+        identity = self.to_dict()
+        if self.dataset not in DATASETS:
+            identity["dataset"] = "npz"
+        text = json.dumps({"schema": SPEC_SCHEMA, **identity}, sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def method(self) -> str:
@@ -349,19 +352,6 @@ class RunSpec:
         if missing:
             raise SpecError(f"the stored spec lacks {', '.join(missing)}")
         return cls.build(values)
-
-
-@lru_cache(maxsize=10_000)
-def _around_seed(values: tuple[Any, ...]) -> tuple[str, str]:
-    """What stands before and after the seed in the JSON text that names a run; all other knobs in their order."""
-    names = [name for name in knob_names() if name != "seed"]
-    identity = RunSpec(**dict(zip(names, values, strict=True)), seed=0).to_dict()
-    if identity["dataset"] not in DATASETS:
-        identity["dataset"] = "npz"
-    text = json.dumps({"schema": SPEC_SCHEMA, **identity}, sort_keys=True, allow_nan=False)
-    # In a text within JSON the quotation mark before the colon would be escaped.
-    before, mark, after = text.partition('"seed": ')
-    return before + mark, after.removeprefix("0")
 
 
 @cache

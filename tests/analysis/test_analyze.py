@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from interplay.analysis import ridge
-from interplay.analysis.analyze import Analysis, analyze, tabulate
+from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
 from interplay.analysis.claims import judged
+from interplay.analysis.conclude import Analysis, tabulate
 from interplay.analysis.observations import Observation, Observations, from_records, from_rows
 from interplay.analysis.verdict import Verdict, holm, judge
 from interplay.analysis.verify.problems import PROBLEMS

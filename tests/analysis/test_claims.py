@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interplay.analysis.analyze import Analysis, analyze, tabulate
+from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
 from interplay.analysis.claims import judged
+from interplay.analysis.conclude import Analysis, tabulate
 from interplay.analysis.observations import Observation, Observations, from_rows
 from interplay.analysis.verdict import Verdict
 from interplay.study.claims import Claim

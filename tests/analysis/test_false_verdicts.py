@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from interplay.analysis import ridge
-from interplay.analysis.analyze import Analysis, analyze, conclude, tabulate
+from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
 from interplay.analysis.claims import judged
 from interplay.analysis.claims.ordering import method_groups
 from interplay.analysis.compare import compare
+from interplay.analysis.conclude import Analysis, conclude, tabulate
 from interplay.analysis.exponents import fit
 from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.optimum import Optimum, locate

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from interplay.analysis.analyze import analyze, tabulate
+from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
 from interplay.analysis.collapse import collapse_picture
+from interplay.analysis.conclude import tabulate
 from interplay.analysis.laws import joint_fit, measured
 from interplay.analysis.observations import Observations, from_records
 from interplay.analysis.table import Table

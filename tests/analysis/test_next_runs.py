@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from interplay.analysis.analyze import tabulate, verdicts
+from interplay.analysis.conclude import tabulate, verdicts
 from interplay.analysis.next_cells import Knobs, between_cells, beyond_ends, counted, further_curves
 from interplay.analysis.next_runs import _chosen, _in_band, _Option
 from interplay.analysis.observations import from_rows

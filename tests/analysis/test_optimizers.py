@@ -8,8 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from interplay.analysis.analyze import Analysis, analyze
+from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
+from interplay.analysis.conclude import Analysis
 from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.words import report
 

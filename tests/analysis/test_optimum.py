@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interplay.analysis.analyze import Analysis, analyze
+from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
+from interplay.analysis.conclude import Analysis
 from interplay.analysis.observations import Observation, Observations, from_rows
 from interplay.analysis.optimum import Optimum, locate
 from interplay.analysis.shape import WINDOW_SDS, Curve

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from interplay.analysis.analyze import tabulate
 from interplay.analysis.cells import Cell
+from interplay.analysis.conclude import tabulate
 from interplay.analysis.exponents import regress
 from interplay.analysis.observations import Observations, from_rows
 from interplay.analysis.predict import PredictionError, predict

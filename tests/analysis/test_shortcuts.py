@@ -11,8 +11,9 @@ import pytest
 
 from interplay.analysis import predict as predictions
 from interplay.analysis import rules
-from interplay.analysis.analyze import FEW, analyze, tabulate
+from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
+from interplay.analysis.conclude import FEW, tabulate
 from interplay.analysis.exponents import regress
 from interplay.analysis.joint import _add
 from interplay.analysis.observations import Observations

@@ -12,8 +12,9 @@ import pytest
 from rich.cells import cell_len
 
 from interplay.analysis import phrases
-from interplay.analysis.analyze import Analysis, Measured, analyze, beside_other_metric, verdicts
+from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
+from interplay.analysis.conclude import Analysis, Measured, beside_other_metric, verdicts
 from interplay.analysis.laws import Joint
 from interplay.analysis.layout import Layout
 from interplay.analysis.observations import Observations, from_rows
@@ -235,7 +236,7 @@ def test_the_lab_judges_by_the_other_metric_where_the_table_has_it(
 
 
 def test_an_exponent_that_a_study_states_is_no_row_of_its_own() -> None:
-    from interplay.analysis.analyze import conclude, tabulate
+    from interplay.analysis.conclude import conclude, tabulate
 
     claim = Claim("weight_decay", "lr", -0.5, id="mine")
     table, copies = tabulate(observed("final_test_acc", -1.0))

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from interplay.analysis.analyze import tabulate
 from interplay.analysis.collapse import collapse_picture
+from interplay.analysis.conclude import tabulate
 from interplay.analysis.histories import training_picture
 from interplay.analysis.observations import from_records, from_rows
 from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from interplay.analysis.analyze import tabulate
 from interplay.analysis.cells import Cell
+from interplay.analysis.conclude import tabulate
 from interplay.analysis.laws import joint_fit
 from interplay.analysis.observations import from_records
 from interplay.analysis.optimum import Optimum

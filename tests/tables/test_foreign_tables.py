@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from interplay.analysis.analyze import analyze, tabulate
+from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
+from interplay.analysis.conclude import tabulate
 from interplay.analysis.observations import Observations, from_table
 from interplay.errors import InputError
 from interplay.lab.read import observations

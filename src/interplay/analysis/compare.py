@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from interplay.analysis.analyze import conclude, tabulate
 from interplay.analysis.cells import Cell
+from interplay.analysis.conclude import conclude, tabulate
 from interplay.analysis.duplicates import COPIES
 from interplay.analysis.noise import Noise
 from interplay.analysis.observations import Observations

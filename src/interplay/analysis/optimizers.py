@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from interplay.analysis.observations import Observation, Observations
@@ -49,34 +49,3 @@ def optimizers(runs: Sequence[Observation]) -> list[str]:
 def of_one(observations: Observations, name: str) -> Observations:
     """The runs of one optimiser."""
     return observations.where(run for run in observations.runs if optimizer_of(run) == name)
-
-
-def side_by_side(observations: Sequence[Observations], seed: int = 0) -> tuple[Beside, ...]:
-    """Every other optimiser against the first of `optimizers`; empty where there is one only."""
-    from interplay.analysis.analyze import conclude, tabulate
-    from interplay.analysis.compare import compare
-
-    names = optimizers([run for each in observations for run in each.runs])
-    if len(names) < 2:
-        return ()
-    parts = {name: [part for each in observations if (part := of_one(each, name)).runs] for name in names}
-    unnamed = {name: [_unnamed(each) for each in part] for name, part in parts.items()}
-    # Verdicts keep the name: what a theory says depends on how the optimiser decays.
-    verdicts = {
-        name: {claim.id: str(claim.verdict) for claim in conclude(*tabulate(part, seed)).claims}
-        for name, part in parts.items()
-    }
-    first, *others = names
-    found = []
-    for name in others:
-        both = compare(unnamed[name], unnamed[first], seed)
-        claims = tuple((claim, verdict, verdicts[first][claim]) for claim, verdict in verdicts[name].items())
-        decided = tuple(row for row in claims if set(row[1:]) & {"supported", "refuted"})
-        found.append(Beside(name, first, len(both.pairs), both.mean, both.interval90, decided))
-    return tuple(found)
-
-
-def _unnamed(observations: Observations) -> Observations:
-    """The same runs as if their optimiser were no part of their setting, so that cells of two can be paired."""
-
-    return observations.where(replace(run, cell=run.cell.without("optimizer")) for run in observations.runs)

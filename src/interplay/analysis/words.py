@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from interplay.analysis import phrases
-from interplay.analysis.analyze import Agreement, Analysis, Measured
 from interplay.analysis.cells import VARIED
 from interplay.analysis.compare import Comparison, Pair
+from interplay.analysis.conclude import Agreement, Analysis, Measured
 from interplay.analysis.laws import Joint
 from interplay.analysis.layout import Layout
 from interplay.analysis.noise import Noise

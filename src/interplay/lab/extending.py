@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interplay.analysis.analyze import tabulate, verdicts
 from interplay.analysis.cells import Cell, cell_of
+from interplay.analysis.conclude import tabulate, verdicts
 from interplay.analysis.observations import from_records
 from interplay.analysis.table import Table
 from interplay.analysis.verdict import Verdict

@@ -11,8 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from interplay.analysis.analyze import Analysis, network_words, tabulate
 from interplay.analysis.best import Best, best_settings
+from interplay.analysis.conclude import Analysis, network_words, tabulate
 from interplay.analysis.phrases import interval, place
 from interplay.lab.gathering import gather
 from interplay.lab.read import analyze

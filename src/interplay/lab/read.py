@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from interplay.analysis.analyze import OTHER_METRIC, Analysis, beside_other_metric, tabulate
 from interplay.analysis.analyze import analyze as judged
 from interplay.analysis.compare import Comparison
 from interplay.analysis.compare import compare as compared
+from interplay.analysis.conclude import OTHER_METRIC, Analysis, beside_other_metric, tabulate
 from interplay.analysis.observations import Observations, from_records, from_table
 from interplay.analysis.predict import Prediction
 from interplay.analysis.predict import predict as predicted

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from interplay.analysis import phrases
-from interplay.analysis.analyze import OTHER_METRIC, Analysis, beside_other_metric, conclude, tabulate
 from interplay.analysis.best import best_settings
 from interplay.analysis.collapse import collapse_picture
 from interplay.analysis.compare import Comparison, compare
+from interplay.analysis.conclude import OTHER_METRIC, Analysis, beside_other_metric, conclude, tabulate
 from interplay.analysis.importance import importance
 from interplay.analysis.layout import Layout
 from interplay.analysis.pictures import heatmap_picture, ordering_picture, scaling_picture

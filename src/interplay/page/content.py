@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from interplay.analysis.analyze import Analysis
 from interplay.analysis.best import Best
 from interplay.analysis.cells import Cell
 from interplay.analysis.collapse import Collapse
 from interplay.analysis.compare import Comparison
+from interplay.analysis.conclude import Analysis
 from interplay.analysis.importance import Importance
 from interplay.analysis.pictures import Heatmap, Ordering, Scaling
 from interplay.analysis.predict import Prediction

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from interplay.analysis.analyze import analyze
 from interplay.analysis.observations import from_rows
 from interplay.analysis.verify.worlds import Row
 
@@ -65,8 +66,6 @@ Judge = Callable[[Sequence[Row], str], Judgement]
 
 def engine(rows: Sequence[Row], metric: str = "final_test_acc") -> Judgement:
     """The lab's own engine: the only place where the proof knows its interface."""
-    from interplay.analysis.analyze import analyze
-
     analysis = analyze([from_rows(rows, "simulated", metric)])
     claims = {
         c.id: Claimed(

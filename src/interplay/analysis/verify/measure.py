@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binom
+from tqdm import tqdm
 
 from interplay.analysis.verify.bounds import NINETY, attainable, bound_of, optimum_bound
 from interplay.analysis.verify.conditions import draw
@@ -246,8 +247,6 @@ def measure(
 
 def shown(conditions: Sequence[str], studies: int, seed: int = 0, processes: int = 0) -> list[Score]:
     """`measure` of the lab's engine, with a bar on standard error where that is a terminal."""
-    from tqdm import tqdm
-
     with tqdm(total=studies * len(conditions), desc="simulated studies", disable=None, leave=False) as bar:
 
         def progress(done: int, _: int) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from interplay.analysis.analyze import Analysis, analyze
+from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
+from interplay.analysis.conclude import Analysis
 from interplay.analysis.observations import Observation, Observations
 from interplay.analysis.verify.closed_forms import NoisyQuadratic, Ridge, TrackingAverage, heavy_ball_rate
 
