@@ -275,7 +275,10 @@ def test_instruments_and_the_rows_of_trackers_are_those_of_runs_that_train_alone
             assert {name.split("/")[0] for name in one.instruments} == set(names) - (
                 {"kernel_norm"} if model == "mlp" else set()
             )
-            assert one.instruments == pytest.approx(other.instruments, rel=1e-3)
+            ours, theirs = dict(one.instruments), dict(other.instruments)
+            # Power iteration ends once a step changes less than 1e-3; rounding decides which step that is.
+            assert ours.pop("hessian") == pytest.approx(theirs.pop("hessian"), rel=1e-2)
+            assert ours == pytest.approx(theirs, rel=1e-3)
 
 
 def test_instruments_change_no_number_of_a_stack(digits_spec: RunSpec) -> None:
