@@ -30,10 +30,12 @@ from interplay.models.build import build
 from interplay.spec import RunSpec
 from interplay.speed.measure import Measure, ProbeWorkers
 from interplay.speed.rates import Way, climb, few
-from interplay.stack.captured import side_by_side
+from interplay.stack.captured import recorder_for, side_by_side
+from interplay.stack.compiled import compiled_form
 from interplay.stack.step import Networks
 from interplay.study.presets import PRESETS, preset
 from interplay.study.study import distinct
+from interplay.train import backends
 from interplay.train.loop import train
 
 OWED = (
@@ -147,9 +149,10 @@ def captured(spec: RunSpec, splits: Splits, runs: int, networks: int, *, compile
 
     try:
         for first in range(runs):
-            found.append(made([spec.replace(seed=first * networks + place) for place in range(networks)], splits))
+            members = [spec.replace(seed=first * networks + place) for place in range(networks)]
+            found.append(made(members, splits, lane=first))
             if compiled:
-                found[-1].forward = torch.compile(found[-1].stack, dynamic=False)
+                found[-1].forward = compiled_form(found[-1].stack, (spec, networks))
         side_by_side([epoch(each) for each in found], device)  # records the graphs
         taken = seconds(device, lambda: side_by_side([epoch(each) for each in found], device))
     except torch.OutOfMemoryError:
@@ -160,9 +163,9 @@ def captured(spec: RunSpec, splits: Splits, runs: int, networks: int, *, compile
     return runs * networks * len(splits.train) / taken
 
 
-def made(specs: list[RunSpec], splits: Splits) -> Networks:
-    """Networks as a stack has them."""
-    return Networks(specs, [splits] * len(specs))
+def made(specs: list[RunSpec], splits: Splits, lane: int = 0) -> Networks:
+    """Networks as a stack has them; those that run side by side have a lane each."""
+    return Networks(specs, [splits] * len(specs), recorder_for(splits.device, lane))
 
 
 def evaluation(spec: RunSpec, splits: Splits) -> float:
@@ -184,7 +187,7 @@ def start(spec: RunSpec, splits: Splits, *, compiled: bool) -> tuple[float, int]
     def first() -> None:
         networks.append(made([spec], splits))
         if compiled:
-            networks[0].forward = torch.compile(networks[0].stack, dynamic=False)
+            networks[0].forward = compiled_form(networks[0].stack, (spec, 1))
         for _ in networks[0].train_epoch([1]):
             pass
 
@@ -249,7 +252,8 @@ def main() -> None:
     if device.type == "cpu":
         torch.set_num_threads(1)
     report = Report("gpu", device)
-    measure(report, device, scale, args.repeats, compiled=not args.no_compiled)
+    with backends.set_for(device):
+        measure(report, device, scale, args.repeats, compiled=not args.no_compiled)
     if not args.tiny:
         report.save()
 

@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from interplay.executors import attempt as module
 from interplay.executors.attempt import Way, attempt
+from interplay.executors.base import Listener
+from interplay.executors.inline import InlineExecutor
 from interplay.executors.job import Job
 from interplay.executors.outcomes import End, Outcome
+from interplay.executors.signals import StopRequest
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
+from interplay.speed.plan import SpeedPlan
+from interplay.stack import memory
+from interplay.stack.grouping import kind as kind_of
 from interplay.store.leases import Claims, Lease
 from interplay.store.store import Store
 from interplay.train.events import EpochEnded, Event, RunEnded
@@ -189,6 +196,35 @@ def test_accidents_of_the_machine_are_told_of_every_run(
     bench.attempt(SPECS)
     assert bench.ends() == [end] * 3
     assert not list(bench.store.records())
+
+
+def test_between_kinds_of_runs_a_gpu_gets_its_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    emptied: list[int] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
+    monkeypatch.setattr(memory, "_last", [])
+    for kind, times in (("a", 0), ("a", 0), ("b", 1), ("b", 1), ("a", 2)):
+        memory.make_room(kind, "cuda:0")
+        assert len(emptied) == times
+    memory.make_room("c", "cpu")
+    assert len(emptied) == 2
+
+
+def test_a_process_with_a_broken_gpu_tries_no_further_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[RunSpec] = []
+
+    def broken(specs: list[RunSpec], *args: Any, **words: Any) -> None:
+        tried.extend(specs)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(module, "train_stack", broken)
+    store, job = Store(tmp_path), Job(data_dir="/nonexistent", output_dir=str(tmp_path))
+    plan = SpeedPlan({kind_of(SPECS[0]): 1})
+    report = InlineExecutor(plan).run(SPECS, store, job, Listener(), StopRequest())
+    assert tried == [SPECS[0]]
+    assert report.left == SPECS
+    assert not report.failed
+    assert "illegal memory access" in str(report.problem)
+    assert "the same command goes on" in str(report.problem)
 
 
 def test_ctrl_c_is_heard_though_what_it_closed_failed_in_turn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from interplay.optim import sgd
 from interplay.optim.schedules import epoch_rates
 from interplay.spec import RunSpec
 from interplay.speed.measure import random_splits
-from interplay.stack.captured import Body, Step, as_it_stands, recorder_for, side_by_side
+from interplay.stack.captured import REHEARSALS, Body, CudaGraphs, Step, as_it_stands, recorder_for, side_by_side
 from interplay.stack.step import Networks
 from interplay.stack.train import train_stack
 from interplay.train.loop import train
@@ -187,11 +187,29 @@ def test_two_runs_side_by_side_leave_what_each_leaves_alone(device: torch.device
             yield
 
     specs = [spec.replace(seed=seed) for seed in (1, 2)]
-    together, apart = ([Networks([each], [splits]) for each in specs] for _ in range(2))
+    together, apart = (
+        [Networks([each], [splits], recorder_for(device, lane)) for lane, each in enumerate(specs)] for _ in range(2)
+    )
     side_by_side([epoch(networks) for networks in together], device)
     for networks, alone in zip(together, apart, strict=True):
         side_by_side([epoch(alone)], device)
         assert networks.sums().losses == pytest.approx(alone.sums().losses, rel=1e-4)
+
+
+@pytest.mark.cuda
+def test_a_lane_of_a_gpu_is_captured_on_one_stream_for_as_long_as_the_process_lives(cuda: torch.device) -> None:
+    number = torch.zeros(1, device=cuda)
+    used: list[torch.cuda.Stream] = []
+
+    def body() -> None:
+        used.append(torch.cuda.current_stream())
+        number.add_(1)
+
+    for lane in (0, 0, 1):
+        CudaGraphs(cuda, lane)(body)
+    here, again, beside = (set(used[first : first + REHEARSALS + 1]) for first in range(0, len(used), REHEARSALS + 1))
+    assert here == again
+    assert not here & beside
 
 
 @pytest.mark.cuda

@@ -21,6 +21,8 @@ from interplay.executors.outcomes import End, Outcome, failure, first_line
 from interplay.executors.trials import carried_out
 from interplay.record import RunRecord, best_epoch
 from interplay.spec import RunSpec, knob_names
+from interplay.stack.grouping import kind
+from interplay.stack.memory import make_room
 from interplay.stack.train import LeaveStack, train_stack
 from interplay.store.leases import Claim, Claims, Heartbeat, LeaseLostError
 from interplay.store.store import Store
@@ -178,6 +180,8 @@ class _Attempt:
         try:
             for trial in trials(specs):
                 self._carry_out(trial)
+            if own:
+                make_room(kind(own[0]), self._job.device)
             data = [load(spec, self._job.data_dir, self._job.device) for spec in own]
             if self._way != "single":
                 self._train_stack(own, data)

@@ -12,6 +12,7 @@ from interplay.devices import Slot, cpu_slots, inline_slot
 from interplay.executors.attempt import Way, attempt
 from interplay.executors.base import Asked, Executor, Listener
 from interplay.executors.job import Job
+from interplay.executors.outcomes import End
 from interplay.executors.queue import Queue, Report
 from interplay.executors.signals import StopRequest
 from interplay.speed.plan import SpeedPlan
@@ -71,6 +72,10 @@ class InlineExecutor(Executor):
                     if stop.requested:
                         queue.stop()
                     queue.ended(event.spec, event.outcome)
+                    if event.outcome.end is End.DEVICE:  # every further run of this process would end the same way
+                        queue.stop(
+                            f"{event.outcome.reason}; the same command goes on, in a process that has a GPU again"
+                        )
                     listener.ended(_NAME, event.spec, event.outcome)
 
         tracker = open_tracker(job.tracking, listener.note)

@@ -1,4 +1,4 @@
-"""How many networks of a stack fit into memory."""
+"""How many networks of a stack fit into memory, and what is given back between kinds of runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from torch import Tensor, nn
 
 from interplay.models.build import build
 from interplay.spec import RunSpec
+
+_last: list[str] = []
+"""What the runs had in common that this process trained last."""
+
+
+def make_room(kind: str, device: str) -> None:
+    """Give back what torch keeps on a GPU for the shapes of runs of another ``kind``, which fit none of this one."""
+    if _last not in ([], [kind]) and device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    _last[:] = [kind]
 
 
 @torch.no_grad()

@@ -62,10 +62,6 @@ class Networks:
     ) -> None:
         self.specs, self.splits = list(specs), splits[0]
         self.device = self.splits.device
-        if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True
-            # fp32 means fp32, as in `single`.
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self.on = [True] * len(specs)
         """Whether each network still trains."""
         networks = [build(spec, self.splits.shape, self.splits.classes) for spec in specs]

@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
-
 from interplay.data.splits import Splits
 from interplay.models.build import parameter_count
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
-from interplay.stack.grouping import stack_key
+from interplay.stack.compiled import compiled_form
+from interplay.stack.grouping import kind, stack_key
 from interplay.stack.step import Networks, Sums
+from interplay.train import backends
 from interplay.train.checkpoint import Checkpoints
 from interplay.train.events import BatchSeen, Emit, EpochEnded, ModelReady, RecordReady, never, unheard
 from interplay.train.loop import LOOK_EVERY, LOOK_SECONDS, Interrupted, is_logged
@@ -81,14 +81,15 @@ def train_stack(
         for spec, own, place in zip(specs, splits, places, strict=True)
     ]
     records: dict[int, RunRecord] = {}
-    stack = _Stack(members, instruments, compiled=compiled, logged=logged)
-    try:
-        for member in members:
-            parameters = parameter_count(stack.networks.outline)
-            emit(ModelReady(member.spec, parameters, member.epoch, tuple(member.history)))
-        _to_the_end(stack, emit, should_stop, records)
-    finally:
-        stack.networks.close()
+    with backends.set_for(splits[0].device):
+        stack = _Stack(members, instruments, compiled=compiled, logged=logged)
+        try:
+            for member in members:
+                parameters = parameter_count(stack.networks.outline)
+                emit(ModelReady(member.spec, parameters, member.epoch, tuple(member.history)))
+            _to_the_end(stack, emit, should_stop, records)
+        finally:
+            stack.networks.close()
     return [records.get(id(member)) for member in members]
 
 
@@ -131,7 +132,7 @@ class _Stack:
                 networks.restore(place, member.restored)
                 member.restored = None
         if self._compiled:
-            networks.forward = torch.compile(networks.stack, dynamic=False)
+            networks.forward = compiled_form(networks.stack, (kind(self.members[0].spec), len(self.members)))
         return networks
 
     @property

@@ -18,6 +18,7 @@ from interplay.optim import sgd
 from interplay.optim.schedules import epoch_rates
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
+from interplay.train import backends
 from interplay.train.checkpoint import Checkpoints
 from interplay.train.ddp import ALONE, Group, share_statistics
 from interplay.train.evaluate import Measured, channels_last, evaluate, measured
@@ -84,21 +85,22 @@ def train(
         Interrupted: ``should_stop`` said so; a checkpoint was left if ``checkpoints`` are given.
         CheckpointError: the checkpoint to go on from is of another run.
     """
-    run = _Loop(spec, splits, checkpoints, instruments, group, state, test_every, facts)
-    run.introduce(emit)
-    book = run.book
-    while not book.ended:
-        metrics = run.train_epoch(emit)
-        run.tell(emit, EpochEnded(spec, metrics))
-        stopping = group.any(should_stop(), splits.device) and not book.ended
-        run.save(stopping=stopping)
-        if stopping:
-            raise Interrupted(book.epoch)
-    book.save_final(run.state)
-    book.seconds = run.seconds()
-    record = book.record(run.model)
-    emit(RecordReady(record))
-    return record
+    with backends.set_for(splits.device):
+        run = _Loop(spec, splits, checkpoints, instruments, group, state, test_every, facts)
+        run.introduce(emit)
+        book = run.book
+        while not book.ended:
+            metrics = run.train_epoch(emit)
+            run.tell(emit, EpochEnded(spec, metrics))
+            stopping = group.any(should_stop(), splits.device) and not book.ended
+            run.save(stopping=stopping)
+            if stopping:
+                raise Interrupted(book.epoch)
+        book.save_final(run.state)
+        book.seconds = run.seconds()
+        record = book.record(run.model)
+        emit(RecordReady(record))
+        return record
 
 
 class _Loop:
@@ -117,10 +119,6 @@ class _Loop:
     ) -> None:
         device = splits.device
         group.check(len(splits.train), spec.batch_size)
-        if device.type == "cuda":
-            torch.backends.cudnn.benchmark = True
-            # fp32 means fp32: TF32 keeps 10 bits of the mantissa, the same as the half precision it would replace.
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         if group.world > 1:
             checkpoints = checkpoints if group.leads else None
             if state is None:  # it is read once: the first process may set it aside, and soon writes the next
