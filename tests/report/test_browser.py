@@ -51,7 +51,7 @@ class Tab:
 
         def route(request: Any) -> None:
             url = request.request.url
-            if url == own or (live and url.split("?")[0] == f"{own}.live.js"):
+            if url == own or (live and url.split("?")[0] in (f"{own}.live.js", f"{own}.next.js")):
                 self.loads.append(url)
                 request.continue_()
             else:
@@ -355,7 +355,7 @@ def test_it_fits_a_telephone(browser: Any, page: Path) -> None:
     tab.page.close()
 
 
-def test_a_watched_page_loads_itself_again_and_keeps_what_was_chosen(
+def test_a_watched_page_takes_the_newer_one_and_keeps_what_was_chosen(
     browser: Any, tmp_path: Path, fill: Callable[..., Store], programme: Callable[[int], list[RunRecord]]
 ) -> None:
     from interplay.lab.report import _Source, _write
@@ -383,8 +383,26 @@ def test_a_watched_page_loads_itself_again_and_keeps_what_was_chosen(
     assert tab.page.locator("#runs thead th", has_text="test acc %").get_attribute("aria-sort") == "ascending"
     assert tab.page.locator("#chosen h3").text_content() == f"Run {name}"
     assert tab.page.evaluate("window.scrollY") == 700
-    assert sum(url.endswith(".html") for url in tab.loads) == 2
+    # The libraries are not read again; the figures are drawn with those that were there.
+    assert sum(url.endswith(".html") for url in tab.loads) == 1
+    assert target.stat().st_size - (tmp_path / "report.html.next.js").stat().st_size > 1_300_000
+    assert tab.page.locator(".js-plotly-plot").count() >= 3
+    tab.page.emulate_media(color_scheme="dark")  # what listened for the old page is gone
     assert tab.trouble == []
+    tab.page.close()
+
+
+def test_a_page_that_may_read_nothing_beside_it_loads_itself_whole(
+    browser: Any, tmp_path: Path, fill: Callable[..., Store]
+) -> None:
+    from interplay.lab.report import _Source, _write
+
+    fill(tmp_path, seeds=1)
+    target = tmp_path / "report.html"
+    _write(_Source([tmp_path], "final_test_acc").page(0.2), target)
+    tab = Tab(browser, target, live=True)
+    tab.page.wait_for_timeout(1500)
+    assert sum(url.endswith(".html") for url in tab.loads) >= 2
     tab.page.close()
 
 

@@ -29,8 +29,8 @@ from interplay.lab.read import observations as observed
 from interplay.notes import notice
 from interplay.page import sections
 from interplay.page.content import Page, Side
+from interplay.page.page import following, render
 from interplay.page.page import live as newest
-from interplay.page.page import render
 from interplay.printing import Print, made_for
 from interplay.store.files import write_whole
 from interplay.store.manifest import studies as manifest_studies
@@ -265,9 +265,10 @@ def _watch(source: _Source, target: Path, interval: float) -> None:
 
 
 def _write(page: Page, target: Path, *, live: bool = False) -> None:
-    """The page; with ``live`` also the small file beside it by which an open one learns of it."""
-    beside = target.with_name(f"{target.name}.live.js")
-    html = render(dataclasses.replace(page, live=beside.name))
+    """The page; with ``live`` also the files beside it by which an open one learns of it, and which it reads then."""
+    beside, after = (target.with_name(f"{target.name}.{kind}.js") for kind in ("live", "next"))
+    html = render(dataclasses.replace(page, live=beside.name, next=after.name))
     write_whole(target, html, durable=False)
     if live:
+        write_whole(after, following(html), durable=False)
         write_whole(beside, newest(html), durable=False)

@@ -79,6 +79,8 @@ class Page:
     """Seconds after which the page looks again; ``None`` for a page that stays as it is."""
     live: str = ""
     """Name of the small file beside a page that looks again, which tells whether there is a newer one."""
+    next: str = ""
+    """Name of the file beside it which is that newer one, without the libraries that an open page has."""
 
 
 COLUMNS = {

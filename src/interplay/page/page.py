@@ -39,6 +39,7 @@ def render(page: Page) -> str:
         "created": page.created,
         "refresh": page.refresh,
         "live": page.live if page.refresh else "",
+        "next": page.next if page.refresh else "",
         "importance": page.importance.to_dict() if page.importance else None,
         "analysis": page.analysis.to_dict() if page.analysis else None,
         "charts": {figure.id: {"data": figure.data, "layout": figure.layout} for figure in figures},
@@ -52,7 +53,7 @@ def render(page: Page) -> str:
             stamp=f"{zlib.crc32(text.encode()):08x}",
             css=Markup(_file("page.css")),
             data=Markup(text),
-            libraries=[as_script(_file(f"assets/{name}")) for name in LIBRARIES],
+            libraries=_libraries(),
             script=as_script("\n".join(_file(f"js/{name}") for name in SCRIPTS)),
             **sections.context(page, figures),
         )
@@ -65,6 +66,17 @@ def live(html: str) -> str:
     """The script beside a page that looks again: it tells the page what the newest one is, in a line."""
     found = re.search(r'data-stamp="(\w+)"', html)
     return f'lab.live("{found[1] if found else ""}");\n'
+
+
+def following(html: str) -> str:
+    """The newest page as a script for an open one, which has the libraries: they are left out."""
+    for number, library in enumerate(_libraries()):
+        html = html.replace(f"<script data-library>{library}<", f"<script data-library>/* library {number} */<")
+    return f"lab.next({as_json(html)});\n"
+
+
+def _libraries() -> list[Markup]:
+    return [as_script(_file(f"assets/{name}")) for name in LIBRARIES]
 
 
 def as_json(value: object) -> str:

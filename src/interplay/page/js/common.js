@@ -1,9 +1,11 @@
 "use strict";
-/* What all parts of the page share: its data, small helpers, and the colours of the theme. */
-const lab = (() => {
+/* What all parts of the page share: its data, small helpers, and the colours of the theme. A page that takes the place of
+   this one declares the same name again, which a constant would forbid. */
+var lab = (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
   const narrow = window.matchMedia("(max-width: 700px)");
+  const ending = new AbortController(); // of what listens to the window, when another page takes the place of this one
 
   /** An element with attributes and children. Text goes in as text, never as markup. */
   function make(tag, attributes = {}, ...children) {
@@ -54,5 +56,5 @@ const lab = (() => {
     };
   }
 
-  return { layout, data, $, narrow, make, shown, runs, columns, lower, better: (a, b) => (lower ? a - b : b - a) };
+  return { layout, data, $, narrow, ending, make, shown, runs, columns, lower, better: (a, b) => (lower ? a - b : b - a) };
 })();

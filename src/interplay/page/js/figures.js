@@ -89,7 +89,8 @@ lab.figures = (() => {
     }
   }
 
-  narrow.addEventListener("change", again);
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  for (const query of [narrow, window.matchMedia("(prefers-color-scheme: dark)")]) {
+    query.addEventListener("change", again, { signal: lab.ending.signal });
+  }
   return { all, show, again };
 })();

@@ -8,23 +8,29 @@ if (lab.data.refresh) {
   window.addEventListener("pointerdown", () => { pressed = true; });
   window.addEventListener("pointerup", () => { pressed = false; });
   window.addEventListener("pointercancel", () => { pressed = false; });
-  const reload = () => {
-    if (document.hidden || pressed) setTimeout(reload, 1000);
-    else { lab.table?.save(); location.reload(); }
+  const free = (then) => {
+    if (document.hidden || pressed) setTimeout(() => free(then), 1000);
+    else { lab.table?.save(); then(); }
   };
-  // A script of one line tells whether there is a newer page: the megabytes of it are read only then.
-  let newer = false;
-  lab.live = (stamp) => { newer = stamp !== document.documentElement.dataset.stamp; };
-  const look = () => {
-    const script = lab.make("script", { src: `${encodeURIComponent(lab.data.live)}?${Date.now()}` });
-    const then = (known) => {
-      script.remove();
-      if (newer || !known) reload();
-      else setTimeout(look, 1000 * lab.data.refresh);
-    };
-    script.addEventListener("load", () => then(true));
-    script.addEventListener("error", () => then(false)); // a browser that reads no file beside: load all, as ever
+  const read = (name, loaded, failed) => {
+    const script = lab.make("script", { src: `${encodeURIComponent(name)}?${Date.now()}` });
+    script.addEventListener("load", () => { script.remove(); loaded(); });
+    script.addEventListener("error", () => { script.remove(); failed(); });
     document.head.append(script);
   };
-  setTimeout(look, 1000 * lab.data.refresh);
+  const reload = () => free(() => location.reload()); // a browser that reads no file beside: load all, as ever
+  // A newer page comes without its libraries, which are most of it and which this one has already.
+  lab.next = (html) => free(() => {
+    const libraries = [...document.querySelectorAll("script[data-library]")].map((each) => each.textContent);
+    lab.ending.abort();
+    document.open();
+    document.write(libraries.reduce((text, library, number) => text.split(`/* library ${number} */`).join(library), html));
+    document.close();
+  });
+  // A script of one line tells whether there is one.
+  let newer = false;
+  lab.live = (stamp) => { newer = stamp !== document.documentElement.dataset.stamp; };
+  const wait = () => setTimeout(look, 1000 * lab.data.refresh);
+  const look = () => read(lab.data.live, () => (newer ? read(lab.data.next, () => {}, reload) : wait()), reload);
+  wait();
 }
