@@ -430,6 +430,8 @@ def test_baselines_that_are_near_stand_where_they_are() -> None:
     figure = agreement.draw(found)
     assert [x for x, _ in points_of(figure)["5e-4 always"]] == pytest.approx([0.011 / 0.016, 0.04 / 0.024])
     assert agreement.FAR not in figure.get_supxlabel().replace("\n", " ")
+    named = agreement.draw(dataclasses.replace(found, network="mlp on digits"))
+    assert named.get_supxlabel().startswith("mlp on digits; best ")
 
 
 def test_optima_that_agree_have_a_picture_as_wide_as_the_band() -> None:

@@ -56,6 +56,8 @@ class Prediction:
     """What the prediction rests on, how the inputs were read, and what was left out."""
     theories: tuple[str, ...] = ()
     """Outside of what was measured: the theories that the optima do not exclude. The interval holds them all."""
+    network: str = ""
+    """The network and its data in words, whose optima these are; empty where the table names neither."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -148,6 +150,7 @@ def predict(table: Table, of: Of, at: Mapping[str, float]) -> Prediction:
         table.metric,
         (*notes, *_rests_on(table, found)),
         theories,
+        network.words(),
     )
 
 

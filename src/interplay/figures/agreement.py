@@ -74,9 +74,10 @@ def draw(prediction: Prediction) -> Figure:
         # The setting itself is left out of what predicts it.
         axis.set_xlabel(f"{symbol}*, predicted / measured")
         figure.suptitle("Would the rule have predicted it?")
+        whose = f"{prediction.network}; " if prediction.network else ""
         about = (
-            f"best {symbol} by {metric_name(prediction.metric)}; a point a setting, predicted without it; bars: 90 % "
-            f"interval of what was measured; grey: within a factor of {BAND:g}{f'; {FAR}' if far else ''}"
+            f"{whose}best {symbol} by {metric_name(prediction.metric)}; a point a setting, predicted without it; "
+            f"bars: 90 % interval of what was measured; grey: within a factor of {BAND:g}{f'; {FAR}' if far else ''}"
         )
         figure.supxlabel(wrapped(about, 84, 6.4), fontsize="small", color="0.3")
     return figure
