@@ -67,11 +67,19 @@ def crop_flip(padded: Tensor, index: Tensor, offsets: Tensor, flips: Tensor, siz
     # windows[i, :, top, left] is the crop itself: a view, so only the chosen pixels are copied.
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     crops = windows[index, :, offsets[:, 0], offsets[:, 1]]
-    if crops.device.type == "cpu":
-        # Only those that are mirrored: half the copies. On a GPU, to count them would make the host wait.
-        mirrored = flips.nonzero()[:, 0]
-        return crops.index_copy_(0, mirrored, crops.index_select(0, mirrored).flip(-1))
+    # On a GPU, to count those that are mirrored would make the host wait.
+    return mirror_counted(crops, flips) if crops.device.type == "cpu" else mirror(crops, flips)
+
+
+def mirror(crops: Tensor, flips: Tensor) -> Tensor:
+    """``crops`` [b, C, H, W] with those mirrored that ``flips`` [b] says."""
     return torch.where(flips[:, None, None, None], crops.flip(-1), crops)
+
+
+def mirror_counted(crops: Tensor, flips: Tensor) -> Tensor:
+    """The same in place, with half the copies: only those that are mirrored."""
+    mirrored = flips.nonzero()[:, 0]
+    return crops.index_copy_(0, mirrored, crops.index_select(0, mirrored).flip(-1))
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

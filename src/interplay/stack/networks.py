@@ -42,7 +42,10 @@ class StackedConv2d(nn.Module):
 
 
 class StackedBatchNorm2d(nn.Module):
-    """K batch norms side by side; statistics are per channel, so the networks stay apart."""
+    """K batch norms side by side; statistics are per channel, so the networks stay apart.
+
+    The `Stack` counts the batches that they have seen, those of all layers at once.
+    """
 
     running_mean: Tensor
     running_var: Tensor
@@ -61,8 +64,6 @@ class StackedBatchNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[b, K C, H, W] to the same."""
-        if self.training:
-            self.num_batches_tracked.add_(1)
         mean, var = self.running_mean.view(-1), self.running_var.view(-1)
         return functional.batch_norm(
             x, mean, var, _beside(self.weight), _beside(self.bias), self.training, self.momentum, self.eps
@@ -119,9 +120,12 @@ class Stack(nn.Module):
         self.count = len(models)
         self.net = _stacked(models)
         self.convolutional = any(isinstance(module, StackedConv2d) for module in self.net.modules())
+        self._normed = [module for module in self.net.modules() if isinstance(module, StackedBatchNorm2d)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [b, K C, H, W] to logits [K, b, classes]."""
+        if self.training and self._normed:  # a kernel for all layers
+            torch._foreach_add_([module.num_batches_tracked for module in self._normed], 1)
         out: Tensor = self.net(x)
         return out.transpose(1, 2)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,15 @@ class StackedSGD(SGD):
     With Nesterov momentum μ v + g (and λ w, if coupled) takes the place of v in the second equation. The sums are those
     of `SGD` in another order, so the two agree up to rounding.
 
-    On a GPU the parameters of a single network are updated together, in some ten kernels a step where one parameter at
-    a time takes four for each of them: 250 for ResNet-18, a good part of a small batch's time.
+    On a GPU the parameters of a single network are updated together. One at a time they would take four kernels each:
+    250 a step for ResNet-18, a good part of a small batch's time. With coupled decay torch's fused update reads and
+    writes everything once, 20 bytes a parameter where sums of lists take 60; those of the other two decays remain, for
+    shrinkage and step have to be rounded together (see `SGD`).
     """
+
+    def __init__(self, *args: Any, **words: Any) -> None:
+        super().__init__(*args, **words)
+        self._read: dict[int, tuple[float, float]] = {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -46,27 +52,43 @@ class StackedSGD(SGD):
         gs: list[Tensor] = [w.grad for w in ws if w.grad is not None]
         if not ws:
             return
-        lr, mu, decay = (group[name].view(()) for name in ("lr", "momentum", "weight_decay"))
+        lr, mu, decay = (cast(Tensor, group[name]).view(()) for name in ("lr", "momentum", "weight_decay"))
         for w in ws:
             if "momentum_buffer" not in self.state[w]:
                 self.state[w]["momentum_buffer"] = torch.zeros_like(w)
         vs: list[Tensor] = [self.state[w]["momentum_buffer"] for w in ws]
+        if group["decay"] == "coupled":
+            momentum, weight_decay = self._numbers(group)
+            # All three have to lie in memory alike; gradients that autograd adds up do.
+            gs = [g if g.stride() == w.stride() else torch.empty_like(w).copy_(g) for w, g in zip(ws, gs, strict=True)]
+            torch._fused_sgd_(  # what torch.optim.SGD(fused=True) calls
+                ws,
+                gs,
+                vs if momentum else [],
+                weight_decay=weight_decay,
+                momentum=momentum,
+                lr=lr,
+                dampening=0.0,
+                nesterov=group["nesterov"] and momentum > 0,
+                maximize=False,
+                is_first_step=False,
+            )
+            return
         torch._foreach_mul_(vs, mu)
         torch._foreach_add_(vs, gs)
-        coupled = group["decay"] == "coupled"
         decayed = list(torch._foreach_mul(ws, decay if group["decay"] != "stable" else decay / (1 - mu)))
-        if coupled:
-            torch._foreach_add_(vs, decayed)
         directions = vs
         if group["nesterov"]:
             directions = list(torch._foreach_mul(vs, mu))
             torch._foreach_add_(directions, gs)
-            if coupled:
-                torch._foreach_add_(directions, decayed)
-        if not coupled:
-            torch._foreach_add_(decayed, directions)
-            directions = decayed
-        torch._foreach_sub_(ws, list(torch._foreach_mul(directions, lr)))
+        torch._foreach_add_(decayed, directions)
+        torch._foreach_sub_(ws, list(torch._foreach_mul(decayed, lr)))
+
+    def _numbers(self, group: dict[str, Any]) -> tuple[float, float]:
+        """Momentum and decay as numbers of the host, read from the device once: a captured step must not."""
+        if id(group) not in self._read:
+            self._read[id(group)] = group["momentum"].item(), group["weight_decay"].item()
+        return self._read[id(group)]
 
     def _update(self, w: Tensor, g: Tensor, group: dict[str, Any]) -> None:
         lr, mu, decay = (shaped(group[name], w) for name in ("lr", "momentum", "weight_decay"))
