@@ -13,7 +13,7 @@ from interplay.data import batches
 from interplay.spec import RunSpec
 from interplay.speed.measure import random_splits
 from interplay.stack.captured import Step, as_it_stands
-from interplay.stack.optimizer import StackedSGD
+from interplay.stack.optimizer import StackedAdam, StackedSGD
 from interplay.stack.step import Networks
 
 
@@ -22,15 +22,16 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is chosen by the kind of device is chosen as on a GPU."""
 
     @torch.no_grad()
-    def step(self: StackedSGD, closure: None = None) -> None:
+    def step(self: StackedSGD | StackedAdam, closure: None = None) -> None:
         for group in self.param_groups:
             self.update_together(group) if group["lr"].numel() == 1 else each(self, group)
 
-    def each(self: StackedSGD, group: dict[str, Any]) -> None:
+    def each(self: StackedSGD | StackedAdam, group: dict[str, Any]) -> None:
         for w in group["params"]:
             self._update(w, w.grad, group)
 
-    monkeypatch.setattr(StackedSGD, "step", step)
+    for optimizer in (StackedSGD, StackedAdam):
+        monkeypatch.setattr(optimizer, "step", step)
     monkeypatch.setattr(batches, "mirror_counted", batches.mirror)
 
 

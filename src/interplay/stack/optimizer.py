@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
@@ -10,30 +11,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from interplay.optim.adam import Adam
-from interplay.optim.hyperparameters import shaped
+from interplay.optim.hyperparameters import TensorOptimizer, shaped
 from interplay.optim.sgd import DECAYS, SGD, decay_groups
 from interplay.spec import RunSpec
 
 
-class StackedSGD(SGD):
-    """`SGD` without dampening in fewer passes over memory, which is what the update of many small networks costs.
+class _Together(TensorOptimizer):
+    """On a GPU the parameters of a single network are updated together.
 
-        coupled     v ← μ v + λ w + g,   w ← w - η v
-        decoupled   v ← μ v + g,         w ← w - η (v + λ w)
-        stable      v ← μ v + g,         w ← w - η (v + λ/(1-μ) w)
-
-    With Nesterov momentum μ v + g (and λ w, if coupled) takes the place of v in the second equation. The sums are those
-    of `SGD` in another order, so the two agree up to rounding.
-
-    On a GPU the parameters of a single network are updated together. One at a time they would take four kernels each:
-    250 a step for ResNet-18, a good part of a small batch's time. With coupled decay torch's fused update reads and
-    writes everything once, 20 bytes a parameter where sums of lists take 60; those of the other two decays remain, for
-    shrinkage and step have to be rounded together (see `SGD`).
+    One at a time they would take four kernels each: 250 a step for ResNet-18, a good part of a small batch's time.
     """
 
     def __init__(self, *args: Any, **words: Any) -> None:
         super().__init__(*args, **words)
-        self._read: dict[int, tuple[float, float]] = {}
+        self._read: dict[int, dict[str, float]] = {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -49,27 +40,64 @@ class StackedSGD(SGD):
     def update_together(self, group: dict[str, Any]) -> None:
         """The update of all parameters of ``group`` that have a gradient, with numbers for one network."""
         ws: list[Tensor] = [w for w in group["params"] if w.grad is not None]
-        gs: list[Tensor] = [w.grad for w in ws if w.grad is not None]
         if not ws:
             return
-        lr, mu, decay = (cast(Tensor, group[name]).view(()) for name in ("lr", "momentum", "weight_decay"))
         for w in ws:
-            if "momentum_buffer" not in self.state[w]:
-                self.state[w]["momentum_buffer"] = torch.zeros_like(w)
-        vs: list[Tensor] = [self.state[w]["momentum_buffer"] for w in ws]
+            if not self.state[w]:
+                self._begin(w, group)
+        # Fused updates take parameters and gradients to lie in memory alike; those that autograd adds up do.
+        gs = [g if g.stride() == w.stride() else torch.empty_like(w).copy_(g) for w in ws if (g := w.grad) is not None]
+        self._update_all(ws, gs, group)
+
+    @abstractmethod
+    def _begin(self, w: Tensor, group: dict[str, Any]) -> None:
+        """Make the state of a parameter that has none: zeros."""
+
+    @abstractmethod
+    def _update_all(self, ws: list[Tensor], gs: list[Tensor], group: dict[str, Any]) -> None:
+        """Change the parameters ``ws`` in place by their gradients ``gs``."""
+
+    def _state(self, ws: list[Tensor], name: str) -> list[Tensor]:
+        return [self.state[w][name] for w in ws]
+
+    def _numbers(self, group: dict[str, Any], *names: str) -> dict[str, float]:
+        """Hyperparameters as numbers of the host, read from the device once: a captured step must not."""
+        if id(group) not in self._read:
+            self._read[id(group)] = {name: group[name].item() for name in names}
+        return self._read[id(group)]
+
+
+class StackedSGD(_Together, SGD):
+    """`SGD` without dampening in fewer passes over memory, which is what the update of many small networks costs.
+
+        coupled     v ← μ v + λ w + g,   w ← w - η v
+        decoupled   v ← μ v + g,         w ← w - η (v + λ w)
+        stable      v ← μ v + g,         w ← w - η (v + λ/(1-μ) w)
+
+    With Nesterov momentum μ v + g (and λ w, if coupled) takes the place of v in the second equation. The sums are those
+    of `SGD` in another order, so the two agree up to rounding.
+
+    Coupled decay on a GPU: torch's fused update reads and writes everything once, 20 bytes a parameter where sums of
+    lists take 60. Those remain for the other two, since shrinkage and step have to be rounded together (see `SGD`).
+    """
+
+    def _begin(self, w: Tensor, group: dict[str, Any]) -> None:
+        self.state[w]["momentum_buffer"] = torch.zeros_like(w)
+
+    def _update_all(self, ws: list[Tensor], gs: list[Tensor], group: dict[str, Any]) -> None:
+        lr, mu, decay = (cast(Tensor, group[name]).view(()) for name in ("lr", "momentum", "weight_decay"))
+        vs = self._state(ws, "momentum_buffer")
         if group["decay"] == "coupled":
-            momentum, weight_decay = self._numbers(group)
-            # All three have to lie in memory alike; gradients that autograd adds up do.
-            gs = [g if g.stride() == w.stride() else torch.empty_like(w).copy_(g) for w, g in zip(ws, gs, strict=True)]
+            numbers = self._numbers(group, "momentum", "weight_decay")
             torch._fused_sgd_(  # what torch.optim.SGD(fused=True) calls
                 ws,
                 gs,
-                vs if momentum else [],
-                weight_decay=weight_decay,
-                momentum=momentum,
+                vs if numbers["momentum"] else [],
+                weight_decay=numbers["weight_decay"],
+                momentum=numbers["momentum"],
                 lr=lr,
                 dampening=0.0,
-                nesterov=group["nesterov"] and momentum > 0,
+                nesterov=group["nesterov"] and numbers["momentum"] > 0,
                 maximize=False,
                 is_first_step=False,
             )
@@ -83,12 +111,6 @@ class StackedSGD(SGD):
             torch._foreach_add_(directions, gs)
         torch._foreach_add_(decayed, directions)
         torch._foreach_sub_(ws, list(torch._foreach_mul(decayed, lr)))
-
-    def _numbers(self, group: dict[str, Any]) -> tuple[float, float]:
-        """Momentum and decay as numbers of the host, read from the device once: a captured step must not."""
-        if id(group) not in self._read:
-            self._read[id(group)] = group["momentum"].item(), group["weight_decay"].item()
-        return self._read[id(group)]
 
     def _update(self, w: Tensor, g: Tensor, group: dict[str, Any]) -> None:
         lr, mu, decay = (shaped(group[name], w) for name in ("lr", "momentum", "weight_decay"))
@@ -112,6 +134,41 @@ class StackedSGD(SGD):
         w.addcmul_(direction, lr, value=-1)
 
 
+class StackedAdam(_Together, Adam):
+    """`Adam`; on a GPU by torch's fused update, which reads and writes everything once.
+
+    Decoupled decay is rounded as torch.optim.AdamW(fused=True) rounds it, which is apart from the step.
+    """
+
+    def _begin(self, w: Tensor, group: dict[str, Any]) -> None:
+        self.state[w] = {
+            "step": torch.zeros_like(group["lr"]),
+            "exp_avg": torch.zeros_like(w),
+            "exp_avg_sq": torch.zeros_like(w),
+        }
+
+    def _update_all(self, ws: list[Tensor], gs: list[Tensor], group: dict[str, Any]) -> None:
+        steps = self._state(ws, "step")
+        torch._foreach_add_(steps, 1)
+        numbers = self._numbers(group, "beta1", "beta2", "weight_decay", "eps")
+        update = torch._fused_adam_ if group["decay"] == "coupled" else torch._fused_adamw_
+        update(
+            ws,
+            gs,
+            self._state(ws, "exp_avg"),
+            self._state(ws, "exp_avg_sq"),
+            [],
+            steps,
+            lr=cast(Tensor, group["lr"]).view(()),
+            beta1=numbers["beta1"],
+            beta2=numbers["beta2"],
+            weight_decay=numbers["weight_decay"],
+            eps=numbers["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
+
+
 def build_stack(specs: Sequence[RunSpec], model: nn.Module) -> Optimizer:
     """The optimiser of a stack of networks, one of ``specs`` each, with hyperparameters of shape [K].
 
@@ -125,5 +182,5 @@ def build_stack(specs: Sequence[RunSpec], model: nn.Module) -> Optimizer:
     decay = torch.tensor([each.weight_decay for each in specs])
     if spec.optimizer in ("adam", "adamw"):
         kind: Literal["coupled", "decoupled"] = "coupled" if spec.optimizer == "adam" else "decoupled"
-        return Adam(groups, lr, momentum, spec.beta2, spec.eps, decay, decay=kind)
+        return StackedAdam(groups, lr, momentum, spec.beta2, spec.eps, decay, decay=kind)
     return StackedSGD(groups, lr, momentum, 0.0, decay, nesterov=spec.nesterov, decay=DECAYS[spec.optimizer])
