@@ -1,7 +1,7 @@
 # make demo       a whole study on built-in data: 388 runs, the answer in ten lines, a page
 # make test       lint, types and the quick tests
 # make test-long  the longer tests: real data, kills, a browser
-# make test-all   all of those, a real Slurm (root on Debian), a real Ray, and stacks killed as other workers are
+# make test-all   all of those, a real Slurm (root on Debian), a real Ray, stacks killed as other workers are, more kills
 # make docs       the documentation as a site in site/; warnings are errors
 # make pages      a page for each folder of results, in site/results
 # make bench      what the paths through the code cost on this CPU; results under benchmarks/results
@@ -42,16 +42,21 @@ types: venv
 test: lint types
 	$(BIN)/pytest -m "not slow and not real_data" -n 2
 
-# What kills workers and waits for leases goes first and alone: it would take a busy machine for a dead worker.
-TIMED := tests/contracts/test_executors.py tests/cluster
+LONG := (slow or real_data) and not cluster and not stacks and not thorough
+# What kills workers and waits for leases: it would take a busy machine for a dead worker. So the other tests run beside
+# it with a low priority, on what it leaves of the machine.
+TIMED := tests/contracts/test_executors.py tests/executors/test_chaos.py tests/test_distributed.py tests/cluster
 
 test-long: venv
-	$(BIN)/pytest -m "(slow or real_data) and not cluster and not stacks" --durations=10 $(TIMED)
-	$(BIN)/pytest -m "(slow or real_data) and not cluster and not stacks" --durations=10 -n 2 --dist loadgroup \
-	    $(TIMED:%=--ignore=%)
+	@others=$$(mktemp); \
+	nice -n 15 $(BIN)/pytest -m "$(LONG)" --durations=10 -n 2 --dist loadgroup $(TIMED:%=--ignore=%) > $$others 2>&1 & \
+	pid=$$!; \
+	$(BIN)/pytest -m "$(LONG)" --durations=10 $(TIMED); timed=$$?; \
+	wait $$pid; code=$$?; cat $$others; rm -f $$others; \
+	exit $$((timed > code ? timed : code))
 
 test-all: test test-long
-	$(BIN)/pytest -m "cluster or stacks" --durations=10
+	$(BIN)/pytest -m "cluster or stacks or thorough" --durations=10
 
 # The variable silences an advertisement of another program.
 docs: venv

@@ -18,6 +18,7 @@ def run(root: Path, tmp_path: Path, *words: str) -> dict[str, str]:
         return list(csv.DictReader(file))[-1]
 
 
+@pytest.mark.thorough  # 10,000 test images through ResNet-18 take minutes on a CPU
 def test_resnet18_takes_one_epoch_on_the_official_files(root: Path, real_data: Path, tmp_path: Path) -> None:
     words = "--dataset cifar100 --model resnet18 --train_limit 512 --epochs 1 --batch_size 128".split()
     row = run(root, tmp_path, *words, "--data_dir", str(real_data))
