@@ -51,7 +51,7 @@ def work(path: str, specs: Sequence[RunSpec], root: Path, lease: Lease) -> None:
                 assert event.outcome.end not in (End.FAILED, End.APART), event.outcome
                 ends.append(event.outcome.end)
 
-        attempt(missing, store, claims, job, emit, way="stacked" if path == "stacked" else "single")
+        attempt(missing, store, claims, job, emit, way="fused" if path == "stacked" else "single")
         if End.UNABLE in ends:
             return
         if not set(ends) & {End.COMMITTED, End.DONE}:

@@ -47,7 +47,7 @@ class Bench:
         watch: Callable[[Event], None] = lambda event: None,
         should_stop: Callable[[], bool] = lambda: False,
         *,
-        way: Way = "stacked",
+        way: Way = "fused",
         **facts: Any,
     ) -> dict[RunSpec, Outcome]:
         self.told = {}

@@ -83,7 +83,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str], int]]:
     def stand_in(spec: RunSpec, ways: list[Way], most: int, free: int, device: str, start: Any) -> Rates:
         asked.append((spec.batch_size, [str(way) for way in ways], most))
         assert (device, start()) == ("cuda:0", "a worker")
-        rates = {way: {"single": 1e4, "fused": 2e4, "compiled": 3e4}[way.path] for way in (PLAIN, *ways)}
+        rates = {
+            way: {"single": 1e4, "fused": 2e4, "streams": 2.05e4, "compiled": 3e4}[way.path] for way in (PLAIN, *ways)
+        }
         at_once = {count: 2e4 * (1 + 0.5 * (count - 1) * (spec.batch_size < 256)) for count in range(1, most + 1)}
         return Rates(rates, at_once)
 
@@ -110,16 +112,16 @@ def test_on_a_gpu_auto_takes_the_path_and_the_number_at_once_that_a_probe_finds(
         speed = on_gpus([*small, *large], notes=tmp_path / "pace.json")
         assert speed.limit(small[0]) == speed.limit(large[0]) == 1
         assert (speed.share(small[0], 3), speed.share(large[0], 3)) == (1 / 3, 1)
-        assert not speed.is_compiled(small[0])
+        assert speed.path(small[0]) == "fused"
         assert speed.facts(small[0])["probe"]["path"] == "fused"
-    assert gpu == [(64, ["fused 1"], 3), (256, ["fused 1"], 3)]
+    assert gpu == [(64, ["fused 1", "streams 2"], 3), (256, ["fused 1", "streams 2", "streams 4"], 3)]
 
 
 def test_what_a_gpu_probe_asks_depends_on_the_work(gpu: list[tuple[int, list[str], int]]) -> None:
     many = [LARGE.replace(lr=0.001 * number) for number in range(1, 101)]
     speed = on_gpus(many)
-    assert gpu.pop() == (128, ["fused 1", "compiled 1"], 3)
-    assert speed.is_compiled(many[0])
+    assert gpu.pop() == (128, ["fused 1", "streams 2", "streams 4", "compiled 1"], 3)
+    assert speed.path(many[0]) == "compiled"
     few = [spec.replace(epochs=20) for spec in many[:4]]
     assert on_gpus(few) == SpeedPlan()  # minutes of work: not worth a probe
     assert on_gpus(many, gpus=100) == SpeedPlan()
@@ -133,7 +135,8 @@ def test_what_a_gpu_probe_asks_depends_on_the_work(gpu: list[tuple[int, list[str
     assert gpu.pop() == (128, [], 3)
     small = [BASE.replace(seed=seed, batch_size=8) for seed in range(40)]
     on_gpus(small)
-    assert gpu.pop() == (8, ["fused 1", "fused 2", "fused 4", "fused 8", "fused 16", "compiled 1"], 3)
+    several = [f"fused {size}" for size in (1, 2, 4, 8, 16)]
+    assert gpu.pop() == (8, [*several, "streams 2", "streams 4", "compiled 1"], 3)
 
 
 @pytest.mark.parametrize("gpus", [1, 8])
@@ -143,7 +146,7 @@ def test_the_documented_programme_is_probed_on_one_gpu_and_on_eight(
     programme = list(combined(documented_sets()).specs)
     speed = on_gpus(programme, gpus=gpus)
     asked = {batch: found for batch, found, _ in gpu}
-    assert asked[128] == ["fused 1", "compiled 1"]
+    assert asked[128] == ["fused 1", "streams 2", "streams 4", "compiled 1"]
     assert len(gpu) == len(asked)  # one probe of each kind for all GPUs
     assert speed.limit(next(spec for spec in programme if spec.batch_size == 128)) == 1
 
@@ -166,7 +169,20 @@ def test_captured_steps_of_a_large_network_are_not_stacked_on_a_gpu() -> None:
     for path in ("fused", "compiled"):
         speed = on_gpus([LARGE, *RUNS], path=path)
         assert (speed.limit(LARGE), speed.limit(RUNS[0])) == (1, USUAL_SIZE)
-        assert speed.is_compiled(LARGE) is (path == "compiled")
+        assert speed.path(LARGE) == path
+
+
+def test_streams_are_for_every_network_on_a_gpu_and_taken_where_a_probe_finds_them_fastest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert [on_gpus([LARGE], path="streams", size=size).limit(LARGE) for size in (0, 8)] == [4, 8]
+    assert on_gpus([LARGE], path="streams").path(LARGE) == "streams"
+    rates = Rates({PLAIN: 1e4, Way("fused"): 4.5e4, Way("streams", 2): 5.5e4, Way("streams", 4): 6e4}, {1: 6e4, 2: 6e4})
+    assert Rates.from_dict(rates.to_dict()) == rates
+    monkeypatch.setattr("interplay.speed.choose.on_a_gpu", lambda *words: rates)
+    many = [LARGE.replace(lr=0.001 * number) for number in range(1, 101)]
+    speed = on_gpus(many)
+    assert (speed.limit(many[0]), speed.path(many[0]), speed.share(many[0], 3)) == (4, "streams", 1)
 
 
 def test_fused_stacks_whatever_has_a_stacked_form(probed: list[tuple[str, int]]) -> None:

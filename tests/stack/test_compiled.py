@@ -44,7 +44,7 @@ def run(batch: int, **knobs: Any) -> RunSpec:
 
 def trained(specs: list[RunSpec]) -> None:
     splits = random_splits(specs[0], 2 * specs[0].batch_size, 8, "cpu")
-    train_stack(specs, [splits] * len(specs), compiled=True)
+    train_stack(specs, [splits] * len(specs), path="compiled")
 
 
 def test_the_tenth_kind_of_run_is_compiled_as_the_first(graphs: list[int]) -> None:

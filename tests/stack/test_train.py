@@ -330,7 +330,7 @@ def test_what_is_compiled_trains_as_what_is_not(digits_spec: RunSpec) -> None:
     specs = runs(digits_spec.replace(model="cnn", epochs=2, train_limit=300))[:1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own modules, on their first import
-        (found,) = train_stack(specs, data(specs), compiled=True)
+        (found,) = train_stack(specs, data(specs), path="compiled")
     assert_alike(found, train(specs[0], data(specs)[0]), loss=1e-4, accuracy=1.0)
     assert found is not None
     assert (found.environment["path"], found.environment["stack"]) == ("compiled", 1)

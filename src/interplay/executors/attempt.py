@@ -34,11 +34,12 @@ from interplay.train import checkpoint
 from interplay.train.checkpoint import CheckpointError, Checkpoints
 from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RecordReady, RunEnded
 from interplay.train.loop import Interrupted, train
+from interplay.train.names import StackPath
 from interplay.trainers import code
 from interplay.trainers.base import TrialFailedError, TrialKilledError, TrialStoppedError
 from interplay.trial import Spec, Trial, trials
 
-Way = Literal["single", "stacked", "compiled"]
+Way = Literal["single"] | StackPath
 """Each run by itself; all as one stack; the same through Inductor."""
 
 
@@ -227,7 +228,7 @@ class _Attempt:
             logged=self._job.tracking.name != "none",
             facts=self._facts,
             test_every=self._job.test_every,
-            compiled=self._way == "compiled",
+            path="fused" if self._way == "single" else self._way,
         )
 
     def _on_event(self, event: Event) -> None:

@@ -86,8 +86,8 @@ class InlineExecutor(Executor):
             if given is None:
                 time.sleep(0.05)
                 continue
-            facts, compiled = self.speed.facts(given.specs[0]), self.speed.is_compiled(given.specs[0])
-            way: Way = "single" if not given.stacked else "compiled" if compiled else "stacked"
+            facts = self.speed.facts(given.specs[0])
+            way: Way = self.speed.path(given.specs[0]) if given.stacked else "single"
             attempt(
                 given.specs, store, leases, job, emit, lambda: stop.requested, tracker=tracker, facts=facts, way=way
             )

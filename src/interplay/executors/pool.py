@@ -197,7 +197,7 @@ class Pool(ABC, Generic[H]):
         facts = self.speed.facts(first) | ({} if at_once is None else {"at_once": at_once})
         if not given.stacked:
             return Train(given.specs, "single", facts)
-        return Train(given.specs, "compiled" if self.speed.is_compiled(first) else "stacked", facts)
+        return Train(given.specs, self.speed.path(first), facts)
 
     def _room_for(self, beside: Sequence[Member[H]]) -> Callable[[Spec], bool]:
         """Whether a GPU can take a run besides those of the members ``beside``: each takes its measured share of it."""

@@ -22,6 +22,7 @@ from multiprocessing import Pipe, connection
 from typing import TYPE_CHECKING, Any, Literal
 
 from interplay.devices import Slot
+from interplay.train.names import StackPath
 from interplay.trial import Spec
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Train:
     """Attempt these runs: one on the plain path, or those of a stack. Answered by events, the last `RunEnded` each."""
 
     specs: tuple[Spec, ...]
-    way: Literal["single", "stacked", "compiled"]
+    way: Literal["single"] | StackPath
     facts: Mapping[str, Any]
 
 

@@ -94,8 +94,8 @@ class Settings(WorkerOptions):
     )
     path: PathName = option(
         "auto",
-        "one run at a time (single), stacks of runs (fused), the same through Inductor (compiled), or what a probe "
-        "finds fastest",
+        "one run at a time (single), stacks of runs (fused), the same through Inductor (compiled), several with a "
+        "stream of a GPU each (streams), or what a probe finds fastest",
         group="machine",
         on=("study",),
     )

@@ -26,7 +26,7 @@ from interplay.stack.grouping import kind, stack_key, stackable
 from interplay.stack.memory import fitting
 from interplay.store.files import write_whole
 from interplay.train.environment import device_name
-from interplay.train.names import PathName
+from interplay.train.names import PathName, StackPath
 
 CANDIDATES = (2, 4, 8, 16, 32)
 """Sizes of stacks that are tried, as far as there are runs and memory."""
@@ -49,12 +49,25 @@ CAPTURE_SAVES = 1.5e-3
 COMPILE_SECONDS = 120.0
 """What Inductor costs before it gains: a minute in the probe, and another in each worker."""
 
+STREAMS = (2, 4)
+"""Runs side by side in one process that are tried on a GPU."""
+
+STREAMS_SECONDS = 40.0
+"""What trying them costs in the probe."""
+
+STREAMS_SAVE = 0.7e-3
+"""Seconds a step of one run that they save against captured steps one run at a time: ResNet-18, B = 128, from 45 to 60
+thousand images a second on an H100, by the same model."""
+
 COMPILING_SAVES = 0.5e-3
 """Seconds a step that compiled kernels save against captured ones: ResNet-18, B = 128, from 45 to 55 thousand images a
 second on an H100, by the same model."""
 
 WORTH_STEPS = round(PROBE_SECONDS / CAPTURE_SAVES)
 """Steps of one kind on each GPU from which a probe gains more than it costs."""
+
+WORTH_STREAMS = round(STREAMS_SECONDS / STREAMS_SAVE)
+"""Steps of one kind on each GPU from which several streams may."""
 
 WORTH_COMPILING = round(COMPILE_SECONDS / COMPILING_SAVES)
 """Steps of one kind on each GPU from which Inductor may."""
@@ -98,25 +111,37 @@ def choose(
         missing: the runs.
         machine: where they are trained.
         path: ``single`` for one run at a time, ``fused`` for stacks wherever a network has a stacked form (on a GPU
-            with captured steps), ``compiled`` for the same through Inductor, ``auto`` for whichever a short
-            measurement on this machine finds faster.
+            with captured steps), ``compiled`` for the same through Inductor, ``streams`` for runs side by side in one
+            process with a stream of a GPU each, ``auto`` for whichever a short measurement on this machine finds
+            faster.
         size: most runs in a stack; 0 leaves it to the probe, or to `USUAL_SIZE` for networks that gain by it.
         notes: file that remembers what has been measured on this machine.
         say: told what was chosen by measurement.
     """
-    if path in ("fused", "compiled"):
-        # Grouped convolutions of large networks lose on a GPU; there the gain of this path is the captured step.
-        several = machine.device == "cpu"
-        sizes = {
-            key: min(size or (USUAL_SIZE if several or spec.model in AUTOMATIC else 1), _fitting(spec, machine.free))
-            for spec in missing
-            if (key := stack_key(spec)) is not None
-        }
-        return SpeedPlan(sizes, compiled=frozenset(sizes if path == "compiled" else ()))
+    match path:
+        case "fused" | "compiled" | "streams":
+            return _asked(missing, machine, path, size)
     plain = path == "single"
     if plain and machine.device == "cpu":
         return SpeedPlan()
     return _measured(missing, machine, size, notes, say, plain=plain)
+
+
+def _asked(missing: Sequence[RunSpec], machine: Machine, path: StackPath, size: int) -> SpeedPlan:
+    """Stacks by ``path`` wherever a network has that form."""
+
+    def usual(spec: RunSpec) -> int:
+        if path == "streams":
+            return max(STREAMS)
+        # Grouped convolutions of large networks lose on a GPU; there the gain is the captured step.
+        return USUAL_SIZE if machine.device == "cpu" or spec.model in AUTOMATIC else 1
+
+    sizes = {
+        key: min(size or usual(spec), _fitting(spec, machine.free))
+        for spec in missing
+        if (key := stack_key(spec)) is not None
+    }
+    return SpeedPlan(sizes, paths=dict.fromkeys(sizes, path))
 
 
 def _measured(
@@ -133,7 +158,7 @@ def _measured(
     sizes: dict[str, int] = {}
     why: dict[str, dict[str, Any]] = {}
     shares: dict[str, int] = {}
-    compiled: set[str] = set()
+    paths: dict[str, StackPath] = {}
     on_cpu = machine.device == "cpu"
     probe = _probe_core if on_cpu else _probe_gpu
     for key, spec in {kind(spec): spec for spec in missing}.items():
@@ -152,8 +177,7 @@ def _measured(
         way = found.way
         if way.path != "single":
             sizes[key] = min(most, way.networks)
-        if way.path == "compiled":
-            compiled.add(key)
+            paths[key] = way.path
         if machine.slots > 1:
             shares[key] = found.processes
         if found.at_once:
@@ -165,7 +189,7 @@ def _measured(
                 f"{words}: stacks of {sizes[key]}, {gain:.1f} times as fast as one run at a time by a probe of this "
                 "machine (--path single to leave it)"
             )
-    return SpeedPlan(sizes, why, shares, frozenset(compiled))
+    return SpeedPlan(sizes, why, shares, paths)
 
 
 _Say = Callable[[str], None]
@@ -204,7 +228,7 @@ def _probe_gpu(
     steps = runs * spec.epochs * -(-(training_images(spec) or 0) // spec.batch_size) / gpus
     if start is None or steps < WORTH_STEPS:
         return None
-    ways = [] if plain else _other_ways(spec, min(most, -(-runs // gpus)), compiling=steps >= WORTH_COMPILING)
+    ways = [] if plain else _other_ways(spec, min(most, -(-runs // gpus)), steps)
     # A process of the probe sees one GPU, whatever this one calls it.
     device = "cuda:0" if machine.device.startswith("cuda") else machine.device
 
@@ -221,12 +245,15 @@ def _probe_gpu(
     return found
 
 
-def _other_ways(spec: RunSpec, most: int, *, compiling: bool) -> list[Way]:
-    """What may be faster than the plain path on a GPU; captured steps first, for they need no compiler."""
+def _other_ways(spec: RunSpec, most: int, steps: float) -> list[Way]:
+    """What may be faster than the plain path on a GPU for so many steps; captured ones first: they need no compiler."""
     if not stackable(spec):
         return []
     several = [size for size in CANDIDATES if size <= most] if spec.model in AUTOMATIC else []
-    return [*(Way("fused", size) for size in (1, *several)), *([Way("compiled")] if compiling else [])]
+    ways = [Way("fused", size) for size in (1, *several)]
+    if steps >= WORTH_STREAMS:
+        ways += [Way("streams", count) for count in STREAMS if count <= most]
+    return [*ways, *([Way("compiled")] if steps >= WORTH_COMPILING else [])]
 
 
 def _fitting(spec: RunSpec, free: int) -> int:

@@ -173,9 +173,8 @@ def carry_out(order: Measure, answer: Callable[[Measured], None], following: Cal
         if order.way.path == "single":
             train(runs[0], splits, emit=emit, should_stop=should_stop, test_every=test_every)
         else:
-            compiled = order.way.path == "compiled"
             every = [splits] * networks
-            train_stack(runs, every, emit=emit, should_stop=should_stop, test_every=test_every, compiled=compiled)
+            train_stack(runs, every, emit=emit, should_stop=should_stop, test_every=test_every, path=order.way.path)
     except Interrupted:  # as the meter has said
         return meter.next
     raise RuntimeError("a run on random images diverged")

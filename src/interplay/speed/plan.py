@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from interplay.stack.grouping import kind, stack_key
+from interplay.train.names import StackPath
 from interplay.trial import Spec
 
 
@@ -20,8 +21,8 @@ class SpeedPlan:
     """What is noted in the environment of the records."""
     shares: Mapping[str, int] = field(default_factory=dict)
     """Workers that train runs of the kind on one GPU at once; one that is not named fills whatever slots there are."""
-    compiled: frozenset[str] = frozenset()
-    """Kinds whose stacks go through Inductor."""
+    paths: Mapping[str, StackPath] = field(default_factory=dict)
+    """How those train that share a stack; ``fused`` for a kind that is not named."""
 
     def limit(self, spec: Spec) -> int:
         """How many runs such as this one may share a stack; 0 for the plain path."""
@@ -31,9 +32,9 @@ class SpeedPlan:
         """The part of a GPU with ``slots`` slots that a worker with such a run takes."""
         return 1 / self.shares.get(kind(spec), max(1, slots))
 
-    def is_compiled(self, spec: Spec) -> bool:
-        """Whether a stack of such runs goes through Inductor."""
-        return kind(spec) in self.compiled
+    def path(self, spec: Spec) -> StackPath:
+        """How a stack of such runs trains."""
+        return self.paths.get(kind(spec), "fused")
 
     def facts(self, spec: Spec) -> dict[str, Any]:
         """What the record of such a run says about the choice."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from interplay.train.names import StackPath
 
 WORTHWHILE = 1.15
 """Another way must be so many times as fast as the plain path; below that, noise decides."""
@@ -19,7 +21,7 @@ goes wrong.
 class Way:
     """A path through the code, with the number of networks that one process trains."""
 
-    path: Literal["single", "fused", "compiled"]
+    path: Literal["single"] | StackPath
     networks: int = 1
 
     def __str__(self) -> str:
@@ -29,9 +31,11 @@ class Way:
     def parse(cls, name: str) -> Way:
         """The inverse of ``str``; raises `ValueError` for what is no name of a way."""
         path, _, networks = name.partition(" ")
-        for known in ("single", "fused", "compiled"):
+        for known in get_args(StackPath):
             if path == known:
                 return cls(known, int(networks or 1))
+        if path == "single":
+            return PLAIN
         raise ValueError(f"{name!r} is no way of training")
 
 

@@ -202,9 +202,14 @@ class Networks:
 
     # -- evaluation -----------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def evaluate(self, splits: Sequence[Split]) -> Sums:
         """Sums over ``splits``, one for each network, in evaluation mode; the host waits once, at the end."""
+        self.look(splits)
+        return self.sums()
+
+    @torch.no_grad()
+    def look(self, splits: Sequence[Split]) -> None:
+        """Add up what `evaluate` returns; the host does not wait."""
         names = tuple(id(split.images) for split in splits)
         if names not in self._pools:
             pool = Pool(splits)
@@ -221,7 +226,6 @@ class Networks:
         for part in torch.split(numbers, size):
             step(part.flatten())
             self._seen += len(part)
-        return self.sums()
 
     @torch.no_grad()
     def _test(self, pool: Pool, index: Tensor) -> None:

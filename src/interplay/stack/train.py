@@ -20,11 +20,13 @@ from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
 from interplay.stack.compiled import compiled_form
 from interplay.stack.grouping import kind, stack_key
+from interplay.stack.lanes import Lanes
 from interplay.stack.step import Networks, Sums
 from interplay.train import backends
 from interplay.train.checkpoint import Checkpoints
 from interplay.train.events import BatchSeen, Emit, EpochEnded, ModelReady, RecordReady, never, unheard
 from interplay.train.loop import LOOK_EVERY, LOOK_SECONDS, Interrupted, is_logged
+from interplay.train.names import StackPath
 from interplay.train.run import Run
 
 
@@ -43,7 +45,7 @@ def train_stack(
     logged: bool = False,
     facts: Mapping[str, Any] | None = None,
     test_every: int = 1,
-    compiled: bool = False,
+    path: StackPath = "fused",
 ) -> list[RunRecord | None]:
     """Train ``specs`` at once and return their records, in their order.
 
@@ -60,8 +62,9 @@ def train_stack(
         logged: whether trackers want the rows of every `LOOK_EVERY` batches; a GPU is then waited for that often.
         facts: noted in the environment of every record.
         test_every: as `single.train` takes it.
-        compiled: whether the forward pass of training, and with it the backward pass, goes through Inductor, which
-            joins small operations into larger kernels. Compiled once a batch size; torch keeps the results on disk.
+        path: ``fused`` for networks that share their kernels; ``compiled`` for the same with forward and backward pass
+            through Inductor, which joins small operations into larger kernels, once a batch size (torch keeps the
+            results on disk); ``streams`` for steps of their own, see `lanes`.
 
     Returns:
         A record with status finished or diverged; ``None`` for a run that has left.
@@ -75,14 +78,14 @@ def train_stack(
     if len({stack_key(spec) for spec in specs}) != 1 or stack_key(specs[0]) is None:
         raise ValueError("runs of a stack differ in lr, weight_decay, momentum and seed only, and can all be stacked")
     places = list(checkpoints) if checkpoints is not None else [None] * len(specs)
-    facts = {"stack": len(specs), **({"path": "compiled"} if compiled else {}), **(facts or {})}
+    facts = {"stack": len(specs), **({"path": path} if path != "fused" else {}), **(facts or {})}
     members = [
         Run(spec, own, "fused", facts=facts, checkpoints=place, test_every=test_every)
         for spec, own, place in zip(specs, splits, places, strict=True)
     ]
     records: dict[int, RunRecord] = {}
     with backends.set_for(splits[0].device):
-        stack = _Stack(members, instruments, compiled=compiled, logged=logged)
+        stack = _Stack(members, instruments, path, logged=logged)
         try:
             for member in members:
                 parameters = parameter_count(stack.networks.outline)
@@ -117,21 +120,20 @@ def _to_the_end(stack: _Stack, emit: Emit, should_stop: Callable[[], bool], reco
 class _Stack:
     """The members of a stack that still train, and their networks."""
 
-    def __init__(self, members: Sequence[Run], instruments: Sequence[str], *, compiled: bool, logged: bool) -> None:
+    def __init__(self, members: Sequence[Run], instruments: Sequence[str], path: StackPath, *, logged: bool) -> None:
         self.members, self._instruments = list(members), tuple(instruments)
-        self._compiled, self._logged = compiled, logged
+        self._path, self._logged = path, logged
         self.networks = self._networks()
         self._saved = time.perf_counter()
 
-    def _networks(self) -> Networks:
-        networks = Networks(
-            [m.spec for m in self.members], [m.splits for m in self.members], instruments=self._instruments
-        )
+    def _networks(self) -> Networks | Lanes:
+        make = Lanes if self._path == "streams" else Networks
+        networks = make([m.spec for m in self.members], [m.splits for m in self.members], instruments=self._instruments)
         for place, member in enumerate(self.members):
             if member.restored is not None:
                 networks.restore(place, member.restored)
                 member.restored = None
-        if self._compiled:
+        if self._path == "compiled" and isinstance(networks, Networks):
             networks.forward = compiled_form(networks.stack, (kind(self.members[0].spec), len(self.members)))
         return networks
 

@@ -6,4 +6,7 @@ from typing import Literal
 
 InstrumentName = Literal["weight_norm", "gradient_norm", "angle", "hessian", "kernel_norm"]
 
-PathName = Literal["auto", "single", "fused", "compiled"]
+StackPath = Literal["fused", "compiled", "streams"]
+"""How several runs of a kind train in one process."""
+
+PathName = Literal["auto", "single", "fused", "compiled", "streams"]
