@@ -344,3 +344,16 @@ def test_no_file_of_the_documents_is_forgotten() -> None:
     listed = set(re.findall(r"^[│ ]*[├└]── ([\w.]+\.(?:py|sh|md|txt))\b", text, flags=re.MULTILINE))
     assert len(listed) > 15
     assert {name for name in listed if not any(named.endswith(name) for named in (*NAMED, "README.md"))} == set()
+
+
+OF_OTHERS = {"documents.md", "bring-your-own.md"}
+"""Pages that name files of the two documents, or of a user."""
+
+
+@pytest.mark.parametrize("page", [path for path in PAGES if path.name not in OF_OTHERS], ids=lambda path: path.name)
+def test_source_files_that_a_page_names_exist(page: Path) -> None:
+    folders = [ROOT / name for name in ("src", "tests", "benchmarks", "examples", "docs")]
+    files = [path.as_posix() for folder in folders for path in folder.rglob("*.py")]
+    files += [path.as_posix() for path in ROOT.glob("*.py")]
+    named = re.findall(r"`([\w./-]+\.py)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in files)] == []
