@@ -29,7 +29,7 @@ from interplay.devices import Slot
 from interplay.executors.process import WorkerProcess
 from interplay.models.build import build
 from interplay.spec import RunSpec
-from interplay.speed.measure import Measure, ProbeWorkers
+from interplay.speed.measure import STEPS, Measure, ProbeWorkers
 from interplay.speed.rates import Way, climb, few
 from interplay.stack.captured import recorder_for, side_by_side
 from interplay.stack.compiled import compiled_form
@@ -337,15 +337,18 @@ def start_words(spec: RunSpec, splits: Splits, *, compiled: bool) -> tuple[str, 
 
 def at_once(spec: RunSpec, splits: Splits, way: Way, scale: Scale, repeats: int) -> dict[str, dict[int, float]]:
     """Images a second of several runs at once, by how they share the device and how many there are."""
-    found = {"processes": processes_at_once(spec, splits.device, way, scale)}
+    found = {"processes": processes_at_once(spec, splits.device, way, scale)[0]}
     return found | {kind: here_at_once(kind, spec, splits, scale, repeats) for kind in ("streams", "stack")}
 
 
-def processes_at_once(spec: RunSpec, place: torch.device, way: Way, scale: Scale) -> dict[int, float]:
-    """Images a second of k processes, by k; until two more in a row gain nothing, or memory ends."""
+def processes_at_once(
+    spec: RunSpec, place: torch.device, way: Way, scale: Scale
+) -> tuple[dict[int, float], str | None]:
+    """Images a second of k processes, by k, until two more in a row gain nothing or one fails, and what that said."""
     device, visible = ("cuda:0", "0") if place.type == "cuda" else ("cpu", "")
-    with ProbeWorkers(Measure(spec, way, device), lambda: WorkerProcess(Slot("gpu0", device, visible))) as workers:
-        return climb(lambda count: workers.rate(count, scale.window), scale.at_once)
+    order = Measure(spec, way, device, min(STEPS, scale.images // spec.batch_size))
+    with ProbeWorkers(order, lambda: WorkerProcess(Slot("gpu0", device, visible))) as workers:
+        return climb(lambda count: workers.rate(count, scale.window), scale.at_once), workers.error
 
 
 def here_at_once(

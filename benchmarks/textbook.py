@@ -97,7 +97,7 @@ def steps(spec: RunSpec, splits: Splits, device: torch.device, workers: int) -> 
             with torch.autocast(device.type, enabled=on_gpu):
                 loss = functional.cross_entropy(model(images), labels)
             optimizer.zero_grad()
-            scaler.scale(loss).backward()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
             running += loss.item()
