@@ -170,6 +170,46 @@ def test_a_section_that_fails_is_kept_and_the_next_one_goes_on(tmp_path: Path) -
     assert kept(tmp_path, "some")["more"]["state"] == "left out"
 
 
+STUCK = """
+import sys, time
+from pathlib import Path
+import torch
+from session_parts import book
+
+book.GRACE = 0.5
+words = dict(sizes=(), repeats=1, at_once=1, way="single", data_dir=None, tiny=True, only=())
+session = book.Session("stuck", book.Options(torch.device("cpu"), out=Path(sys.argv[1]), minutes=0.01, **words))
+
+def stuck():
+    session.table("before", ["a"], [[1]])
+    with session.child([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        print("child", process.pid, flush=True)
+        time.sleep(600)
+
+session.run({"stuck": stuck, "next": lambda: None})
+"""
+
+
+def test_a_section_that_does_not_end_ends_the_part_with_what_it_has(root: Path, tmp_path: Path) -> None:
+    paths = os.pathsep.join([str(root / "benchmarks"), str(root / "src")])
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 3, done.stderr
+    found = kept(tmp_path, "stuck")
+    assert list(found) == ["stuck"]
+    assert found["stuck"]["state"] == "error"
+    assert found["stuck"]["errors"][0]["error"] == "out of time"
+    assert found["stuck"]["tables"][0]["rows"] == [["1"]]
+    (child,) = (int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("child "))
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
 @pytest.mark.usefixtures("parts")
 def test_a_run_that_does_not_end_in_time_goes_on_in_a_later_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -207,6 +247,9 @@ def test_the_runs_nearest_to_the_recipe_come_first(tmp_path: Path, monkeypatch: 
     table = tmp_path / "results.csv"
     table.write_text(f"run_id,status\n{runs[0].run_id},finished\n{runs[1].run_id},failed\n")
     monkeypatch.setattr(chunk, "RESULTS", table)
+    read: list[object] = []
+    monkeypatch.setattr(chunk, "load", lambda *args: read.append(args))
     session = SimpleNamespace(say=lambda line: None)
     found = chunk.sections(session, options(tmp_path, data_dir=tmp_path, tiny=False))
     assert len(found) == 73
+    assert len(read) == 1  # data that cannot be read are one error and not 73

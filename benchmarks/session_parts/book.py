@@ -224,14 +224,15 @@ class Session(Report):
 
     def _give_up(self) -> None:
         """The section that runs has gone on for too long; called from a thread of its own."""
-        for process in list(self._children):
-            process.kill()
         try:
             with self._lock:
                 self._now["state"] = "error"
                 self._now["errors"].append({"of": "", "error": "out of time", "trace": ""})
                 self.say("ERROR out of time: this part ends in the middle of a section")
                 self.write()
+                for process in list(self._children):
+                    process.kill()
+                    process.wait(2)
         finally:
             os._exit(3)  # whatever the section waits for
 

@@ -12,9 +12,9 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from interplay.executors.attempt import Way
+from interplay.executors.attempt import Way, load
 from interplay.executors.job import Job
 from interplay.executors.outcomes import End
 from interplay.notes import note
@@ -32,12 +32,18 @@ CENTRE = (0.1, 5e-4)
 
 
 def sections(session: Session, options: Options) -> Sections:
-    """One section for each run that has no result yet, here or among the published results."""
+    """One section for each run that has no result yet, here or among the published results.
+
+    Raises:
+        InterplayError: the data cannot be read, which would fail every run.
+    """
     root = options.out / "chunk"
     store, published = Store(root), run_ids(RESULTS)
     specs = {f"run {setting(spec)}": spec for spec in wanted(options)}
     done = [name for name, spec in specs.items() if spec.run_id in published or store.is_done(spec.run_id)]
     session.say(f"{len(done)} of {len(specs)} runs have a result; the store is {root}")
+    if options.data_dir is not None:
+        load(next(iter(specs.values())), options.data_dir, options.place)
     chunk = Chunk(session, options, root)
     found: dict[str, Callable[[], None]] = {
         name: partial(chunk.run, spec) for name, spec in specs.items() if name not in done
@@ -51,13 +57,14 @@ def wanted(options: Options) -> list[RunSpec]:
     near = sorted((cast(RunSpec, spec) for spec in sets.pop("eta-lambda").specs), key=distance)
     others = (cast(RunSpec, spec) for study in sets.values() for spec in study.specs)
     specs = list({spec.run_id: spec for spec in (*near, *others)}.values())
+    short: dict[str, Any] = {}
+    if options.tiny:
+        short |= {"model": "resnet8_s2", "batch_size": 64, "epochs": 2, "train_limit": 128}
     if options.data_dir is None:
-        short = {"epochs": 2, "dataset": str(random_npz(options.out / "random.npz", 128 if options.tiny else 10_000))}
-        if options.tiny:
-            short |= {"model": "resnet8_s2", "batch_size": 64}
-        specs = [
-            spec.replace(**short, fingerprint="", augment="crop_flip") for spec in specs[: 2 if options.tiny else 4]
-        ]
+        file = random_npz(options.out / "random.npz", 128 if options.tiny else 10_000)
+        short |= {"dataset": str(file), "fingerprint": "", "augment": "crop_flip", "epochs": 2}
+    if short:
+        specs = [spec.replace(**short) for spec in specs[: 2 if options.tiny else 4]]
     return [settled(spec, options.data_dir or Path("data"), options.place) for spec in specs]
 
 
