@@ -186,7 +186,8 @@ def stuck():
         print("child", process.pid, flush=True)
         time.sleep(600)
 
-session.run({"stuck": stuck, "next": lambda: None})
+with session.watched():
+    session.run({"stuck": stuck, "next": lambda: None})
 """
 
 

@@ -24,7 +24,7 @@ from common import Report
 from interplay.store.files import write_whole
 from interplay.train.environment import commit, device_name
 
-GRACE = 20.0
+GRACE = 15.0
 """Seconds after the budget within which a section that runs may end; then the part ends, with what it has."""
 
 Work = Callable[[], None]
@@ -62,13 +62,18 @@ class Session(Report):
     """One part: prints, and keeps everything in ``<out>/<part>.json``, written anew after each table.
 
     Sections of an earlier call stay in the file until they are run again.
+
+    Args:
+        part: its name.
+        options: what the command line says.
+        began: when its time began (`time.monotonic`); by default now.
     """
 
-    def __init__(self, part: str, options: Options) -> None:
+    def __init__(self, part: str, options: Options, began: float | None = None) -> None:
         super().__init__(f"gpu_session {part}", options.device)
         self.part, self.options = part, options
         self.path = options.out / f"{part}.json"
-        self._end = time.monotonic() + 60 * options.minutes
+        self._end = (time.monotonic() if began is None else began) + 60 * options.minutes
         self._now: dict[str, Any] = {}
         """The section that runs."""
         self._lock = threading.RLock()
@@ -94,15 +99,19 @@ class Session(Report):
         if not chosen:
             self.say(f"no section {', '.join(self.options.only)}; there are {', '.join(sections)}")
             return False
+        found = [self.section(name, work) for name, work in chosen.items()]  # all of them, whatever one says
+        return all(found)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Ends the whole program where the block goes on for longer than the budget and `GRACE`."""
         watch = threading.Timer(max(0.0, self.left()) + GRACE, self._give_up)
         watch.daemon = True
         watch.start()
         try:
-            found = [self.section(name, work) for name, work in chosen.items()]
+            yield
         finally:
             watch.cancel()
-            self.write()
-        return all(found)
 
     def _is_asked_for(self, name: str) -> bool:
         only = self.options.only
@@ -226,6 +235,8 @@ class Session(Report):
         """The section that runs has gone on for too long; called from a thread of its own."""
         try:
             with self._lock:
+                if not self._now:  # what comes before the sections
+                    self._now = self.sections["begin"] = _empty("error")
                 self._now["state"] = "error"
                 self._now["errors"].append({"of": "", "error": "out of time", "trace": ""})
                 self.say("ERROR out of time: this part ends in the middle of a section")
