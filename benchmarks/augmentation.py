@@ -10,6 +10,9 @@ worker processes, which is what that loop really gets from two cores.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import torch
 from common import Report, in_turn, rate
@@ -53,11 +56,11 @@ def main() -> None:
         def per_image(size: int = size) -> int:
             return len(torch.stack([pictures[index][0] for index in range(size)]))
 
-        def loaded(textbook: object = textbook) -> int:
-            return sum(len(labels) for _, labels in textbook)  # type: ignore[attr-defined]
+        def loaded(textbook: Iterable[Any] = textbook) -> int:
+            return sum(len(labels) for _, labels in textbook)
 
-        ways = {"batched": batched, "per image": per_image, "loader": loaded}
-        found = in_turn({name: lambda way=way: rate(way, args.seconds) for name, way in ways.items()}, args.repeats)
+        ways: dict[str, Callable[[], int]] = {"batched": batched, "per image": per_image, "loader": loaded}
+        found = in_turn({name: partial(rate, way, args.seconds) for name, way in ways.items()}, args.repeats)
         ratios.append(found["batched"] / found["per image"])
         rows.append(
             [

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 import torch
 from augmentation import random_images
@@ -28,7 +29,7 @@ from interplay.devices import Slot
 from interplay.executors.process import WorkerProcess
 from interplay.models.build import build
 from interplay.spec import RunSpec
-from interplay.speed.measure import Measure, ProbeWorkers
+from interplay.speed.measure import STEPS, Measure, ProbeWorkers
 from interplay.speed.rates import Way, climb, few
 from interplay.stack.captured import recorder_for, side_by_side
 from interplay.stack.compiled import compiled_form
@@ -81,6 +82,14 @@ def on(device: torch.device, splits: Splits) -> Splits:
     return Splits(moved(splits.train), moved(splits.test), None, mean, std, splits.classes)
 
 
+def data(device: torch.device, scale: Scale) -> tuple[Splits, Splits]:
+    """Random images on the CPU, and the same on the device."""
+    whole = random_images(scale.images)
+    tested = Split(whole.test.images[: scale.tested], whole.test.labels[: scale.tested])
+    on_host = Splits(whole.train, tested, None, whole.mean, whole.std, whole.classes)
+    return on_host, on(device, on_host)
+
+
 def wait(device: torch.device) -> None:
     """Until the device has done what it was given."""
     if device.type == "cuda":
@@ -115,6 +124,26 @@ def operations_per_image(spec: RunSpec) -> float:
     with counter:
         model(torch.zeros(2, 3, 32, 32)).sum().backward()
     return counter.get_total_flops() / 2
+
+
+def measured_spec(device: torch.device, scale: Scale) -> RunSpec:
+    """The run that is measured. A tiny rate keeps random labels from making it diverge."""
+    precision: Literal["bf16", "fp32"] = "bf16" if device.type == "cuda" else "fp32"
+    return RunSpec(dataset="cifar100", model=scale.model, precision=precision, lr=1e-6)
+
+
+def ways_of(
+    spec: RunSpec, on_host: Splits, splits: Splits, scale: Scale, *, compiled: bool
+) -> dict[str, Callable[[], float]]:
+    """The ways of training one run, each of which returns its images a second."""
+    ways = {
+        "textbook": lambda: textbook(spec, on_host, splits.device, scale),
+        "plain": lambda: plain(spec, splits),
+        "captured": lambda: captured(spec, splits, 1, 1) or 0.0,
+    }
+    if compiled:
+        ways["compiled"] = lambda: captured(spec, splits, 1, 1, compiled=True) or 0.0
+    return ways
 
 
 def plain(spec: RunSpec, splits: Splits) -> float:
@@ -260,13 +289,8 @@ def main() -> None:
 
 def measure(report: Report, device: torch.device, scale: Scale, repeats: int, *, compiled: bool) -> None:
     """Everything, table by table."""
-    whole = random_images(scale.images)
-    on_host = Splits(whole.train, Split(*(value[: scale.tested] for value in (whole.test.images, whole.test.labels))),
-                     None, whole.mean, whole.std, whole.classes)  # fmt: skip
-    splits = on(device, on_host)
-    precision = "bf16" if device.type == "cuda" else "fp32"
-    # A tiny rate keeps random labels from making a run diverge.
-    base = RunSpec(dataset="cifar100", model=scale.model, precision=precision, lr=1e-6)
+    on_host, splits = data(device, scale)
+    base = measured_spec(device, scale)
     operations, most = operations_per_image(base), peak(device, scale.square)
     report.say(f"matmul peak {most / 1e12:.2f} TFLOP/s; {operations / 1e9:.2f} GFLOP a training image")
     rows, rates, testing = [], {}, {}
@@ -275,20 +299,14 @@ def measure(report: Report, device: torch.device, scale: Scale, repeats: int, *,
     ways: dict[str, Callable[[], float]] = {}
     for size in scale.sizes:
         spec = base.replace(batch_size=size)
-        ways = {
-            "textbook": lambda spec=spec: textbook(spec, on_host, device, scale),
-            "plain": lambda spec=spec: plain(spec, splits),
-            "captured": lambda spec=spec: captured(spec, splits, 1, 1) or 0.0,
-        }
-        if compiled:
-            ways["compiled"] = lambda spec=spec: captured(spec, splits, 1, 1, compiled=True) or 0.0
+        ways = ways_of(spec, on_host, splits, scale, compiled=compiled)
         found = in_turn(ways, repeats)
         testing[size] = evaluation(spec, splits)
         rates[size] = max(found["captured"], found.get("compiled", 0.0))
         row = [f"{rate:,.0f} ({100 * rate * operations / most:.0f} %)" for rate in found.values()]
         epoch = scale.images / rates[size]
         rows.append([f"B = {size}", *row, f"{epoch:.2f} s", f"{epoch + testing[size]:.2f} s"])
-        path = "compiled" if rates[size] > found["captured"] else "fused"
+        path: Literal["fused", "compiled"] = "compiled" if rates[size] > found["captured"] else "fused"
         several = at_once(spec, splits, Way(path), scale, repeats)
         best[size] = max([rates[size], *several["processes"].values()])
         for kind, measured in several.items():
@@ -319,17 +337,33 @@ def start_words(spec: RunSpec, splits: Splits, *, compiled: bool) -> tuple[str, 
 
 def at_once(spec: RunSpec, splits: Splits, way: Way, scale: Scale, repeats: int) -> dict[str, dict[int, float]]:
     """Images a second of several runs at once, by how they share the device and how many there are."""
-    device, visible = ("cuda:0", "0") if splits.device.type == "cuda" else ("cpu", "")
-    with ProbeWorkers(Measure(spec, way, device), lambda: WorkerProcess(Slot("gpu0", device, visible))) as workers:
-        processes = climb(lambda count: workers.rate(count, scale.window), scale.at_once)
-    found = {"processes": processes, "streams": {}, "stack": {}}
-    for kind in ("streams", "stack"):
-        shape = {k: (k, 1) if kind == "streams" else (1, k) for k in range(1, scale.at_once + 1)}
-        rounds = [{k: captured(spec, splits, *each) for k, each in shape.items()} for _ in range(repeats)]
-        for k in shape:
-            known = sorted(rate for one in rounds if (rate := one[k]) is not None)
-            if len(known) == repeats:
-                found[kind][k] = known[len(known) // 2]
+    found = {"processes": processes_at_once(spec, splits.device, way, scale)[0]}
+    return found | {kind: here_at_once(kind, spec, splits, scale, repeats) for kind in ("streams", "stack")}
+
+
+def processes_at_once(
+    spec: RunSpec, place: torch.device, way: Way, scale: Scale
+) -> tuple[dict[int, float], str | None]:
+    """Images a second of k processes, by k, until two more in a row gain nothing or one fails, and what that said."""
+    device, visible = ("cuda:0", "0") if place.type == "cuda" else ("cpu", "")
+    order = Measure(spec, way, device, min(STEPS, scale.images // spec.batch_size))
+    with ProbeWorkers(order, lambda: WorkerProcess(Slot("gpu0", device, visible))) as workers:
+        return climb(lambda count: workers.rate(count, scale.window), scale.at_once), workers.error
+
+
+def here_at_once(
+    kind: str, spec: RunSpec, splits: Splits, scale: Scale, repeats: int, *, compiled: bool = False
+) -> dict[int, float]:
+    """Images a second of k runs on k streams of this process, or of a stack of k networks, by k."""
+    shape = {k: (k, 1) if kind == "streams" else (1, k) for k in range(1, scale.at_once + 1)}
+    rounds = [
+        {k: captured(spec, splits, *each, compiled=compiled) for k, each in shape.items()} for _ in range(repeats)
+    ]
+    found: dict[int, float] = {}
+    for k in shape:
+        known = sorted(rate for one in rounds if (rate := one[k]) is not None)
+        if len(known) == repeats:
+            found[k] = known[len(known) // 2]
     return found
 
 

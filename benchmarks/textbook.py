@@ -1,7 +1,8 @@
 """The training loop of tutorials, as the measure that the lab's paths are compared with.
 
 ``torch.optim.SGD``, a DataLoader with worker processes, PIL for every single image, autocast with GradScaler where
-there is a GPU, and ``loss.item()`` at every step.
+there is a GPU, and ``loss.item()`` at every step. On a machine without PIL, numpy crops and mirrors each image in
+its place; `HAS_PIL` says which.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -19,6 +20,13 @@ from torch.utils.data import DataLoader, Dataset
 from interplay.data.splits import Splits
 from interplay.models.build import build
 from interplay.spec import RunSpec
+
+try:
+    from PIL import Image, ImageOps
+
+    HAS_PIL = True
+except ModuleNotFoundError:
+    HAS_PIL = False
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -34,7 +42,11 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        pixels = self.images[index]
+        array = (self._by_pil if HAS_PIL else self._by_numpy)(self.images[index])
+        image = torch.from_numpy(array[:, :, None] if array.ndim == 2 else array).permute(2, 0, 1)
+        return (image.float().div_(255) - self.mean) / self.std, self.labels[index]
+
+    def _by_pil(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
         if self.padding:
             width, height = picture.size
@@ -43,9 +55,17 @@ class Pictures(Dataset[tuple[Tensor, int]]):
             picture = picture.crop((left, top, left + width, top + height))
         if self.mirror and random.random() < 0.5:
             picture = ImageOps.mirror(picture)
-        array = np.array(picture)
-        image = torch.from_numpy(array[:, :, None] if array.ndim == 2 else array).permute(2, 0, 1)
-        return (image.float().div_(255) - self.mean) / self.std, self.labels[index]
+        return np.array(picture)
+
+    def _by_numpy(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.padding:
+            height, width = pixels.shape[:2]
+            left, top = random.randint(0, 2 * self.padding), random.randint(0, 2 * self.padding)
+            padded = np.pad(pixels, ((self.padding, self.padding), (self.padding, self.padding), (0, 0)))
+            pixels = padded[top : top + height, left : left + width]
+        if self.mirror and random.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        return np.ascontiguousarray(pixels)
 
 
 def loader(splits: Splits, spec: RunSpec, workers: int) -> DataLoader[tuple[Tensor, int]]:
@@ -77,7 +97,7 @@ def steps(spec: RunSpec, splits: Splits, device: torch.device, workers: int) -> 
             with torch.autocast(device.type, enabled=on_gpu):
                 loss = functional.cross_entropy(model(images), labels)
             optimizer.zero_grad()
-            scaler.scale(loss).backward()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
             running += loss.item()

@@ -146,10 +146,12 @@ HEAVY = {
     "tyro",
     "tqdm",
     "pynvml",
+    "psutil",
     "optuna",
     "mlflow",
 }
-"""Libraries that take long to import, or are extras: an import within a function may keep these out, nothing else."""
+"""Libraries that take long to import, are extras, or are absent on a bare GPU machine: an import within a function may
+keep these out, nothing else."""
 
 FOR_ANOTHER_REASON = {
     "__main__.py": "Ctrl-C while modules are imported is no traceback either",
@@ -246,7 +248,7 @@ def test_imports_within_functions_are_counted() -> None:
     assert sum(len(within_functions(path)) for path in FILES) <= MOST_WITHIN_FUNCTIONS
 
 
-MOST_WITHIN_FUNCTIONS = 69
+MOST_WITHIN_FUNCTIONS = 71
 
 
 def test_files_stay_small_enough_to_hold_in_mind() -> None:

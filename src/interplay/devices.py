@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import psutil
-
 from interplay.errors import SpecError
 from interplay.notes import note
 from interplay.spec import RunSpec
@@ -75,9 +73,12 @@ def visible_gpus() -> list[Gpu]:
 
 @contextmanager
 def _nvml() -> Iterator[Any]:
-    """NVML, begun and ended; ``None`` where there is none."""
-    import pynvml
-
+    """NVML, begun and ended; ``None`` where there is none, or no module for it."""
+    try:
+        import pynvml
+    except ModuleNotFoundError:
+        yield None
+        return
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -202,6 +203,8 @@ def free_memory(slots: Sequence[Slot]) -> int:
     A GPU that does not tell counts as one with room for a single slot.
     """
     if slots[0].device == "cpu":
+        import psutil  # nothing else here needs it, and a bare machine has torch alone
+
         return int(psutil.virtual_memory().available) // len(slots)
     free = {gpu.name: gpu.free for gpu in visible_gpus()}
     sharing = Counter(slot.visible for slot in slots)

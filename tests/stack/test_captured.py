@@ -231,12 +231,8 @@ def test_no_step_of_an_epoch_makes_the_host_wait(cuda: torch.device) -> None:
 
 @pytest.mark.cuda
 def test_a_cuda_graph_trains_as_the_step_that_it_captured(digits_spec: RunSpec, cuda: torch.device) -> None:
-    from pathlib import Path
-
-    from interplay.data.splits import load
-
     spec = digits_spec.replace(model="cnn", augment="crop_flip")
-    on_gpu = load(spec, Path("/nonexistent"), cuda)
+    on_gpu = random_splits(spec, 900, 50, str(cuda))  # a bare GPU machine has no scikit-learn and so no digits
     graphs, plain = Networks([spec], [on_gpu]), Networks([spec], [on_gpu], as_it_stands)
     for networks in (graphs, plain):
         for epoch in (1, 2):
@@ -247,12 +243,8 @@ def test_a_cuda_graph_trains_as_the_step_that_it_captured(digits_spec: RunSpec, 
 
 @pytest.mark.cuda
 def test_a_silenced_network_stays_silent_in_a_captured_step(digits_spec: RunSpec, cuda: torch.device) -> None:
-    from pathlib import Path
-
-    from interplay.data.splits import load
-
     specs = [digits_spec.replace(seed=seed) for seed in (1, 2)]
-    splits = [load(spec, Path("/nonexistent"), cuda) for spec in specs]
+    splits = [random_splits(spec, 900, 50, str(cuda)) for spec in specs]
     networks = Networks(specs, splits)
     for batch in networks.train_epoch([1, 1]):
         if batch == 3:

@@ -11,8 +11,6 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from tqdm import tqdm
-
 from interplay.errors import DownloadError
 
 _CHUNK = 1 << 18
@@ -71,6 +69,8 @@ def _fetch(url: str, partial: Path, attempts: int, timeout: float) -> None:
 def _continue(url: str, partial: Path, timeout: float) -> None:
     have = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    from tqdm import tqdm  # not needed where the data are there already
+
     with urllib.request.urlopen(request, timeout=timeout) as response:
         resumed = response.status == 206
         if not resumed:

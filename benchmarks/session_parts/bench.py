@@ -1,0 +1,91 @@
+"""Images a second by way of training, evaluation, the start, and where the time of a captured step goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+
+import gpu
+import textbook
+from common import in_turn
+
+from interplay.data.splits import Splits
+from interplay.spec import RunSpec
+from session_parts.book import Options, Sections, Session
+
+
+def sections(session: Session, options: Options) -> Sections:
+    """For each size ``ways`` and ``evaluation``; ``start`` and ``profile`` at the first one."""
+    bench = Bench(session, options)
+    found: dict[str, Callable[[], None]] = {}
+    for size in bench.scale.sizes:
+        found[f"ways B={size}"] = partial(bench.ways, size)
+    for size in bench.scale.sizes:
+        found[f"evaluation B={size}"] = partial(bench.evaluation, size)
+    return found | {"start": bench.start, "profile": bench.profile}
+
+
+class Bench:
+    """What the sections share: data, scale and spec."""
+
+    def __init__(self, session: Session, options: Options) -> None:
+        self._session, self._options = session, options
+        self.scale = gpu.TINY if options.tiny else replace(gpu.FULL, sizes=options.sizes)
+
+    @cache  # noqa: B019 - there is one
+    def _data(self) -> tuple[Splits, Splits]:
+        return gpu.data(self._options.device, self.scale)
+
+    @cache  # noqa: B019
+    def _per_image(self) -> tuple[float, float]:
+        """The measured peak (operations a second), and the operations of a training image."""
+        most = gpu.peak(self._options.device, self.scale.square)
+        operations = gpu.operations_per_image(gpu.measured_spec(self._options.device, self.scale))
+        self._session.say(f"matmul peak {most / 1e12:.2f} TFLOP/s; {operations / 1e9:.2f} GFLOP a training image")
+        return most, operations
+
+    def _spec(self, size: int) -> RunSpec:
+        return gpu.measured_spec(self._options.device, self.scale).replace(batch_size=size)
+
+    def ways(self, size: int) -> None:
+        """Images a second of each way, in turns, after every round the medians so far."""
+        most, operations = self._per_image()
+        self._session.keep(peak=most, operations_per_image=operations, textbook_by_pil=textbook.HAS_PIL)
+        if not textbook.HAS_PIL:
+            self._session.say("the textbook loop crops and mirrors with numpy: PIL is not here")
+        ways = gpu.ways_of(self._spec(size), *self._data(), self.scale, compiled=True)
+        guarded = {name: self._session.guarded(name, way) for name, way in ways.items()}
+        rounds: list[dict[str, float]] = []
+        for _ in range(self._options.repeats):
+            rounds.append(in_turn(guarded, 1))
+            known = {name: sorted(each[name] for each in rounds)[len(rounds) // 2] for name in ways}
+            self._session.keep(rounds=[{name: f"{rate:.1f}" for name, rate in each.items()} for each in rounds])
+            self._session.table(
+                f"{self.scale.model} at B = {size}: images per second (share of the peak)",
+                ["rounds", *ways],
+                [[len(rounds), *(f"{rate:,.0f} ({100 * rate * operations / most:.0f} %)" for rate in known.values())]],
+            )
+            if self._session.left() <= 0:
+                break
+
+    def evaluation(self, size: int) -> None:
+        """Seconds of a captured look at the test images."""
+        seconds = gpu.evaluation(self._spec(size), self._data()[1])
+        rate = self.scale.tested / seconds
+        self._session.table(
+            f"evaluation at B = {size}", ["", "s", "images/s"], [["", f"{seconds:.3f}", f"{rate:,.0f}"]]
+        )
+
+    def start(self) -> None:
+        """Seconds until the first epoch has ended, and memory."""
+        size, rows = self.scale.sizes[0], []
+        for name in ("captured", "compiled"):
+            words = gpu.start_words(self._spec(size), self._data()[1], compiled=name == "compiled")
+            rows.append([name, *words])
+            self._session.table(f"start at B = {size}", ["", "until the first epoch, s", "memory, MiB"], rows)
+
+    def profile(self) -> None:
+        """Kernels of a captured step by their time."""
+        size = self.scale.sizes[0]
+        gpu.profiled(self._session, self._spec(size), self._data()[1], min(20, self.scale.images // size))
