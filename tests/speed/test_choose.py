@@ -18,6 +18,7 @@ from interplay.study.study import combined
 
 BASE = RunSpec(dataset="digits", model="mlp", precision="fp32", epochs=2000)
 RUNS = [BASE.replace(seed=seed) for seed in range(40)]
+LARGE = RunSpec(dataset="cifar100", model="resnet18")
 PLENTY = 2**40
 MACHINE = [field.name for field in dataclasses.fields(Machine)]
 
@@ -59,7 +60,7 @@ def test_auto_stacks_what_a_probe_finds_faster_and_says_so(probed: list[tuple[st
 
 
 def test_auto_leaves_runs_alone_where_a_stack_cannot_pay(probed: list[tuple[str, int]]) -> None:
-    others = [spec.replace(model="resnet8") for spec in RUNS], [spec.replace(dampening=0.1) for spec in RUNS]
+    others = [spec.replace(model="resnet8", epochs=20) for spec in RUNS], [s.replace(dampening=0.1) for s in RUNS]
     for runs in (RUNS[:3], *others, [RUNS[0]]):
         assert chosen(runs) == SpeedPlan()
     assert chosen(path="single") == SpeedPlan()
@@ -73,6 +74,27 @@ def test_a_probe_that_finds_nothing_faster_is_noted_too(monkeypatch: pytest.Monk
     speed = chosen()
     assert speed.limit(RUNS[0]) == 0
     assert speed.facts(RUNS[0]) == {"probe": stacked(1000.0, {2: 900.0}).to_dict()}
+
+
+def test_on_a_cpu_large_networks_are_compiled_where_a_probe_finds_that_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def stand_in(spec: RunSpec, ways: list[Way], device: str, worthwhile: Callable[[float], bool]) -> Rates:
+        asked.append([str(way) for way in ways])
+        return Rates({PLAIN: 1000.0, **({Way("compiled"): 1400.0} if worthwhile(1000.0) else {})}, {})
+
+    monkeypatch.setattr("interplay.speed.choose.on_a_core", stand_in)
+    large = [LARGE.replace(model="resnet8", precision="fp32", batch_size=32, lr=lr, epochs=15) for lr in (0.1, 0.2)]
+    heard: list[str] = []
+    speed = chosen(large, say=heard.append)
+    assert (speed.limit(large[0]), speed.path(large[0])) == (1, "compiled")
+    assert "compiled, 1.4 times as fast" in heard[-1]
+    assert asked == [["compiled 1"]]
+    assert chosen(large, path="single") == SpeedPlan()
+    assert chosen([spec.replace(epochs=5) for spec in large]) == SpeedPlan()  # minutes of work
+    monkeypatch.setattr("interplay.speed.choose.has_compiler", lambda: False)
+    assert chosen(large) == SpeedPlan()
+    assert len(asked) == 1
 
 
 @pytest.fixture
@@ -92,9 +114,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str], int]]:
     monkeypatch.setattr("interplay.speed.choose.on_a_gpu", stand_in)
     monkeypatch.setattr("interplay.speed.choose.gpu_model", lambda visible: "Test GPU")
     return asked
-
-
-LARGE = RunSpec(dataset="cifar100", model="resnet18")
 
 
 def on_gpus(runs: list[RunSpec], **words: Any) -> SpeedPlan:

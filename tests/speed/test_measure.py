@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,15 @@ def test_both_ways_are_measured_in_this_process() -> None:
     assert list(found.ways) == [PLAIN, Way("fused", 2), Way("fused", 4)]
     assert all(rate > 0 for rate in found.ways.values())
     assert list(on_a_core(SPEC, [Way("fused", 2)], "cpu", lambda rate: False).ways) == [PLAIN]
+
+
+def test_a_way_that_cannot_be_compiled_is_none_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(*args: Any, **words: Any) -> None:
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr("interplay.stack.train.compiled_form", no_compiler)
+    found = on_a_core(SPEC, [COMPILED, Way("fused", 2)], "cpu", lambda rate: True)
+    assert list(found.ways) == [PLAIN, Way("fused", 2)]
 
 
 def test_an_epoch_takes_longer_with_more_images_to_train_on_and_to_look_at() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -233,8 +234,24 @@ def on_a_core(spec: RunSpec, ways: Iterable[Way], device: str, worthwhile: Calla
     if not worthwhile(found.rate):
         return Rates({PLAIN: found.rate}, {})
     orders = {way: replace(order, way=way) for way in (PLAIN, *ways)}
-    rounds = [{way: measure_here(order).rate for way, order in orders.items()} for _ in range(REPEATS)]
-    return Rates({way: statistics.median(each[way] for each in rounds) for way in orders}, {})
+    rounds: list[dict[Way, float]] = []
+    for _ in range(REPEATS):
+        rates = {way: _rate_here(order) for way, order in orders.items()}
+        rounds.append({way: rate for way, rate in rates.items() if rate is not None})
+    done = [way for way in orders if all(way in each for each in rounds)]
+    return Rates({way: statistics.median(each[way] for each in rounds) for way in done}, {})
+
+
+def _rate_here(order: Measure) -> float | None:
+    """Images a second of one way in this process; ``None`` for a compiled one that cannot be had."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the compiler, about itself
+            return measure_here(order).rate
+    except Exception:
+        if order.way.path == "compiled":  # whatever it is, this way of training is none that can be chosen
+            return None
+        raise
 
 
 # -- by worker processes ----------------------------------------------------------------------------------------------
