@@ -13,13 +13,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "interplay"
 
 # Open to all: they import nothing of the package but each other.
 OPEN = set(
-    "by_path dataset_facts spec trial record errors text notes locks options frames knobs printing spellings".split()
+    "by_path dataset_facts network_facts spec trial record errors text notes locks options frames knobs printing "
+    "spellings".split()
 )
 
 # Which rooms a room may import, besides the open ones and itself.
 ALLOWED: dict[str, set[str]] = {
     "by_path": set(),
     "dataset_facts": set(),
+    "network_facts": set(),
     "errors": set(),
     "text": set(),
     "notes": set(),

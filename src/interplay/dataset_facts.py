@@ -19,13 +19,18 @@ class DatasetFacts:
     shape: tuple[int, int, int]
     fingerprint: str
     augment: AugmentName
+    reader: str
+    """``module:function``; takes the name, the folder of the data and the fingerprint, and returns training images
+    (uint8 [n, C, H, W]), their labels (int64 [n]), and those for testing."""
 
+
+_CIFAR, _DIGITS = "interplay.data.cifar:read", "interplay.data.digits:read_named"
 
 # The fingerprints are recomputed from the published checksums (CIFAR) and from the images (digits) in the tests.
 DATASETS: dict[str, DatasetFacts] = {
-    "cifar10": DatasetFacts(50_000, 10_000, 10, (3, 32, 32), "cifar10:9188a832b2668b09", "crop_flip"),
-    "cifar100": DatasetFacts(50_000, 10_000, 100, (3, 32, 32), "cifar100:4981da126fbd7c54", "crop_flip"),
-    "digits": DatasetFacts(1_000, 797, 10, (1, 8, 8), "digits:631cb83de3a2ab62", "none"),
+    "cifar10": DatasetFacts(50_000, 10_000, 10, (3, 32, 32), "cifar10:9188a832b2668b09", "crop_flip", _CIFAR),
+    "cifar100": DatasetFacts(50_000, 10_000, 100, (3, 32, 32), "cifar100:4981da126fbd7c54", "crop_flip", _CIFAR),
+    "digits": DatasetFacts(1_000, 797, 10, (1, 8, 8), "digits:631cb83de3a2ab62", "none", _DIGITS),
 }
 
 

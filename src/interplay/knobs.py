@@ -10,12 +10,8 @@ from typing import Any, Literal
 from interplay.errors import SpecError
 from interplay.text import shown
 
-ModelName = Literal["resnet18", "resnet8", "resnet8_s2", "resnet20", "wide_resnet", "hyper_resnet", "cnn", "mlp"]
 OptimizerName = Literal["sgd", "sgdw", "sgds", "adam", "adamw"]
 ScheduleName = Literal["cosine", "constant", "step", "linear"]
-
-SMALLER = {"cnn": 4, "resnet8": 4, "resnet20": 4, "wide_resnet": 4, "hyper_resnet": 4, "resnet8_s2": 8, "resnet18": 8}
-"""How many times smaller, rounded up, the last map of a network is than its images; without batch norm, no entry."""
 
 WIDE = ("wide_resnet", "hyper_resnet")
 HYPER = ("hyper_resnet",)

@@ -20,7 +20,8 @@ from typing import Any, Literal, cast, get_args, get_type_hints
 from interplay import by_path, knobs
 from interplay.dataset_facts import DATASETS, AugmentName
 from interplay.errors import SpecError, nearest
-from interplay.knobs import ModelName, OptimizerName, ScheduleName, knob
+from interplay.knobs import OptimizerName, ScheduleName, knob
+from interplay.network_facts import NETWORKS, ModelName
 from interplay.text import one_line, shown
 
 SPEC_SCHEMA = 1
@@ -206,10 +207,14 @@ class RunSpec:
             raise SpecError(f"batch_size {self.batch_size} is larger than the {used} training images of this run")
         return used
 
+    @property
+    def _shrinks(self) -> int:
+        return NETWORKS[self.model].shrinks if self.model in NETWORKS else 0
+
     def check_data(self, available: int, shape: tuple[int, int, int]) -> None:
         """Raise `SpecError` if ``available`` training images of ``shape`` (C, H, W) cannot be trained on."""
         used, size = self.training_images(available), self.batch_size
-        if used % size != 1 % size or max(shape[1:]) > knobs.SMALLER.get(self.model, 0):
+        if used % size != 1 % size or max(shape[1:]) > self._shrinks:
             return
         raise SpecError(
             f"batch_size {size} leaves a last batch of 1 image ({used} training images), and {self.model} turns images "

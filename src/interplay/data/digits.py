@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,11 @@ from interplay.dataset_facts import DATASETS
 from interplay.errors import DataError
 
 _SPLIT_SEED = 0
+
+
+def read_named(name: str, data_dir: Path, fingerprint: str) -> tuple[Images, Labels, Images, Labels]:
+    """`read`, as data sets with a name are read: there is one, which lies in no folder."""
+    return read()
 
 
 @cache

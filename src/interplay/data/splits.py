@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ import torch
 from torch import Tensor
 
 from interplay import by_path
-from interplay.data import arrays, cifar, digits, npz
+from interplay.data import arrays, cifar, npz
 from interplay.data.cifar import Images, Labels
+from interplay.dataset_facts import DATASETS
 from interplay.errors import DataError
 from interplay.spec import RunSpec
 
@@ -110,10 +113,10 @@ def _read(spec: RunSpec, data_dir: Path) -> arrays.Arrays:
 
 
 def _given(spec: RunSpec, data_dir: Path) -> arrays.Arrays:
-    if spec.dataset in cifar.ARCHIVES:
-        return cifar.read(spec.dataset, data_dir, spec.fingerprint)
-    if spec.dataset == "digits":
-        return digits.read()
+    if spec.dataset in DATASETS:
+        module, _, name = DATASETS[spec.dataset].reader.partition(":")
+        read: Callable[[str, Path, str], arrays.Arrays] = getattr(import_module(module), name)
+        return read(spec.dataset, data_dir, spec.fingerprint)
     if not spec.fingerprint:
         raise DataError(f"the spec of {spec.dataset} is not resolved: it has no fingerprint to check the file against")
     if spec.dataset in by_path.BY_PATH and not spec.dataset.endswith(".npz"):

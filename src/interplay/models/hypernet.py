@@ -23,6 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from interplay.models.resnet import build_wide_resnet, is_block_kernel
+from interplay.spec import RunSpec
+
 Layout = Literal["paper", "rows_are_outputs"]
 Initialisation = Literal["he", "original"]
 Select = Callable[[str, Tensor], bool]
@@ -251,6 +254,17 @@ def hypernetize(
         layout=layout,
         kernel_decay=kernel_decay,
         normalize_embeddings=normalize_embeddings,
+    )
+
+
+def build_hyper_resnet(spec: RunSpec, classes: int, shape: tuple[int, int, int]) -> HyperNetwork:
+    """``hyper_resnet``: the wide network of the same spec with all 3x3 kernels of its blocks generated."""
+    return hypernetize(
+        build_wide_resnet(spec, classes, shape),
+        is_block_kernel,
+        init=spec.hyper_init,
+        kernel_decay=spec.kernel_decay,
+        normalize_embeddings=spec.normalize_embeddings,
     )
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interplay.spec import RunSpec
+
 
 def _conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
@@ -145,3 +147,33 @@ def wide_resnet(num_classes: int = 10, channels: int = 3, widening: int = 1, blo
 def is_block_kernel(name: str, weight: Tensor) -> bool:
     """Whether a parameter of a `ResNet` is a 3x3 kernel of one of its blocks."""
     return name.startswith("stages.") and weight.dim() == 4 and weight.shape[-1] == 3
+
+
+# -- by the names of specs --------------------------------------------------------------------------------------------
+
+Shape = tuple[int, int, int]
+
+
+def build_resnet18(spec: RunSpec, classes: int, shape: Shape) -> nn.Module:
+    """``resnet18`` for images of ``shape`` (C, H, W), as all below."""
+    return resnet18(classes, shape[0])
+
+
+def build_resnet8(spec: RunSpec, classes: int, shape: Shape) -> nn.Module:
+    """``resnet8``."""
+    return cifar_resnet(8, classes, shape[0])
+
+
+def build_resnet8_s2(spec: RunSpec, classes: int, shape: Shape) -> nn.Module:
+    """``resnet8_s2``: the first convolution takes every second pixel."""
+    return cifar_resnet(8, classes, shape[0], stem_stride=2)
+
+
+def build_resnet20(spec: RunSpec, classes: int, shape: Shape) -> nn.Module:
+    """``resnet20``."""
+    return cifar_resnet(20, classes, shape[0])
+
+
+def build_wide_resnet(spec: RunSpec, classes: int, shape: Shape) -> ResNet:
+    """``wide_resnet``."""
+    return wide_resnet(classes, shape[0], spec.widening, spec.blocks_per_stage)

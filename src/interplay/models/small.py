@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 from torch.nn import functional
+
+from interplay.spec import RunSpec
 
 
 class SmallCNN(nn.Module):
@@ -42,3 +46,13 @@ class MLP(nn.Module):
         out = functional.relu(self.layer1(x.flatten(1)))
         out = functional.relu(self.layer2(out))
         return self.linear(out)  # type: ignore[no-any-return]
+
+
+def build_cnn(spec: RunSpec, classes: int, shape: tuple[int, int, int]) -> nn.Module:
+    """``cnn`` for images of ``shape`` (C, H, W)."""
+    return SmallCNN(classes, shape[0])
+
+
+def build_mlp(spec: RunSpec, classes: int, shape: tuple[int, int, int]) -> nn.Module:
+    """``mlp`` for images of ``shape`` (C, H, W)."""
+    return MLP(classes, math.prod(shape))

@@ -9,23 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from interplay.dataset_facts import DATASETS
+from interplay.network_facts import NETWORKS
 from interplay.record import RunRecord
 from interplay.store.folders import names_in
 from interplay.store.store import THOROUGH, Store
 from interplay.trial import Spec, Trial
-
-# Work of one training image relative to resnet8 (multiply-adds: 12.5 M for resnet8, 41 M for resnet20, 556 M for
-# resnet18 at 32x32; small networks at 8x8). Only the order of starts depends on it, never a number that is reported.
-_WORK = {
-    "resnet18": 45.0,
-    "resnet20": 3.3,
-    "resnet8": 1.0,
-    "resnet8_s2": 0.3,
-    "wide_resnet": 1.0,
-    "hyper_resnet": 1.0,
-    "cnn": 0.05,
-    "mlp": 0.005,
-}
 
 
 @dataclass(frozen=True)
@@ -72,7 +60,8 @@ def work(spec: Spec) -> tuple[float, int]:
     if isinstance(spec, Trial):  # nothing is known of it but what its knobs are called
         return (_number(spec.epochs), -int(_number(spec.batch_size)))
     own = spec.own_knobs
-    size = _WORK.get(spec.model, 1.0) * own.get("widening", 1) ** 2 * own.get("blocks_per_stage", 1)
+    work = NETWORKS[spec.model].work if spec.model in NETWORKS else 1.0
+    size = work * own.get("widening", 1) ** 2 * own.get("blocks_per_stage", 1)
     return (size * spec.epochs * (training_images(spec) or 50_000), -spec.batch_size)
 
 

@@ -25,6 +25,14 @@ from interplay.text import one_line, shown
 
 Kind = Literal["exponent", "ordering", "direction", "sufficiency"]
 
+JUDGES: Mapping[Kind, str] = {
+    "exponent": "interplay.analysis.claims.exponent:judged",
+    "ordering": "interplay.analysis.claims.ordering:judged",
+    "direction": "interplay.analysis.claims.plane:direction",
+    "sufficiency": "interplay.analysis.claims.plane:sufficiency",
+}
+"""What judges each kind of claim: ``module:function`` of a claim and a table, imported when it is asked for."""
+
 BAND = 0.2
 """Half-width of the band around a stated exponent, unless a claim says otherwise."""
 

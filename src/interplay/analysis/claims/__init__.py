@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 
-from interplay.analysis.claims import exponent, ordering, plane
 from interplay.analysis.table import Table
 from interplay.analysis.verdict import Verdict
-from interplay.study.claims import Claim
-
-_JUDGES = {
-    "exponent": exponent.judged,
-    "ordering": ordering.judged,
-    "direction": plane.direction,
-    "sufficiency": plane.sufficiency,
-}
+from interplay.study.claims import JUDGES, Claim
 
 
 def judged(claim: Claim, table: Table) -> Verdict:
     """What the runs say of ``claim``."""
-    return replace(_JUDGES[claim.kind](claim, table), question=claim.question)
+    module, _, name = JUDGES[claim.kind].partition(":")
+    judge: Callable[[Claim, Table], Verdict] = getattr(import_module(module), name)
+    return replace(judge(claim, table), question=claim.question)
