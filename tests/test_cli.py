@@ -224,6 +224,24 @@ def test_doctor_names_what_is_there_and_what_is_not(capsys: pytest.CaptureFixtur
     assert "ok       torch" in out
 
 
+def test_doctor_says_how_processes_share_a_gpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import torch
+
+    from interplay.lab import doctor
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(doctor, "gpu_line", lambda index: "Test GPU")
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    assert main(["doctor"]) == 0
+    assert "note     mps          processes that share a GPU take turns" in capsys.readouterr().out
+    (tmp_path / "control").touch()
+    assert main(["doctor"]) == 0
+    assert "ok       mps          runs" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_help_answers_long_before_torch_is_there() -> None:
     def seconds(*words: str) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from interplay.errors import SpecError
@@ -69,6 +70,16 @@ def visible_gpus() -> list[Gpu]:
                 break  # CUDA reads the list up to the first name that it does not know
             found.append(Gpu(name, _free(nvml, handle), _capability(nvml, handle)))
         return found
+
+
+def mps_runs() -> bool:
+    """Whether NVIDIA's Multi-Process Service runs, for which no process has to do anything.
+
+    With it the kernels of several processes run on a GPU at once; without, the processes take turns.
+    Source: docs.nvidia.com/deploy/mps, "Environment Variables".
+    """
+    folder = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or "/tmp/nvidia-mps")
+    return (folder / "control").exists()
 
 
 @contextmanager

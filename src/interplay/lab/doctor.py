@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from interplay.data.cifar import ARCHIVES
-from interplay.devices import BF16
+from interplay.devices import BF16, mps_runs
 from interplay.store.folders import findings
 
 Verdict = Literal["ok", "note", "problem"]
@@ -65,7 +65,16 @@ def _devices() -> list[Check]:
         built = torch.version.cuda
         why = "no driver or device found" if built else "this torch is built without CUDA"
         return [Check("gpu", "note", f"none usable ({why}): runs go to the CPU")]
-    return [Check(f"gpu {i}", "ok", gpu_line(i)) for i in range(torch.cuda.device_count())]
+    return [*(Check(f"gpu {i}", "ok", gpu_line(i)) for i in range(torch.cuda.device_count())), _sharing()]
+
+
+def _sharing() -> Check:
+    """How processes share a GPU. MPS is optional, and not everyone may start it."""
+    if mps_runs():
+        return Check("mps", "ok", "runs: processes that share a GPU compute at once")
+    return Check(
+        "mps", "note", "processes that share a GPU take turns; nvidia-cuda-mps-control -d lets them compute at once"
+    )
 
 
 def gpu_line(index: int) -> str:
