@@ -167,7 +167,9 @@ def textbook(spec: RunSpec, splits: Splits, device: torch.device, scale: Scale) 
     return sum(counts) / taken
 
 
-def captured(spec: RunSpec, splits: Splits, runs: int, networks: int, *, compiled: bool = False) -> float | None:
+def captured(
+    spec: RunSpec, splits: Splits, runs: int, networks: int, *, compiled: bool = False, mode: str | None = None
+) -> float | None:
     """Images a second, all runs together, of ``runs`` captured steps side by side, each of ``networks`` networks."""
     device = splits.device
     found: list[Networks] = []
@@ -181,7 +183,7 @@ def captured(spec: RunSpec, splits: Splits, runs: int, networks: int, *, compile
             members = [spec.replace(seed=first * networks + place) for place in range(networks)]
             found.append(made(members, splits, lane=first))
             if compiled:
-                found[-1].forward = compiled_form(found[-1].stack, (spec, networks))
+                found[-1].forward = compiled_form(found[-1].stack, (spec, networks), mode)
         side_by_side([epoch(each) for each in found], device)  # records the graphs
         taken = seconds(device, lambda: side_by_side([epoch(each) for each in found], device))
     except torch.OutOfMemoryError:

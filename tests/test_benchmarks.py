@@ -87,7 +87,7 @@ ABSENT = (
 SECTIONS = {
     "agree": 8,  # two precisions by four ways
     "tests": 1,
-    "bench": 6,  # two sizes by two, start, profile
+    "bench": 7,  # two sizes by two, start, profile, switches
     "packing": 5,
     "chunk": 2,
     "hyper": 2,

@@ -8,6 +8,7 @@ from functools import cache, partial
 
 import gpu
 import textbook
+import torch
 from common import in_turn
 
 from interplay.data.splits import Splits
@@ -23,7 +24,7 @@ def sections(session: Session, options: Options) -> Sections:
         found[f"ways B={size}"] = partial(bench.ways, size)
     for size in bench.scale.sizes:
         found[f"evaluation B={size}"] = partial(bench.evaluation, size)
-    return found | {"start": bench.start, "profile": bench.profile}
+    return found | {"start": bench.start, "profile": bench.profile, "switches": bench.switches}
 
 
 class Bench:
@@ -84,6 +85,36 @@ class Bench:
             words = gpu.start_words(self._spec(size), self._data()[1], compiled=name == "compiled")
             rows.append([name, *words])
             self._session.table(f"start at B = {size}", ["", "until the first epoch, s", "memory, MiB"], rows)
+
+    def switches(self) -> None:
+        """What further switches of the libraries are worth, in turns."""
+        size, rounds = self.scale.sizes[0], []
+        spec, splits = self._spec(size), self._data()[1]
+        way = partial(gpu.captured, spec, splits, 1, 1)
+
+        def with_every_algorithm() -> float:
+            before = torch.backends.cudnn.benchmark_limit
+            torch.backends.cudnn.benchmark_limit = 0  # it tries 10 otherwise
+            try:
+                return way() or 0.0
+            finally:
+                torch.backends.cudnn.benchmark_limit = before
+
+        ways: dict[str, Callable[[], float]] = {
+            "captured": lambda: way() or 0.0,
+            "every algorithm of cuDNN": with_every_algorithm,
+            "compiled": lambda: way(compiled=True) or 0.0,
+            "compiled, max-autotune": lambda: way(compiled=True, mode="max-autotune-no-cudagraphs") or 0.0,
+        }
+        guarded = {name: self._session.guarded(name, work) for name, work in ways.items()}
+        for _ in range(self._options.repeats):
+            rounds.append(in_turn(guarded, 1))
+            rates = [f"{sorted(each[name] for each in rounds)[len(rounds) // 2]:,.0f}" for name in ways]
+            self._session.table(
+                f"switches at B = {size}: images per second", ["rounds", *ways], [[len(rounds), *rates]]
+            )
+            if self._session.left() <= 0:
+                break
 
     def profile(self) -> None:
         """Kernels of a captured step by their time."""

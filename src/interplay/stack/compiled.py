@@ -11,7 +11,7 @@ _kinds: list[Hashable] = []
 """What has been compiled since torch was last told to forget."""
 
 
-def compiled_form(stack: nn.Module, kind: Hashable) -> Callable[[Tensor], Tensor]:
+def compiled_form(stack: nn.Module, kind: Hashable, mode: str | None = None) -> Callable[[Tensor], Tensor]:
     """``stack``, compiled when it is first called; an error where it cannot be, never the slow form in its place.
 
     torch keeps a limited number of forms of one piece of code (8 by default), and beyond them goes on uncompiled
@@ -21,8 +21,9 @@ def compiled_form(stack: nn.Module, kind: Hashable) -> Callable[[Tensor], Tensor
     Args:
         stack: the networks.
         kind: what decides the shapes that it will see, but for a short last batch.
+        mode: of `torch.compile`; those with graphs of their own are of no use, since the whole step is captured.
     """
-    if kind not in _kinds:
+    if (kind, mode) not in _kinds:
         torch.compiler.reset()
-        _kinds[:] = [kind]
-    return torch.compile(stack, dynamic=False, fullgraph=True)
+        _kinds[:] = [(kind, mode)]
+    return torch.compile(stack, dynamic=False, fullgraph=True, mode=mode)
