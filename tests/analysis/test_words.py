@@ -108,7 +108,7 @@ def test_what_was_not_asked_is_one_line_after_the_table_and_own_claims_are_marke
     lines = report(analysis(), 160, colour=False).splitlines()
     rows = [line for line in lines if line.startswith(("* ", "ordering", "inverse"))]
     assert rows[0].startswith("* inverse.profile")
-    assert lines.count("not asked (nothing was varied for it): batch.step_matched") == 1
+    assert lines.count("not asked (too little was varied for it): batch.step_matched") == 1
     assert sum("batch.step_matched" in line for line in lines) == 1
     assert OWN in lines
     assert OWN not in report(analysis([ORDERING]), 160, colour=False)

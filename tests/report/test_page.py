@@ -138,7 +138,7 @@ def test_sections_stand_in_order_with_the_verdicts_first(parts: Parts, html: str
     ):
         assert expected in words
     assert html.count('class="badge ') >= 6
-    assert "not asked (nothing was varied for it): " in words
+    assert "not asked (too little was varied for it): " in words
     assert "Do equally good settings lie along ηλ = const?" in words
 
 
@@ -310,7 +310,7 @@ def test_the_cells_that_a_claim_asks_for_are_listed_with_the_way_to_run_them(sto
     assert "4 runs; expected 90 % interval 0.51 to 0.76 λ 0.02, η 0.1, B 128" in words
     assert "at most 0.50" in words
     # What was not asked is one folded line, and no row.
-    assert "not asked (nothing was varied for it): far" in words
+    assert "not asked (too little was varied for it): far" in words
     assert "Far? far needs two values of E" in words
     assert "badge not asked" not in render(page)
     assert "interplay study STUDY --extend" in words

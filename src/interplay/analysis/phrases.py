@@ -150,7 +150,7 @@ def _ranges(cells: Sequence[Mapping[str, Any]]) -> str:
 def not_asked(verdicts: Iterable[Verdict]) -> str:
     """One line about the claims for which nothing was varied; nothing without any."""
     names = ", ".join(verdict.id for verdict in verdicts if verdict.verdict == "not asked")
-    return f"not asked (nothing was varied for it): {names}" if names else ""
+    return f"not asked (too little was varied for it): {names}" if names else ""
 
 
 def spoken(verdict: Verdict) -> tuple[str, str] | None:

@@ -263,7 +263,7 @@ def comparison(found: Comparison) -> str:
     if asked:
         lines += ["", *layout.table(("claim", "ours", "theirs"), asked, prose=0)]
     if left := [name for name, *words in found.claims if set(words) == {"not asked"}]:
-        lines += layout.paragraph(f"not asked of either (nothing was varied for it): {', '.join(left)}")
+        lines += layout.paragraph(f"not asked of either (too little was varied for it): {', '.join(left)}")
     heads = ("lr", "wd", "momentum", "batch", "ours", "theirs", "difference", "error", "in errors")
     lines += ["", *layout.table(heads, map(_pair, found.pairs))]
     return "\n".join(lines)
