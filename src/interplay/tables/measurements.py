@@ -270,8 +270,7 @@ def _text(row: Row, table: TextTable, columns: Columns) -> dict[str, str]:
     found = {table.header[index]: row.cells[index] for index in columns.others}
     for name, indexes in columns.found.items():
         filled = [index for index in indexes if not values.missing(row.cells[index])]
-        meanings = {_meaning(name, row.cells[index]) for index in filled}
-        if len(meanings) > 1 and name != "status":
+        if len(filled) > 1 and name != "status" and len({_meaning(name, row.cells[index]) for index in filled}) > 1:
             said = " and ".join(f"{table.header[index]!r} ({row.cells[index]})" for index in filled)
             raise InputError(f"{table.source}, line {row.line}: {said} both mean {name}: remove one column")
         found[name] = row.cells[filled[0] if filled else indexes[0]]
