@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,7 @@ def room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Dotted names of all that a file imports, type checking aside included."""
     found = set()
@@ -161,6 +163,7 @@ FOR_ANOTHER_REASON = {
 """Files whose imports within functions keep nothing out, each with its reason."""
 
 
+@cache
 def within_functions(path: Path) -> list[tuple[int, str]]:
     """Line and module of each import that stands within a function."""
     found = {}
@@ -175,6 +178,7 @@ def within_functions(path: Path) -> list[tuple[int, str]]:
     return sorted(found.items())
 
 
+@cache
 def file_of(module: str) -> Path | None:
     """The file of a module of the package."""
     if not module.startswith("interplay"):
@@ -183,6 +187,7 @@ def file_of(module: str) -> Path | None:
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
+@cache
 def at_import(path: Path) -> set[str]:
     """Modules that are imported when the module of ``path`` is: not those within functions or for types alone."""
     found: set[str] = set()
@@ -232,6 +237,7 @@ def test_an_import_within_a_function_hides_no_circle(path: Path) -> None:
     assert not circles
 
 
+@cache
 def reached(module: str) -> set[str]:
     """``module`` and all modules of the package that it imports."""
     found: set[str] = set()
