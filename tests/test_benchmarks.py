@@ -22,6 +22,7 @@ def bench(root: Path, *words: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # the session below goes through the same functions
 def test_the_benchmark_of_gpus_prints_all_its_tables(root: Path) -> None:
     kept = set((root / "benchmarks" / "results").iterdir())
     said = bench(root, "--device", "cpu", "--tiny", "--repeats", "1", "--no_compiled")

@@ -48,6 +48,7 @@ def least(lr: float, batch_size: float) -> float:
     return math.exp(float(found.x))
 
 
+@pytest.mark.thorough
 def test_on_the_noisy_quadratic_the_best_decay_grows_with_the_rate_and_falls_with_the_batch(
     root: Path, tmp_path: Path
 ) -> None:
