@@ -75,21 +75,23 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_no_litter(tmp_path: Path, 
     assert checkpoint.read(path)["step"] == 1
 
 
-def test_ctrl_c_in_the_middle_of_a_write_is_no_error_of_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError, PermissionError])
+def test_what_breaks_a_write_off_is_no_error_of_the_file(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """torch closes its archive on the way out, which fails in turn."""
     path = tmp_path / "x.pt"
     checkpoint.save(path, {"step": 1})
     writes = iter(range(1000))
 
-    class Interrupting(io.FileIO):
+    class Broken(io.FileIO):
         def write(self, data: Any) -> int:
             if next(writes) == 12:
-                raise KeyboardInterrupt
+                raise error
             return super().write(data)
 
-    monkeypatch.setattr(Path, "open", lambda path, mode: Interrupting(path, mode.replace("b", "")))
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(Path, "open", lambda path, mode: Broken(path, mode.replace("b", "")))
+    with pytest.raises(error):
         checkpoint.save(path, {"step": 2, "w": torch.zeros(100_000)})
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == [path]

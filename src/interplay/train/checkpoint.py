@@ -124,7 +124,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
             except RuntimeError as error:
                 # It closes its archive on the way out, which fails in turn: a full disk or Ctrl-C is what happened.
                 cause = error.__context__
-                if isinstance(cause, OSError) or (cause is not None and not isinstance(cause, Exception)):
+                if cause is not None and (isinstance(cause, OSError | MemoryError) or not isinstance(cause, Exception)):
                     raise cause from None
                 raise
             seal(file)
