@@ -71,6 +71,9 @@ class Scale:
 FULL = Scale("resnet18", (64, 128, 256, 512), 50_000, 10_000, 8192, 4, 8, 2.0)
 TINY = Scale("resnet8_s2", (16, 32), 160, 64, 256, 2, 0, 0.05)
 
+MOST = 25
+"""Kernels of a step that have a row of their own."""
+
 
 def on(device: torch.device, splits: Splits) -> Splits:
     """``splits`` on the device."""
@@ -218,7 +221,7 @@ def start(spec: RunSpec, splits: Splits, *, compiled: bool) -> tuple[float, int]
     def first() -> None:
         networks.append(made([spec], splits))
         if compiled:
-            networks[0].forward = compiled_form(networks[0].stack, (spec, 1))
+            networks[0].compile(spec)
         for _ in networks[0].train_epoch([1]):
             pass
 
@@ -228,10 +231,12 @@ def start(spec: RunSpec, splits: Splits, *, compiled: bool) -> tuple[float, int]
     return began - again, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
 
 
-def profiled(report: Report, spec: RunSpec, splits: Splits, steps: int = 20) -> None:
+def profiled(report: Report, spec: RunSpec, splits: Splits, steps: int = 20, *, compiled: bool = False) -> None:
     """Where the time of captured steps goes: kernels by name, and what is no kernel."""
     device = splits.device
     networks = made([spec], splits)
+    if compiled:
+        networks.compile(spec)
     for _ in networks.train_epoch([1]):
         pass
     kinds = [ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU]
@@ -244,13 +249,14 @@ def profiled(report: Report, spec: RunSpec, splits: Splits, steps: int = 20) -> 
     times = {e.key: (e.self_device_time_total if on_gpu else e.self_cpu_time_total) / 1e6 for e in events}
     busy = sum(times.values())
     rows = [
-        [name[:70], f"{1e3 * taken / steps:.3f}", f"{100 * taken / whole:.0f} %"]
-        for name, taken in sorted(times.items(), key=lambda item: -item[1])[:12]
+        [name[:90], f"{1e3 * taken / steps:.3f}", f"{100 * taken / whole:.0f} %"]
+        for name, taken in sorted(times.items(), key=lambda item: -item[1])[:MOST]
     ]
-    rest = busy - sum(sorted(times.values())[-12:])
+    rest = busy - sum(sorted(times.values())[-MOST:])
     rows.append(["others", f"{1e3 * rest / steps:.3f}", f"{100 * rest / whole:.0f} %"])
     rows.append(["gaps", f"{1e3 * (whole - busy) / steps:.3f}", f"{100 * (whole - busy) / whole:.0f} %"])
-    report.table(f"a captured step at B = {spec.batch_size} (profiler on)", ["", "ms a step", "share"], rows)
+    way = "compiled" if compiled else "captured"
+    report.table(f"a {way} step at B = {spec.batch_size} (profiler on)", ["", "ms a step", "share"], rows)
 
 
 def projected(rates: Mapping[int, float], testing: Mapping[int, float], images: int) -> tuple[int, float]:

@@ -38,6 +38,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.e
 if TYPE_CHECKING:
     from session_parts.book import Options
 
+WAYS = ("single", "fused", "compiled", "streams", "compiled_streams")
 PARTS = ("agree", "tests", "bench", "packing", "chunk", "hyper", "faults")
 
 
@@ -50,8 +51,13 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], help="sections, by their names or first words")
     parser.add_argument("--sizes", type=int, nargs="+", default=[128], help="batch sizes of bench and packing")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--at_once", type=int, default=8, help="packing: runs at once, at most")
-    parser.add_argument("--way", choices=("single", "fused", "compiled"), default="fused", help="of chunk")
+    parser.add_argument(
+        "--at_once",
+        type=int,
+        default=8,
+        help="runs at once: of packing at most, of chunk on streams",
+    )
+    parser.add_argument("--way", choices=WAYS, default="fused", help="of chunk")
     parser.add_argument("--data_dir", type=Path, help="chunk: where the CIFAR files lie; without it, random images")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="small networks, few images, nothing compiled")

@@ -14,7 +14,6 @@ from interplay.data.splits import Splits
 from interplay.spec import RunSpec
 from interplay.speed.measure import random_splits
 from interplay.stack.captured import side_by_side
-from interplay.stack.compiled import compiled_form
 from interplay.stack.step import Networks
 from interplay.train import loop
 from interplay.train.events import BatchSeen, Event
@@ -109,7 +108,7 @@ def losses_side_by_side(specs: list[RunSpec], splits: Splits, *, compiled: bool)
     try:
         for each, spec in zip(networks, specs, strict=True):
             if compiled:
-                each.forward = compiled_form(each.stack, (spec, 1))
+                each.compile(spec)
         side_by_side([steps(each, losses) for each, losses in zip(networks, kept, strict=True)], splits.device)
         return [(torch.cat(losses) / specs[0].batch_size).tolist() for losses in kept]
     finally:

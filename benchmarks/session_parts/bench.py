@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -56,7 +57,8 @@ class Bench:
         if not textbook.HAS_PIL:
             self._session.say("the textbook loop crops and mirrors with numpy: PIL is not here")
         ways = gpu.ways_of(self._spec(size), *self._data(), self.scale, compiled=True)
-        guarded = {name: self._session.guarded(name, way) for name, way in ways.items()}
+        # The fast ones first: one round of all of them may take longer than there is.
+        guarded = {name: self._told(name, self._session.guarded(name, ways[name])) for name in reversed(ways)}
         rounds: list[dict[str, float]] = []
         for _ in range(self._options.repeats):
             rounds.append(in_turn(guarded, 1))
@@ -69,6 +71,19 @@ class Bench:
             )
             if self._session.left() <= 0:
                 break
+
+    def _told(self, name: str, way: Callable[[], float]) -> Callable[[], float]:
+        """``way``, which is kept as soon as it is known."""
+
+        def tell() -> float:
+            began = time.monotonic()
+            rate = way()
+            taken = time.monotonic() - began
+            self._session.say(f"{name}: {rate:,.0f} images/s; {taken:.1f} s with its start")
+            self._session.keep(**{f"{name}_now": round(rate, 1), f"{name}_seconds": round(taken, 1)})
+            return rate
+
+        return tell
 
     def evaluation(self, size: int) -> None:
         """Seconds of a captured look at the test images."""
@@ -119,4 +134,6 @@ class Bench:
     def profile(self) -> None:
         """Kernels of a captured step by their time."""
         size = self.scale.sizes[0]
-        gpu.profiled(self._session, self._spec(size), self._data()[1], min(20, self.scale.images // size))
+        for compiled in (False, True):
+            steps = min(20, self.scale.images // size)
+            gpu.profiled(self._session, self._spec(size), self._data()[1], steps, compiled=compiled)

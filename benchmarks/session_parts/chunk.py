@@ -1,5 +1,7 @@
 """The next runs of results/resnet18-cifar100, trained in this process by the lab with its store, until time is over.
 
+One after the other, or with ``--way compiled_streams`` as many side by side as ``--at_once`` says.
+
 Of the documented sets: those of ``eta-lambda`` in the order of their distance from η = 0.1 and λ = 5e-4, where the
 optima are looked for, then the others. Every run is in the store under ``<out>/chunk`` as it ends, and one that does
 not end in time leaves a checkpoint there: the same call goes on. Without the CIFAR files, short runs on random images.
@@ -18,6 +20,7 @@ from interplay.executors.attempt import Way, load
 from interplay.executors.job import Job
 from interplay.executors.outcomes import End
 from interplay.notes import note
+from interplay.record import RunRecord
 from interplay.spec import RunSpec
 from interplay.store.store import Store
 from interplay.study.presets import documented_sets
@@ -45,8 +48,11 @@ def sections(session: Session, options: Options) -> Sections:
     if options.data_dir is not None:
         load(next(iter(specs.values())), options.data_dir, options.place)
     chunk = Chunk(session, options, root)
+    left = [spec for name, spec in specs.items() if name not in done]
+    count = options.at_once if "streams" in options.way else 1
+    groups = [left[first : first + count] for first in range(0, len(left), count)]
     found: dict[str, Callable[[], None]] = {
-        name: partial(chunk.run, spec) for name, spec in specs.items() if name not in done
+        "run " + " / ".join(map(setting, group)): partial(chunk.runs, group) for group in groups
     }
     return found or {"nothing left": lambda: session.say("every run has a result")}
 
@@ -92,41 +98,47 @@ class Chunk:
         data_dir = options.data_dir or Path("data")
         self._job = Job(data_dir, root, options.place, checkpoint_seconds=60.0, lapse_seconds=20.0)
 
-    def run(self, spec: RunSpec) -> None:
-        """Train until the run or the time ends; a row an epoch.
+    def runs(self, specs: list[RunSpec]) -> None:
+        """Train until the runs or the time end; a row an epoch.
 
         Raises:
-            RuntimeError: the attempt ended otherwise.
+            RuntimeError: an attempt ended otherwise.
         """
         rows: list[list[str]] = []
 
         def emit(event: Event) -> None:
             if isinstance(event, EpochEnded):
-                rows.append(_row(event))
-                self._session.keep(epochs=rows)
+                rows.append([setting(event.spec), *_row(event)])
                 self._session.say("  ".join(rows[-1]))
+                if event.spec is specs[-1] or len(specs) == 1:
+                    self._session.keep(epochs=rows)
 
-        outcome = carried_out(spec, self._root, self._job, self._way, emit, lambda: self._session.left() <= 0)
-        if outcome.end is End.INTERRUPTED:
-            note(f"{setting(spec)}: {outcome.reason}")
-            self._session.table(setting(spec), ["end", "epochs"], [["stopped, with a checkpoint", len(rows)]])
-            return
-        record = outcome.record or Store(self._root).record(spec.run_id)
-        if outcome.end not in (End.COMMITTED, End.DONE) or record is None:
-            raise RuntimeError(f"{outcome.end}: {outcome.reason}")
-        self._session.table(
-            setting(spec),
-            ["end", "epochs", "test accuracy, %", "s", "images/s"],
-            [
-                [
-                    record.status,
-                    len(record.history),
-                    record.final_test_acc,
-                    f"{record.wall_seconds:.1f}",
-                    f"{record.images_per_second or 0:,.0f}",
-                ]
-            ],
-        )
+        outcomes = carried_out(specs, self._root, self._job, self._way, emit, lambda: self._session.left() <= 0)
+        self._session.keep(epochs=rows)
+        table, wrong = [], []
+        for spec, outcome in zip(specs, outcomes, strict=True):
+            record = outcome.record or Store(self._root).record(spec.run_id)
+            if outcome.end is End.INTERRUPTED:
+                note(f"{setting(spec)}: {outcome.reason}")
+                table.append([setting(spec), "stopped, with a checkpoint", "", "", "", ""])
+            elif outcome.end not in (End.COMMITTED, End.DONE) or record is None:
+                wrong.append(f"{setting(spec)}: {outcome.end}: {outcome.reason}")
+            else:
+                table.append([setting(spec), *_result(record)])
+        columns = ["", "end", "epochs", "test accuracy, %", "s", "images/s"]
+        self._session.table(f"runs {self._way}", columns, table)
+        if wrong:
+            raise RuntimeError("\n".join(wrong))
+
+
+def _result(record: RunRecord) -> list[str]:
+    return [
+        str(record.status),
+        str(len(record.history)),
+        str(record.final_test_acc),
+        f"{record.wall_seconds:.1f}",
+        f"{record.images_per_second or 0:,.0f}",
+    ]
 
 
 def _row(event: EpochEnded) -> list[str]:

@@ -111,7 +111,7 @@ class Faults:
         size = 32 if self._options.tiny else 512
         spec = RunSpec(dataset=str(self._npz), model=self._model, epochs=1, batch_size=size, lr=0.01, augment="none")
         job = Job("data", root, place, lapse_seconds=20.0)
-        outcome = carried_out(settled(spec.replace(seed=len(way)), Path("data"), place), root, job, way)
+        [outcome] = carried_out([settled(spec.replace(seed=len(way)), Path("data"), place)], root, job, way)
         return outcome.end, outcome.reason
 
     def capture(self) -> None:

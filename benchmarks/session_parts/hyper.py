@@ -15,6 +15,9 @@ from interplay.train.events import EpochEnded, Event
 from interplay.train.loop import train
 from session_parts.book import Options, Sections, Session
 
+IMAGES = 12_800
+"""Of an epoch: a hundred steps."""
+
 
 def sections(session: Session, options: Options) -> Sections:
     """The hypernetwork and its direct twin at both widths; its steps cannot be captured by the lab."""
@@ -30,7 +33,7 @@ def sections(session: Session, options: Options) -> Sections:
 
 def measured(session: Session, options: Options, spec: RunSpec) -> None:
     """Train three epochs; a row after each."""
-    splits = random_splits(spec, 64 if options.tiny else 50_000, 64, options.place)
+    splits = random_splits(spec, 64 if options.tiny else IMAGES, 64, options.place)
     if options.on_gpu:
         torch.cuda.reset_peak_memory_stats()
     rows: list[list[str]] = []

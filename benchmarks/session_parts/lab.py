@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -38,36 +39,37 @@ def settled(spec: RunSpec, data_dir: Path, device: str) -> RunSpec:
 
 
 def carried_out(
-    spec: RunSpec,
+    specs: Sequence[RunSpec],
     root: Path,
     job: Job,
     way: Way,
     emit: Callable[[Event], None] = unheard,
     should_stop: Callable[[], bool] = never,
     patience: float = 90.0,
-) -> Outcome:
-    """Attempt a run, as `interplay run` does; one that a process left that is no more is taken over.
+) -> list[Outcome]:
+    """Attempt runs, as `interplay run` does; one that a process left that is no more is taken over.
 
     Args:
-        spec: a settled one.
+        specs: settled ones; of a stack or of lanes, those that train together.
         root: folder of the store.
         job: settings.
         way: how to train.
         emit: takes the events.
         should_stop: asked after each epoch.
-        patience: seconds to wait for another process that has the run.
+        patience: seconds to wait for another process that has a run.
     """
-    store, outcome, end = Store(root), Outcome(End.TAKEN), time.monotonic() + patience
+    store, end = Store(root), time.monotonic() + patience
+    outcomes = dict.fromkeys(specs, Outcome(End.TAKEN))
 
     def heard(event: Event) -> None:
-        nonlocal outcome
         if isinstance(event, RunEnded):
-            outcome = event.outcome
+            outcomes[cast(RunSpec, event.spec)] = event.outcome
         emit(event)
 
     claims = Claims(store.runs, "gpu_session", job.lease)
-    while True:
-        attempt([spec], store, claims, job, heard, should_stop, way=way)
-        if outcome.end is not End.TAKEN or time.monotonic() > end:
-            return outcome
+    while taken := [spec for spec, outcome in outcomes.items() if outcome.end is End.TAKEN]:
+        attempt(taken, store, claims, job, heard, should_stop, way=way)
+        if all(outcome.end is not End.TAKEN for outcome in outcomes.values()) or time.monotonic() > end:
+            break
         time.sleep(0.5)
+    return list(outcomes.values())

@@ -67,7 +67,7 @@ def main() -> None:
 
         spoil = patch.object(Networks, "_train", spoilt(Networks._train) if args.spoil_capture else Networks._train)
         with spoil:
-            outcome = carried_out(spec, args.folder, job, args.way, emit, lambda: stop.requested)
+            [outcome] = carried_out([spec], args.folder, job, args.way, emit, lambda: stop.requested)
     print(f"end {outcome.end}", flush=True)
     print(outcome.reason, flush=True)
 

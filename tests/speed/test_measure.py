@@ -10,9 +10,7 @@ from interplay.devices import Slot
 from interplay.executors.process import WorkerProcess
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
-from interplay.speed import measure
 from interplay.speed.measure import (
-    CONTEXT,
     Measure,
     Measured,
     Meter,
@@ -20,7 +18,6 @@ from interplay.speed.measure import (
     epoch_seconds,
     measure_here,
     on_a_core,
-    on_a_gpu,
 )
 from interplay.speed.rates import Rates, Way, climb, fastest, few
 
@@ -115,7 +112,7 @@ def test_a_way_that_cannot_be_compiled_is_none_to_choose(monkeypatch: pytest.Mon
     def no_compiler(*args: Any, **words: Any) -> None:
         raise RuntimeError("no C++ compiler")
 
-    monkeypatch.setattr("interplay.stack.train.compiled_form", no_compiler)
+    monkeypatch.setattr("interplay.stack.step.compiled_form", no_compiler)
     found = on_a_core(SPEC, [COMPILED, Way("fused", 2)], "cpu", lambda rate: True)
     assert list(found.ways) == [PLAIN, Way("fused", 2)]
 
@@ -160,6 +157,29 @@ def test_processes_that_are_there_measure_again_with_more_beside_them() -> None:
     assert min(first, both) > 0
 
 
+def test_one_process_measures_one_way_after_another_and_a_new_one_after_an_error() -> None:
+    count = 0
+
+    def counted() -> WorkerProcess:
+        nonlocal count
+        count += 1
+        return started()
+
+    with ProbeWorkers(Measure(SPEC, PLAIN, "cpu"), counted) as workers:
+        found = []
+        for way in (PLAIN, CAPTURED, Way("streams", 2), Way("fused", 3)):
+            workers.turn_to(way)
+            found.append(workers.rate(1, window=0.05))
+        assert count == 1
+        assert all(rate is not None and rate > 0 for rate in found), workers.error
+        workers.order = replace(workers.order, spec=SPEC.replace(dampening=0.5))  # has no stacked form
+        workers.turn_to(CAPTURED)
+        assert workers.rate(1, window=0.05) is None
+        workers.turn_to(PLAIN)
+        assert workers.rate(1, window=0.05) is not None, workers.error
+    assert count == 2
+
+
 def test_a_way_that_cannot_train_is_left_out_with_its_reason() -> None:
     generated = RunSpec(dataset="cifar10", model="hyper_resnet", optimizer="adam", lr=1e-3, precision="fp32")
     with ProbeWorkers(Measure(generated, CAPTURED, "cpu"), started) as workers:
@@ -177,33 +197,6 @@ def test_a_process_that_dies_is_no_measurement() -> None:
     with ProbeWorkers(Measure(SPEC, PLAIN, "cpu"), dying) as workers:
         assert workers.rate(1) is None
     assert workers.error == "it ended without a word"
-
-
-class Pretend(ProbeWorkers):
-    """Processes that never start: three fit, and two are nearly as fast as three."""
-
-    asked: list[tuple[str, int]]
-
-    def rate(self, count: int, window: float = 1.0) -> float | None:
-        way = str(self.order.way)
-        self.asked.append((way, count))
-        self.memory = 10 * 2**30
-        return {1: 100.0, 2: 190.0, 3: 195.0, 4: 400.0}[count] * (3 if way == "fused 1" else 1)
-
-
-@pytest.mark.parametrize(("gigabytes", "tried"), [(80, 4), (35, 3), (21, 1), (1, 0)])
-def test_no_more_processes_are_tried_than_memory_holds(
-    monkeypatch: pytest.MonkeyPatch, gigabytes: int, tried: int
-) -> None:
-    Pretend.asked = []
-    monkeypatch.setattr(measure, "ProbeWorkers", Pretend)
-    found = on_a_gpu(SPEC, [CAPTURED], 4, gigabytes * 2**30, "cuda:0", started)
-    assert found.way == CAPTURED
-    assert found.ways == {PLAIN: 100.0, CAPTURED: 300.0}
-    assert Pretend.asked[:3] == [("single", 1), ("fused 1", 1), ("fused 1", 1)]
-    # The first process tells what it takes; it runs whatever that is.
-    assert len(found.at_once) == max(1, tried)
-    assert max(found.at_once) * (10 * 2**30 + CONTEXT) <= max(gigabytes * 2**30, 10 * 2**30 + CONTEXT)
 
 
 def test_a_meter_counts_what_falls_into_its_window(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch._dynamo.exc import FailOnRecompileLimitHit
 
+from interplay.record import RunRecord
 from interplay.spec import RunSpec
 from interplay.speed.measure import random_splits
 from interplay.stack import compiled
 from interplay.stack.train import train_stack
+from interplay.train.names import StackPath
 
 SIZES = (16, 24, 32, 40, 48, 56, 64, 72, 96, 104)
 """Of batches: more kinds of runs than torch keeps compiled forms of one piece of code."""
@@ -42,9 +44,9 @@ def run(batch: int, **knobs: Any) -> RunSpec:
     ).replace(**knobs)
 
 
-def trained(specs: list[RunSpec]) -> None:
+def trained(specs: list[RunSpec], path: StackPath = "compiled") -> list[RunRecord | None]:
     splits = random_splits(specs[0], 2 * specs[0].batch_size, 8, "cpu")
-    train_stack(specs, [splits] * len(specs), path="compiled")
+    return train_stack(specs, [splits] * len(specs), path=path)
 
 
 def test_the_tenth_kind_of_run_is_compiled_as_the_first(graphs: list[int]) -> None:
@@ -59,6 +61,21 @@ def test_the_same_kind_is_compiled_once(graphs: list[int]) -> None:
     assert len(graphs) == 1
     trained([run(16), run(16, seed=3)])  # two in one
     assert len(graphs) == 2
+
+
+def test_runs_on_streams_share_what_was_compiled_once_and_each_computes_what_it_computes_alone(
+    graphs: list[int],
+) -> None:
+    specs = [run(16, lr=lr, seed=seed) for lr, seed in ((0.01, 1), (0.02, 2), (0.03, 3))]
+    together = trained(specs, "compiled_streams")
+    assert len(graphs) == 1
+    for spec, record in zip(specs, together, strict=True):
+        (alone,) = trained([spec])
+        assert record is not None
+        assert alone is not None
+        assert record.environment["path"] == "compiled_streams"
+        assert [m.train_loss for m in record.history] == [m.train_loss for m in alone.history]
+    assert len(graphs) == 1
 
 
 def test_what_cannot_be_compiled_is_an_error_and_not_slow_in_silence(

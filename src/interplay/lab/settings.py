@@ -95,7 +95,7 @@ class Settings(WorkerOptions):
     path: PathName = option(
         "auto",
         "one run at a time (single), stacks of runs (fused), the same through Inductor (compiled), several with a "
-        "stream of a GPU each (streams), or what a probe finds fastest",
+        "stream of a GPU each (streams, compiled_streams), or what a probe finds fastest",
         group="machine",
         on=("study",),
     )

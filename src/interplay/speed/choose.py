@@ -20,8 +20,10 @@ import torch
 from interplay.dataset_facts import DATASETS
 from interplay.devices import gpu_model
 from interplay.spec import RunSpec
+from interplay.speed.break_even import AUTOMATIC, CANDIDATES, USUAL_STREAMS, WORTH_STEPS, groups
 from interplay.speed.estimate import training_images
-from interplay.speed.measure import ProbeWorker, on_a_core, on_a_gpu
+from interplay.speed.measure import ProbeWorker, on_a_core
+from interplay.speed.on_gpus import Probe, on_a_gpu
 from interplay.speed.plan import SpeedPlan
 from interplay.speed.rates import PLAIN, Rates, Way
 from interplay.stack.grouping import kind, stack_key, stackable
@@ -30,53 +32,15 @@ from interplay.store.files import write_whole
 from interplay.train.environment import device_name
 from interplay.train.names import PathName, StackPath
 
-CANDIDATES = (2, 4, 8, 16, 32)
-"""Sizes of stacks that are tried, as far as there are runs and memory."""
-
 USUAL_SIZE = 16
 """Networks in a stack where neither a probe nor the user says how many: what small networks gain levels off there."""
-
-AUTOMATIC = ("mlp", "cnn")
-"""Networks that ``auto`` considers for stacks of several. Larger ones fill a core, or a GPU, by themselves."""
 
 WORTH_A_PROBE = 60.0
 """Seconds of work of one kind, shared by all workers, below which a probe on a CPU costs more than it can save."""
 
-PROBE_SECONDS = 60.0
-"""What a probe of a GPU takes, during which the others wait: one is made for all GPUs of a model."""
-
-CAPTURE_SAVES = 1.5e-3
-"""Seconds of host time that a captured step saves against the plain loop, by a model; no GPU has been measured."""
-
-COMPILE_SECONDS = 120.0
-"""What Inductor costs before it gains: a minute in the probe, and another in each worker."""
-
-STREAMS = (2, 4)
-"""Runs side by side in one process that are tried on a GPU."""
-
-STREAMS_SECONDS = 40.0
-"""What trying them costs in the probe."""
-
-STREAMS_SAVE = 0.7e-3
-"""Seconds a step of one run that they save against captured steps one run at a time: ResNet-18, B = 128, from 45 to 60
-thousand images a second on an H100, by the same model."""
-
-COMPILING_SAVES = 0.5e-3
-"""Seconds a step that compiled kernels save against captured ones: ResNet-18, B = 128, from 45 to 55 thousand images a
-second on an H100, by the same model."""
-
 WORTH_COMPILING_HERE = 20_000
 """Steps of one kind for each worker on a CPU from which Inductor may gain: it costs a minute or two. Measured on an AMD
 EPYC: ResNet-8 is 1.39 times as fast at B = 32 and 0.94 times at B = 128; the small networks lose."""
-
-WORTH_STEPS = round(PROBE_SECONDS / CAPTURE_SAVES)
-"""Steps of one kind on each GPU from which a probe gains more than it costs."""
-
-WORTH_STREAMS = round(STREAMS_SECONDS / STREAMS_SAVE)
-"""Steps of one kind on each GPU from which several streams may."""
-
-WORTH_COMPILING = round(COMPILE_SECONDS / COMPILING_SAVES)
-"""Steps of one kind on each GPU from which Inductor may."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +82,14 @@ def choose(
         machine: where they are trained.
         path: ``single`` for one run at a time, ``fused`` for stacks wherever a network has a stacked form (on a GPU
             with captured steps), ``compiled`` for the same through Inductor, ``streams`` for runs side by side in one
-            process with a stream of a GPU each, ``auto`` for whichever a short measurement on this machine finds
-            faster.
+            process with a stream of a GPU each, ``compiled_streams`` for both, ``auto`` for whichever a short
+            measurement on this machine finds faster.
         size: most runs in a stack; 0 leaves it to the probe, or to `USUAL_SIZE` for networks that gain by it.
         notes: file that remembers what has been measured on this machine.
         say: told what was chosen by measurement.
     """
     match path:
-        case "fused" | "compiled" | "streams":
+        case "fused" | "compiled" | "streams" | "compiled_streams":
             return _asked(missing, machine, path, size)
     plain = path == "single"
     if plain and machine.device == "cpu":
@@ -137,8 +101,8 @@ def _asked(missing: Sequence[RunSpec], machine: Machine, path: StackPath, size: 
     """Stacks by ``path`` wherever a network has that form."""
 
     def usual(spec: RunSpec) -> int:
-        if path == "streams":
-            return max(STREAMS)
+        if path in ("streams", "compiled_streams"):
+            return USUAL_STREAMS
         # Grouped convolutions of large networks lose on a GPU; there the gain is the captured step.
         return USUAL_SIZE if machine.device == "cpu" or spec.model in AUTOMATIC else 1
 
@@ -186,8 +150,9 @@ def _measured(
             paths[key] = way.path
         if machine.slots > 1:
             shares[key] = found.processes
-        if found.at_once:
-            rate = f"{found.at_once[found.processes]:,.0f} images/s by a probe of it"
+        if not on_cpu:
+            known = found.at_once or {1: found.ways[way]}
+            rate = f"{known[found.processes]:,.0f} images/s by a probe of it"
             say(f"{words}: {way}, {found.processes} at once on a GPU, {rate}")
         elif way.path != "single":
             gain = found.ways[way] / found.ways[PLAIN]
@@ -224,7 +189,7 @@ def _probe_core(
     asked = "compiled" if ways[-1].path == "compiled" else f"K<={ways[-1].networks}"
     name = named(spec, asked, device_name(torch.device("cpu")))
 
-    def work() -> Rates:
+    def work(_: Rates) -> Rates:
         say("measuring this machine ...")
         return on_a_core(spec, ways, machine.device, worthwhile)
 
@@ -237,35 +202,31 @@ def _probe_gpu(
 ) -> Rates | None:
     """What is known or measured of this kind on a GPU; ``None`` where a probe is not worth its time, or fails."""
     start, gpus = machine.start, max(1, machine.gpus)
-    steps = runs * spec.epochs * -(-(training_images(spec) or 0) // spec.batch_size) / gpus
-    if start is None or steps < WORTH_STEPS:
+    images = runs * spec.epochs * (training_images(spec) or 0) / gpus
+    if start is None or images / spec.batch_size < WORTH_STEPS:
         return None
-    ways = [] if plain else _other_ways(spec, min(most, -(-runs // gpus)), steps)
     # A process of the probe sees one GPU, whatever this one calls it.
     device = "cuda:0" if machine.device.startswith("cuda") else machine.device
+    probe = Probe(
+        spec,
+        [] if plain else groups(spec, min(most, -(-runs // gpus))),
+        images,
+        machine.slots,
+        machine.free * machine.slots,
+        device,
+        start,
+    )
 
-    def work() -> Rates:
-        say(f"measuring this GPU, about {20 * (1 + len(ways) + machine.slots)} s ...")
-        return on_a_gpu(spec, ways, machine.slots, machine.free * machine.slots, device, start)
+    def work(known: Rates) -> Rates:
+        say("measuring this GPU, half a minute to three minutes ...")
+        return on_a_gpu(probe, known)
 
-    asked = ", ".join(map(str, (PLAIN, *ways)))
-    name = named(spec, f"{asked}; k<={machine.slots}", gpu_model(machine.visible))
-    found = remembered(name, notes, work, lambda f: bool(f.at_once))
-    if not found.at_once:
+    name = named(spec, f"{'single, ' if plain else ''}k<={machine.slots}", gpu_model(machine.visible))
+    found = remembered(name, notes, work, probe.is_answered_by)
+    if not any(found.ways.values()):
         say("the probe failed; the plain path is taken")
         return None
     return found
-
-
-def _other_ways(spec: RunSpec, most: int, steps: float) -> list[Way]:
-    """What may be faster than the plain path on a GPU for so many steps; captured ones first: they need no compiler."""
-    if not stackable(spec):
-        return []
-    several = [size for size in CANDIDATES if size <= most] if spec.model in AUTOMATIC else []
-    ways = [Way("fused", size) for size in (1, *several)]
-    if steps >= WORTH_STREAMS:
-        ways += [Way("streams", count) for count in STREAMS if count <= most]
-    return [*ways, *([Way("compiled")] if steps >= WORTH_COMPILING else [])]
 
 
 def has_compiler() -> bool:
@@ -289,15 +250,20 @@ def named(spec: RunSpec, *more: str) -> str:
     return " ".join(str(part) for part in (*parts, spec.augment, spec.precision, *more, torch.__version__))
 
 
-def remembered(name: str, notes: Path | None, work: Callable[[], Rates], is_complete: Callable[[Rates], bool]) -> Rates:
-    """What ``notes`` have under ``name``, else ``work``, which they then keep unless it was cut short."""
+def remembered(
+    name: str, notes: Path | None, work: Callable[[Rates], Rates], is_complete: Callable[[Rates], bool]
+) -> Rates:
+    """What ``notes`` have under ``name`` if that is all, else what ``work`` makes of it, which they then keep."""
     known = read_notes(notes)
+    before = Rates({}, {})
     if name in known:
         try:
-            return Rates.from_dict(known[name])
+            before = Rates.from_dict(known[name])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             known.pop(name)  # changed by hand, or of another version: it is measured again
-    found = work()
+    if before.ways and is_complete(before):
+        return before
+    found = work(before)
     if notes is not None and is_complete(found):
         notes.parent.mkdir(parents=True, exist_ok=True)
         write_whole(notes, json.dumps({**known, name: found.to_dict()}, indent=1) + "\n")

@@ -7,6 +7,7 @@ computes.
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 import warnings
@@ -22,7 +23,7 @@ from interplay.dataset_facts import DATASETS
 from interplay.record import EpochMetrics
 from interplay.spec import RunSpec
 from interplay.speed.estimate import Estimate, makespan, training_images
-from interplay.speed.rates import PLAIN, Rates, Way, climb, fastest
+from interplay.speed.rates import PLAIN, Rates, Way
 from interplay.stack.train import train_stack
 from interplay.train.events import EpochEnded, Event
 from interplay.train.loop import Interrupted, train
@@ -136,6 +137,14 @@ class Meter:
         self._began, self._images, self._epochs, self._test_seconds = now, 0, 0, 0.0
 
 
+def _clear(device: str) -> None:
+    """What another way has taken of a GPU is not counted as this one's."""
+    if device.startswith("cuda"):
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
 def _memory(device: str) -> int:
     return int(torch.cuda.max_memory_reserved(device)) if device.startswith("cuda") else 0
 
@@ -145,6 +154,7 @@ def carry_out(order: Measure, answer: Callable[[Measured], None], following: Cal
 
     Raises whatever training raises.
     """
+    _clear(order.device)
     meter, networks = Meter(order, answer, following), order.way.networks
     splits = random_splits(order.spec, order.images, order.tested or 64, order.device)
     # A tiny rate keeps random labels from making the runs diverge.
@@ -282,6 +292,8 @@ class ProbeWorkers:
         self.order = replace(order, seconds=0.0)
         self._start = start
         self._workers: list[ProbeWorker] = []
+        self._warm = 0
+        """How many of them have trained by this order."""
         self.memory = 0
         """Bytes that torch reserved on the GPU for one of them, at most; 0 on a CPU."""
         self.error: str | None = None
@@ -293,15 +305,33 @@ class ProbeWorkers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for worker in self._workers:
             worker.end()
+        self._workers.clear()
+        self._warm = 0
+
+    def turn_to(self, way: Way) -> None:
+        """Measure another way from now on, with the processes that are there: a start takes longer than that."""
+        if way != self.order.way:
+            self.order, self._warm, self.memory = replace(self.order, way=way), 0, 0
 
     def rate(self, count: int, window: float = WINDOW) -> float | None:
-        """Images a second of ``count`` processes at once; ``None`` if one of them gives up."""
-        while len(self._workers) < count:
-            self._workers.append(self._start())
-            if self._measured(self._workers[-1:], 0.0) is None:
+        """Images a second of ``count`` processes at once; ``None`` if one of them gives up, which ends them all."""
+        found = self._rate(count, window)
+        if found is None:  # after some errors nothing works in a process any more
+            self._end()
+        return found
+
+    def _rate(self, count: int, window: float) -> float | None:
+        while self._warm < count:
+            if self._warm == len(self._workers):
+                self._workers.append(self._start())
+            if self._measured([self._workers[self._warm]], 0.0) is None:
                 return None
+            self._warm += 1
         rounds = [self._measured(self._workers[:count], window) for _ in range(REPEATS)]
         known = [rate for rate in rounds if rate is not None]
         return statistics.median(known) if len(known) == REPEATS else None
@@ -323,37 +353,6 @@ class ProbeWorkers:
         except EOFError:
             return Measured(error="it ended without a word")
         return found if isinstance(found, Measured) else Measured(error=f"it said nothing for {PATIENCE:g} s")
-
-
-def on_a_gpu(
-    spec: RunSpec, ways: Iterable[Way], most: int, free: int, device: str, start: Callable[[], ProbeWorker]
-) -> Rates:
-    """Measure the plain path and each of ``ways`` in one process, then the fastest in more and more of them.
-
-    Args:
-        spec: the kind of run.
-        ways: what to try besides the plain path.
-        most: processes at once, at most.
-        free: bytes of memory that all of them together may take on the GPU.
-        device: what a process calls its GPU.
-        start: starts a worker process that sees this GPU alone.
-    """
-    rates: dict[Way, float] = {}
-    for way in (PLAIN, *ways):
-        with ProbeWorkers(Measure(spec, way, device), start) as workers:
-            if (alone := workers.rate(1)) is not None:
-                rates[way] = alone
-    chosen = fastest(rates)
-    if chosen not in rates:  # nothing runs at all: the run itself will say why
-        return Rates(rates, {})
-    with ProbeWorkers(Measure(spec, chosen, device), start) as workers:
-
-        def rate(count: int) -> float | None:
-            if workers.memory and count * (workers.memory + CONTEXT) > free:
-                return None
-            return workers.rate(count)
-
-        return Rates(rates, climb(rate, most))
 
 
 def probe(missing: Sequence[RunSpec], device: str, workers: int) -> Estimate | None:

@@ -7,7 +7,7 @@ computes alone, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,11 @@ class Lanes:
     def steps(self) -> int:
         """Steps per epoch, the same for all."""
         return self._each[0].steps
+
+    def compile(self, kind: Hashable) -> None:
+        """See `Networks.compile`: compiled once for all."""
+        for each in self._each:
+            each.compile(kind)
 
     def close(self) -> None:
         """See `Networks.close`."""

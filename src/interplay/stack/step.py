@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from interplay.optim.schedules import epoch_rates
 from interplay.spec import RunSpec
 from interplay.stack.batches import Choice, Pool, StackedBatches
 from interplay.stack.captured import Recorder, Step
+from interplay.stack.compiled import compiled_form
 from interplay.stack.instruments import StackedInstruments
 from interplay.stack.networks import Stack
 from interplay.stack.optimizer import build_stack
@@ -69,7 +70,7 @@ class Networks:
         self.outline = networks[0].to(self.device)
         """Of one network: what an optimiser's checkpoint is about. Its weights mean nothing."""
         self.forward: Callable[[Tensor], Tensor] = self.stack
-        """The forward pass of training; may be replaced by a compiled form of the same before the first step."""
+        """The forward pass of training."""
         self.optimizer = build_stack(specs, self.stack)
         self._prime()
         self.batches = StackedBatches(specs, splits)
@@ -95,6 +96,10 @@ class Networks:
     def steps(self) -> int:
         """Steps per epoch."""
         return self.batches.steps
+
+    def compile(self, kind: Hashable) -> None:
+        """Train through Inductor, from the first step on; networks of one ``kind`` share what it makes."""
+        self.forward = compiled_form(self.stack, (kind, len(self.specs)))
 
     def close(self) -> None:
         """Give back what was recorded, and its memory, now and not when garbage is collected; see `Step.close`."""

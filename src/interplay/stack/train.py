@@ -18,7 +18,6 @@ from interplay.data.splits import Splits
 from interplay.models.build import parameter_count
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
-from interplay.stack.compiled import compiled_form
 from interplay.stack.grouping import kind, stack_key
 from interplay.stack.lanes import Lanes
 from interplay.stack.step import Networks, Sums
@@ -64,7 +63,8 @@ def train_stack(
         test_every: as `single.train` takes it.
         path: ``fused`` for networks that share their kernels; ``compiled`` for the same with forward and backward pass
             through Inductor, which joins small operations into larger kernels, once a batch size (torch keeps the
-            results on disk); ``streams`` for steps of their own, see `lanes`.
+            results on disk); ``streams`` for steps of their own, see `lanes`; ``compiled_streams`` for those through
+            Inductor.
 
     Returns:
         A record with status finished or diverged; ``None`` for a run that has left.
@@ -127,14 +127,14 @@ class _Stack:
         self._saved = time.perf_counter()
 
     def _networks(self) -> Networks | Lanes:
-        make = Lanes if self._path == "streams" else Networks
+        make = Lanes if self._path in ("streams", "compiled_streams") else Networks
         networks = make([m.spec for m in self.members], [m.splits for m in self.members], instruments=self._instruments)
         for place, member in enumerate(self.members):
             if member.restored is not None:
                 networks.restore(place, member.restored)
                 member.restored = None
-        if self._path == "compiled" and isinstance(networks, Networks):
-            networks.forward = compiled_form(networks.stack, (kind(self.members[0].spec), len(self.members)))
+        if self._path in ("compiled", "compiled_streams"):
+            networks.compile(kind(self.members[0].spec))
         return networks
 
     @property

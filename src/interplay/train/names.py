@@ -6,7 +6,7 @@ from typing import Literal
 
 InstrumentName = Literal["weight_norm", "gradient_norm", "angle", "hessian", "kernel_norm"]
 
-StackPath = Literal["fused", "compiled", "streams"]
+StackPath = Literal["fused", "compiled", "streams", "compiled_streams"]
 """How several runs of a kind train in one process."""
 
-PathName = Literal["auto", "single", "fused", "compiled", "streams"]
+PathName = Literal["auto", "single", "fused", "compiled", "streams", "compiled_streams"]
