@@ -9,7 +9,7 @@
     python benchmarks/gpu_session.py faults                         kills, Ctrl-C, no memory, a failed capture
     python benchmarks/gpu_session.py PART... --device cpu --tiny    the same code on a CPU: figures of no meaning
 
-NEVER RUN ON A GPU so far. Needs Python, torch, numpy, scipy, pandas and pytest, and no installation of this package.
+Needs Python, torch, numpy, scipy, pandas and pytest, and no installation of this package.
 
 Every part writes ``PART.json`` under ``--out`` after each table, whole and under another name first. A section that
 raises is kept as an error, and the next one goes on; one that would begin after ``--minutes`` is ``left out``, and is

@@ -148,7 +148,8 @@ def _measured(
         if way.path != "single":
             sizes[key] = min(most, way.networks)
             paths[key] = way.path
-        if machine.slots > 1:
+        if machine.slots > 1 and (found.at_once or way != PLAIN):
+            # On the plain path the host is what runs wait for: as many as fit, where nobody has measured.
             shares[key] = found.processes
         if not on_cpu:
             known = found.at_once or {1: found.ways[way]}

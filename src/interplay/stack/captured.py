@@ -5,7 +5,7 @@ crops, the learning rate - is read from tensors in fixed places, which are overw
 different sizes need a graph each: one for the batch size, one for the short last batch.
 
 Where there is no CUDA device the very same step runs as it stands, with its inputs in the same fixed places. Only
-`CudaGraphs` itself needs a GPU; it has never run on one.
+`CudaGraphs` itself needs a GPU.
 """
 
 from __future__ import annotations
