@@ -7,12 +7,14 @@ import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import cache
+from inspect import cleandoc
 from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import arg
+from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo, UnsupportedTypeAnnotationError
 
 from interplay.errors import SpecError, nearest
 from interplay.executors.registry import check_options
@@ -157,7 +159,8 @@ def parse(command: type[Command], prog: str, words: Sequence[str]) -> Command:
     if not {"-h", "--help"} & set(words):
         _refuse_unknown(command, prog, words)
     try:
-        found: Any = tyro.cli(_form(command), prog=prog, args=words, use_underscores=True)
+        about = cleandoc(command.__doc__ or "")  # said here: tyro would look for it with a parser of docstrings
+        found: Any = tyro.cli(_form(command), prog=prog, description=about, args=words, use_underscores=True)
     except SystemExit as stop:
         if not stop.code:
             print(f"example: {command.EXAMPLE}")
@@ -181,9 +184,7 @@ def _form(command: type[Command]) -> type:
         # The description is said here, and there is no default: to find either, tyro would take a tenth of a second.
         nested = getitem(Annotated, (kind, tyro.conf.OmitArgPrefixes, arg(help=ABOUT.get(title, ""))))
         fields.append((title, nested, dataclasses.field()))
-    form = dataclasses.make_dataclass(command.__name__, fields, kw_only=True)
-    form.__doc__ = command.__doc__
-    return form
+    return dataclasses.make_dataclass(command.__name__, fields, kw_only=True)
 
 
 def _shown(kind: Any, default: Any) -> Any:
@@ -198,7 +199,25 @@ def _shown(kind: Any, default: Any) -> Any:
         help = getattr(mark, "help", None)
         if help is not None and (default is None or default is False or default == () or "(default" in help or words):
             marks[index] = dataclasses.replace(mark, help_behavior_hint="")
-    return getitem(Annotated, (inner, *marks))
+    if inner is bool:
+        return getitem(Annotated, (inner, *marks))
+    # How words are read is said here, too: before tyro finds it, it asks of each flag whether it is a group of others,
+    # and of its default whether it is of the type, which it leaves to a library that is slow to import (typeguard).
+    flat = tuple if tyro.conf.UseAppendAction in marks else object
+    return getitem(Annotated, (flat, _reading(inner, frozenset(marks) & _READ_OTHERWISE), *marks))
+
+
+_READ_OTHERWISE = {tyro.conf.DisallowNone, tyro.conf.UseAppendAction}
+"""Marks that change how words are read."""
+
+
+@cache
+def _reading(kind: Any, marks: frozenset[Any]) -> Any:
+    """How words become a value of ``kind``, and a default the words of its help: tyro's own rules."""
+    found = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, set(marks)))
+    if isinstance(found, UnsupportedTypeAnnotationError):
+        raise found
+    return found
 
 
 def names_of(command: type[Command]) -> dict[str, str]:
