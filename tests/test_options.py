@@ -13,11 +13,13 @@ import pytest
 
 from interplay.cli import flags as flags_module
 from interplay.cli.documented import AllExperimentsFlags, ExperimentFlags
-from interplay.cli.flags import Command, line_of, names_of, options_of, parse, words_of
+from interplay.cli.flags import Command, line_of, names_of, parse, words_of
 from interplay.cli.main import COMMANDS, command, main
+from interplay.cli.options import options_of
 from interplay.errors import SpecError
 from interplay.executors import registry
-from interplay.executors.job import Job, WorkerOptions
+from interplay.executors.job import Job
+from interplay.executors.options import WorkerOptions
 from interplay.lab.settings import Settings
 from interplay.options import Where, option
 
