@@ -90,7 +90,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     from interplay.analysis.verify import problems as verify_module
     from interplay.cli import documented, hypernetworks, tables
     from interplay.cli import main as command
-    from interplay.cli import read as reading
+    from interplay.cli import state as reading
     from interplay.lab import doctor, extending, overview, paper, plan, read, report, run
     from interplay.lab.report import Written
     from interplay.store.store import Store

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from interplay.cli.main import COMMANDS
+
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "interplay"
 
 # Open to all: they import nothing of the package but each other.
@@ -134,6 +136,50 @@ print(sorted({{"torch", "sklearn", "scipy", "pandas", "matplotlib", "plotly", "w
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+SLOW = {"torch", "numpy", "scipy", "pandas", "typeguard", "asyncio", "unittest", "rich"}
+"""What would be most of the time that a command takes to start. typeguard, and asyncio by it, is what tyro asks whether
+a default is of the type of its flag, unless the flag says by itself how it is read."""
+
+ALONE = {"run", "study", "retry", "analyze", "compare", "predict", "report", "table", "verify"}
+"""Commands whose flags need neither the store nor the code that reads other tools' tables."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("words", [["--help"], ["--no_such_flag"]])
+def test_help_and_a_refusal_import_little(command: str, words: list[str]) -> None:
+    script = f"""
+import sys
+from interplay.cli.main import main
+try:
+    main({[command, *words]})
+except SystemExit:
+    pass
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    seen = set(done.stdout.splitlines()[-1].split())
+    assert {"tyro", "interplay.cli.flags"} <= seen
+    unwanted = SLOW | ({"filelock", "interplay.store.store", "interplay.tables.sources"} if command in ALONE else set())
+    assert not unwanted & seen
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "--lr", "-1"], ["run", "--lr", "high"], ["study", "no-such-study"], ["status", "no-such-study"]]
+)
+def test_what_is_impossible_is_refused_without_torch(words: list[str]) -> None:
+    script = f"""
+import sys
+from interplay.cli.main import main
+try:
+    code = main({words})
+except SystemExit as stop:
+    code = stop.code
+print(code, *({{"torch", "numpy", "typeguard"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2"]
+
+
 HEAVY = {
     "torch",
     "numpy",
@@ -151,6 +197,7 @@ HEAVY = {
     "tqdm",
     "pynvml",
     "psutil",
+    "filelock",
     "optuna",
     "mlflow",
 }

@@ -11,13 +11,15 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from interplay.cli import flags as flags_module
+from interplay.cli import options as flags_of
 from interplay.cli.documented import AllExperimentsFlags, ExperimentFlags
-from interplay.cli.flags import Command, line_of, names_of, options_of, parse, words_of
+from interplay.cli.flags import Command, line_of, names_of, parse, words_of
 from interplay.cli.main import COMMANDS, command, main
+from interplay.cli.options import options_of
 from interplay.errors import SpecError
 from interplay.executors import registry
-from interplay.executors.job import Job, WorkerOptions
+from interplay.executors.job import Job
+from interplay.executors.options import WorkerOptions
 from interplay.lab.settings import Settings
 from interplay.options import Where, option
 
@@ -145,7 +147,7 @@ def test_a_new_option_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     class More(Settings):
         patience: int = option(4, "a new option", group="timing", on=("study",), least=1, most=9)
 
-    monkeypatch.setattr(flags_module, "Settings", More)
+    monkeypatch.setattr(flags_of, "Settings", More)
     options = options_of.__wrapped__("study")
 
     @dataclass(kw_only=True)

@@ -15,7 +15,7 @@ import pytest
 from interplay import __version__
 from interplay.cli.documented import plot_results, run_experiments
 from interplay.cli.main import main
-from interplay.cli.read import DoctorFlags
+from interplay.cli.state import DoctorFlags
 from interplay.errors import InterplayError, SpecError
 from interplay.lab.settings import Settings
 

@@ -31,14 +31,15 @@ from interplay.speed.plan import SpeedPlan
 from interplay.stack.grouping import stack_key
 from interplay.store.store import Store
 from interplay.summary import setting
-from interplay.trackers import base, choose, guard, weights_biases
-from interplay.trackers.base import NullTracker, Row, TrackedRun, Tracker, TrackerSettings
+from interplay.trackers import base, choose, guard, registry, weights_biases
+from interplay.trackers.base import NullTracker, Row, TrackedRun, Tracker
 from interplay.trackers.guard import Guarded, Limits, Resent
+from interplay.trackers.registry import TrackerSettings
 from interplay.train import checkpoint
 from interplay.train.events import BatchSeen
 from interplay.train.loop import train
 
-TRACKERS = ["none", *choose.TRACKERS]
+TRACKERS = ["none", *registry.TRACKERS]
 KEY = "0123456789" * 4
 """Looks like a key of W&B and is none."""
 

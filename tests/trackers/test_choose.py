@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from interplay.cli.main import main
-from interplay.cli.run import RunFlags, StudyFlags
+from interplay.cli.run import RunFlags
+from interplay.cli.study import StudyFlags
 from interplay.errors import SpecError
 from interplay.executors.job import Job
 from interplay.lab.plan import dry_run
 from interplay.lab.run import run_study
 from interplay.lab.settings import Settings
 from interplay.study.presets import preset
-from interplay.trackers.base import TrackerSettings
-from interplay.trackers.choose import require
+from interplay.trackers.registry import TrackerSettings, require
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ from typing import IO, Annotated, Any, Literal, TextIO
 
 from tyro.conf import arg
 
-from interplay.cli.flags import Command, FigureFlags, line_of, options_of, words_of
+from interplay.cli.flags import Command, FigureFlags, line_of, words_of
 from interplay.cli.main import call
-from interplay.cli.run import OverrideFlags, print_now
+from interplay.cli.options import options_of
+from interplay.cli.output import print_now
+from interplay.cli.study import OverrideFlags
 from interplay.devices import Gpu, gpu_slots, parse_gpus, visible_gpus
 from interplay.errors import InputError
 from interplay.executors.base import Listener

@@ -7,20 +7,16 @@ import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import cache
+from inspect import cleandoc
 from operator import getitem
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import arg
+from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo, UnsupportedTypeAnnotationError
 
 from interplay.errors import SpecError, nearest
-from interplay.executors.registry import check_options
-from interplay.lab.settings import Settings
-from interplay.options import Where, fields_for
 from interplay.printing import Print
-from interplay.spec import RunSpec
-from interplay.study.slurm import SlurmOptions
 from interplay.text import TEXT_LIMIT, printable, shown
 
 
@@ -56,85 +52,6 @@ def flag(default: Any, group: str = "") -> Any:
     return dataclasses.field(default=default, metadata={"group": group})
 
 
-def _described(kind: Any, help: str, *, name: str | None = None, aliases: tuple[str, ...] = ()) -> Any:
-    return getitem(Annotated, (kind, arg(name=name, aliases=aliases, help=help)))
-
-
-# -- flags made from fields -------------------------------------------------------------------------------------------
-
-_RENAMED = {"weight_decay": ("wd", ("--weight_decay",))}
-"""Documented flag of a knob, and other spellings that are understood."""
-
-_HIDDEN = ("fingerprint", "model_code", "precision")
-"""Knobs that are not flags: data and code decide the first two, --use_amp the last."""
-
-_BEGINS = {"dataset": "data", "model": "network", "optimizer": "optimizer", "batch_size": "training"}
-"""The knobs that begin a group in the help; those after them belong to it."""
-
-KNOBS = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in _HIDDEN)
-"""Knobs that are flags of a single run."""
-
-
-def _knob_flags() -> list[tuple[str, Any, Any]]:
-    types: dict[str, Any] = get_type_hints(RunSpec)
-    flags: list[tuple[str, Any, Any]] = []
-    group = ""
-    for field in dataclasses.fields(RunSpec):
-        group = _BEGINS.get(field.name, group)
-        if field.name in KNOBS:
-            name, aliases = _RENAMED.get(field.name, (None, ()))
-            kind = _described(types[field.name], field.metadata["help"], name=name, aliases=aliases)
-            flags.append((field.name, kind, flag(field.default, group)))
-    return flags
-
-
-def _slurm_flags() -> list[tuple[str, Any, Any]]:
-    types: dict[str, Any] = get_type_hints(SlurmOptions)
-    flags: list[tuple[str, Any, Any]] = []
-    for field in dataclasses.fields(SlurmOptions):
-        kind, default = types[field.name], None
-        if "tuple" in str(kind):  # each is given on its own: --sbatch=--qos=long --sbatch=--exclusive
-            kind, default = getitem(Annotated, (tuple[str, ...], tyro.conf.UseAppendAction)), ()
-        flags.append((field.name, _described(kind, field.metadata["help"]), flag(default, "slurm")))
-    return flags
-
-
-class _Settled(Command):
-    """Flags that have operational settings among them."""
-
-    OFFERED: ClassVar[frozenset[str]]
-    """Their names."""
-
-    def settings(self) -> Settings:
-        """The operational settings that the flags describe."""
-        given = {name: getattr(self, name) for name in self.OFFERED}
-        names = [field.name for field in dataclasses.fields(SlurmOptions)] if "executor" in given else []
-        said = {name: value for name in names if (value := getattr(self, name)) not in (None, ())}
-        if said:
-            check_options(given["executor"], {"slurm": next(iter(said))})
-        return Settings(**given, slurm=SlurmOptions(**said))
-
-
-@cache
-def options_of(where: Where) -> Any:
-    """A dataclass with the flags of all options that ``where`` offers; `settings` of it makes the settings."""
-    types: dict[str, Any] = get_type_hints(Settings)
-    flags: list[tuple[str, Any, Any]] = []
-    for field in fields_for(Settings, where):
-        kind = Path if types[field.name] == str | Path else types[field.name]
-        default: Any = field.default
-        default = Path(default) if kind is Path else default
-        described = _described(kind, field.metadata["help"])
-        flags.append((field.name, described, flag(default, field.metadata["group"])))
-    own = {"OFFERED": frozenset(name for name, *_ in flags)}
-    if where == "study":
-        flags += _slurm_flags()
-    return dataclasses.make_dataclass(f"{where.title()}Options", flags, bases=(_Settled,), namespace=own, kw_only=True)
-
-
-KnobFlags: Any = dataclasses.make_dataclass("KnobFlags", _knob_flags(), kw_only=True)
-"""The flags of all knobs, made from `RunSpec` so that there is one list of them."""
-
 ABOUT = {
     "slurm": "With --executor slurm; each goes before the [slurm] table of a study file. See docs/slurm.md.",
     "study": "For all runs of a study, but for the knobs that it varies or derives itself.",
@@ -157,7 +74,8 @@ def parse(command: type[Command], prog: str, words: Sequence[str]) -> Command:
     if not {"-h", "--help"} & set(words):
         _refuse_unknown(command, prog, words)
     try:
-        found: Any = tyro.cli(_form(command), prog=prog, args=words, use_underscores=True)
+        about = cleandoc(command.__doc__ or "")  # said here: tyro would look for it with a parser of docstrings
+        found: Any = tyro.cli(_form(command), prog=prog, description=about, args=words, use_underscores=True)
     except SystemExit as stop:
         if not stop.code:
             print(f"example: {command.EXAMPLE}")
@@ -181,9 +99,7 @@ def _form(command: type[Command]) -> type:
         # The description is said here, and there is no default: to find either, tyro would take a tenth of a second.
         nested = getitem(Annotated, (kind, tyro.conf.OmitArgPrefixes, arg(help=ABOUT.get(title, ""))))
         fields.append((title, nested, dataclasses.field()))
-    form = dataclasses.make_dataclass(command.__name__, fields, kw_only=True)
-    form.__doc__ = command.__doc__
-    return form
+    return dataclasses.make_dataclass(command.__name__, fields, kw_only=True)
 
 
 def _shown(kind: Any, default: Any) -> Any:
@@ -198,7 +114,25 @@ def _shown(kind: Any, default: Any) -> Any:
         help = getattr(mark, "help", None)
         if help is not None and (default is None or default is False or default == () or "(default" in help or words):
             marks[index] = dataclasses.replace(mark, help_behavior_hint="")
-    return getitem(Annotated, (inner, *marks))
+    if inner is bool:
+        return getitem(Annotated, (inner, *marks))
+    # How words are read is said here, too: before tyro finds it, it asks of each flag whether it is a group of others,
+    # and of its default whether it is of the type, which it leaves to a library that is slow to import (typeguard).
+    flat = tuple if tyro.conf.UseAppendAction in marks else object
+    return getitem(Annotated, (flat, _reading(inner, frozenset(marks) & _READ_OTHERWISE), *marks))
+
+
+_READ_OTHERWISE = {tyro.conf.DisallowNone, tyro.conf.UseAppendAction}
+"""Marks that change how words are read."""
+
+
+@cache
+def _reading(kind: Any, marks: frozenset[Any]) -> Any:
+    """How words become a value of ``kind``, and a default the words of its help: tyro's own rules."""
+    found = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, set(marks)))
+    if isinstance(found, UnsupportedTypeAnnotationError):
+        raise found
+    return found
 
 
 def names_of(command: type[Command]) -> dict[str, str]:

@@ -25,12 +25,12 @@ ABOUT = "Measure how learning rate, weight decay, batch size, momentum and sched
 
 COMMANDS = {
     "run": ("interplay.cli.run:RunFlags", "train one network"),
-    "study": ("interplay.cli.run:StudyFlags", "run what is missing of studies, of sets or of files"),
-    "plan": ("interplay.cli.read:PlanFlags", "how long studies will take, and how many workers meet a deadline"),
-    "status": ("interplay.cli.read:StatusFlags", "which runs are finished, running, diverged, interrupted or failed"),
-    "cancel": ("interplay.cli.read:CancelFlags", "end the jobs that were handed to Slurm"),
-    "retry": ("interplay.cli.run:RetryFlags", "run failed runs again"),
-    "rebuild": ("interplay.cli.read:RebuildFlags", "make results.csv anew from the folders of the runs"),
+    "study": ("interplay.cli.study:StudyFlags", "run what is missing of studies, of sets or of files"),
+    "plan": ("interplay.cli.state:PlanFlags", "how long studies will take, and how many workers meet a deadline"),
+    "status": ("interplay.cli.state:StatusFlags", "which runs are finished, running, diverged, interrupted or failed"),
+    "cancel": ("interplay.cli.state:CancelFlags", "end the jobs that were handed to Slurm"),
+    "retry": ("interplay.cli.study:RetryFlags", "run failed runs again"),
+    "rebuild": ("interplay.cli.state:RebuildFlags", "make results.csv anew from the folders of the runs"),
     "analyze": ("interplay.cli.read:AnalyzeFlags", "what measurements support: noise, optima and verdicts"),
     "compare": ("interplay.cli.read:CompareFlags", "two groups of runs side by side"),
     "predict": ("interplay.cli.read:PredictFlags", "the best weight decay for a learning rate, or the reverse"),
@@ -38,7 +38,7 @@ COMMANDS = {
     "table": ("interplay.cli.paper:TableFlags", "tables for a paper, as LaTeX, Markdown or CSV"),
     "import": ("interplay.cli.tables:ImportFlags", "bring runs of another tool into an output folder"),
     "verify": ("interplay.cli.read:VerifyFlags", "put the engine to problems whose answer is known"),
-    "doctor": ("interplay.cli.read:DoctorFlags", "check versions, GPUs, data and disk"),
+    "doctor": ("interplay.cli.state:DoctorFlags", "check versions, GPUs, data and disk"),
 }
 """Where each command is, and what it does, for the overview: this needs none of them."""
 

@@ -26,8 +26,9 @@ from interplay.notes import notice
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
 from interplay.store.leases import Claims, Heartbeat
-from interplay.trackers.base import TrackedRun, TrackerSettings, epoch_row
-from interplay.trackers.choose import announcement, open_tracker, require
+from interplay.trackers.base import TrackedRun, epoch_row
+from interplay.trackers.choose import announcement, open_tracker
+from interplay.trackers.registry import TrackerSettings, require
 from interplay.train import checkpoint
 from interplay.train.checkpoint import Checkpoints
 from interplay.train.ddp import Group, joined

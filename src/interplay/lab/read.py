@@ -22,6 +22,7 @@ from interplay.spec import RunSpec
 from interplay.store.manifest import claims as manifest_claims
 from interplay.store.store import Store
 from interplay.study.claims import Claim, known_claims, resolved
+from interplay.study.files import claims_of
 from interplay.summary import different_code
 from interplay.tables.mapping import ColumnMap
 from interplay.tables.read import read as read_table
@@ -73,6 +74,11 @@ def _parts(path: Path) -> list[Path]:
     """What an input stands for: an output folder for its runs, if it has any, and for the tables imported into it."""
     tables = tables_of(path) if path.is_dir() else []
     return [*([path] if not tables or (path / "runs").is_dir() else []), *tables]
+
+
+def claims_in(sources: Sequence[str | Path]) -> tuple[str | Claim, ...]:
+    """The claims of study files and of documented sets, each once; see `claims_of` for what it raises."""
+    return tuple(dict.fromkeys(claim for each in sources for claim in claims_of(each)))
 
 
 def analyze(

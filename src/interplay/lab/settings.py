@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from interplay.errors import InterplayError
-from interplay.executors.job import Job, WorkerOptions
+from interplay.executors.job import Job
+from interplay.executors.options import WorkerOptions
 from interplay.executors.registry import OPTIONS, ExecutorName, check_options
 from interplay.options import option
-from interplay.store.store import Store
 from interplay.study.slurm import SlurmOptions
-from interplay.trackers.base import TrackerSettings
+from interplay.trackers.registry import TrackerSettings
 from interplay.train.names import PathName
+
+if TYPE_CHECKING:
+    from interplay.store.store import Store
 
 MAX_WORKERS = 10_000
 """Runs at a time at most."""
@@ -140,6 +144,8 @@ class Settings(WorkerOptions):
 
     def store(self) -> Store:
         """The store under ``output_dir``."""
+        from interplay.store.store import Store  # filelock
+
         return Store(Path(self.output_dir))
 
     def job(self, device: str, experiment: int | None = None, group: str | None = None) -> Job:

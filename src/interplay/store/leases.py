@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -29,21 +28,10 @@ from typing import Any, Self
 from interplay.errors import InterplayError
 from interplay.locks import locked
 from interplay.store.files import readable, write_once, write_whole
+from interplay.store.lease import Lease
 
 LOCKS = ".locks"
 """Folder of the store in which locks lie, out of sight."""
-
-
-@dataclass(frozen=True)
-class Lease:
-    """How a claim is kept alive. All in seconds."""
-
-    beat: float = 5.0
-    """Between two signs of life."""
-    lapse: float = 60.0
-    """Without a new sign of life before another worker may take the run."""
-    hang: float = 1800.0
-    """Without progress of the training itself before the signs of life cease."""
 
 
 class LeaseLostError(InterplayError):

@@ -5,37 +5,17 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from interplay.record import EpochMetrics, RunRecord
 from interplay.spec import RunSpec
+from interplay.trackers.registry import TrackerSettings
 
 Row = Mapping[str, float]
 """Finite numbers by name. A number that is missing or not finite is left out, never written as 0."""
-
-
-@dataclass(frozen=True)
-class TrackerSettings:
-    """Which tracker, and under which names it files a run. Plain values, so that a job can carry them elsewhere.
-
-    No key and no account stands here: trackers find them where their own tools keep them.
-
-    Attributes:
-        name: ``none``, or one of `choose.TRACKERS`.
-        project: of Weights & Biases.
-        entity: of Weights & Biases; ``None`` leaves it to the environment and the account.
-        group: the study that a run belongs to.
-        run_name: of a single run; ``None`` for the label of its setting.
-    """
-
-    name: str = "none"
-    project: str = "interplay"
-    entity: str | None = None
-    group: str | None = None
-    run_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +49,21 @@ class Tracker(ABC):
 
     survives_kills: bool = False
     """Whether all rows so far are on disk when ``epoch`` has returned, so that a kill loses none of them."""
+
+    @classmethod
+    def opened(cls, settings: TrackerSettings, say: Callable[[str], None]) -> Tracker:
+        """The one that ``settings`` ask for; ``say`` takes single lines for people."""
+        return cls()
+
+    @staticmethod
+    def destination(settings: TrackerSettings) -> str:
+        """Where rows go: those that were sent elsewhere are sent again."""
+        return settings.name
+
+    @staticmethod
+    def announcement(output_dir: Path) -> str | None:
+        """One line on where its files will be, below the output folder; ``None`` where nothing needs to be said."""
+        return None
 
     @abstractmethod
     def start(self, run: TrackedRun) -> None:

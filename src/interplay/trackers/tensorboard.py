@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ class TensorboardTracker(Tracker):
     """Rows become scalars: those of batches over the step, those of epochs over the epoch."""
 
     survives_kills = True
+
+    @staticmethod
+    def announcement(output_dir: Path) -> str | None:
+        """See `Tracker`."""
+        return f"TensorBoard: tensorboard --logdir {shlex.quote(str(output_dir / 'tensorboard'))}"
 
     def __init__(self) -> None:
         self._writer: Any = None

@@ -18,7 +18,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from interplay.record import RunRecord, best_epoch
-from interplay.trackers.base import Row, TrackedRun, Tracker, TrackerSettings
+from interplay.trackers.base import Row, TrackedRun, Tracker
+from interplay.trackers.registry import TrackerSettings
 
 INIT_SECONDS = 30.0
 FINISH_SECONDS = 240.0
@@ -87,6 +88,24 @@ class WandbTracker(Tracker):
         self._best = float("-inf")
         self._watching = False
         self._trouble: Exception | None = None
+
+    @classmethod
+    def opened(cls, settings: TrackerSettings, say: Callable[[str], None]) -> WandbTracker:
+        """See `Tracker`."""
+        return cls(settings, say)
+
+    @staticmethod
+    def destination(settings: TrackerSettings) -> str:
+        """See `Tracker`."""
+        return f"wandb {settings.entity or ''}/{settings.project}"
+
+    @staticmethod
+    def announcement(output_dir: Path) -> str | None:
+        """See `Tracker`."""
+        if wandb_mode() != "offline":
+            return None
+        runs = f"{shlex.quote(str(output_dir / 'wandb'))}/offline-run-*"
+        return f"Weights & Biases: offline, since nobody is logged in; to upload: wandb sync {runs}"
 
     def beside(self) -> WandbTracker:
         """See `Tracker`."""
