@@ -5,7 +5,8 @@
 
 Random images in the shape of CIFAR, bf16 (the textbook loop: fp16 with GradScaler), whole epochs with the draws at
 their start. In images per second of training, and as a share of the matrix products per second that this very device
-was measured to do. Without a GPU it says which figures are owed. (Never run as a whole; its pieces have been, see docs/speed.md.)
+was measured to do. Without a GPU it says which figures are owed. As a whole it has never run; pieces of it have, on an
+H100 (docs/speed.md).
 """
 
 from __future__ import annotations

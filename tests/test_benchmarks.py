@@ -238,15 +238,22 @@ def test_a_run_that_does_not_end_in_time_goes_on_in_a_later_call(
         patch.setattr(session, "left", lambda: 1.0 if session._now == {} else -1.0)  # over once it has begun
         assert session.run(sections)
     found = kept(tmp_path, "chunk")
-    assert found[name]["tables"][0]["rows"] == [["stopped, with a checkpoint", "1"]]
+    assert [row[1:3] for row in found[name]["tables"][0]["rows"]] == [["stopped, with a checkpoint", "1"]]
     assert [found[other]["state"] for other in others] == ["left out"]
 
     again = Session("chunk", options(tmp_path))
     assert again.run(chunk.sections(again, again.options))
     found = kept(tmp_path, "chunk")
-    assert [found[each]["tables"][0]["rows"][0][0] for each in sections] == ["finished", "finished"]
-    assert found[name]["values"]["epochs"][0][0] == "2"
+    assert [found[each]["tables"][0]["rows"][0][1] for each in sections] == ["finished", "finished"]
+    assert found[name]["values"]["epochs"][0][1] == "2"
     assert list(chunk.sections(again, again.options)) == ["nothing left"]
+
+    beside = Session("chunk", options(tmp_path / "beside", way="streams", at_once=2))
+    together = chunk.sections(beside, beside.options)
+    assert len(together) == 1
+    assert beside.run(together)
+    [section] = kept(tmp_path / "beside", "chunk").values()
+    assert [row[1:3] for row in section["tables"][0]["rows"]] == [["finished", "2"]] * 2
 
 
 @pytest.mark.usefixtures("parts")

@@ -120,7 +120,8 @@ class Chunk:
             record = outcome.record or Store(self._root).record(spec.run_id)
             if outcome.end is End.INTERRUPTED:
                 note(f"{setting(spec)}: {outcome.reason}")
-                table.append([setting(spec), "stopped, with a checkpoint", "", "", "", ""])
+                epochs = sum(row[0] == setting(spec) for row in rows)
+                table.append([setting(spec), "stopped, with a checkpoint", str(epochs), "", "", ""])
             elif outcome.end not in (End.COMMITTED, End.DONE) or record is None:
                 wrong.append(f"{setting(spec)}: {outcome.end}: {outcome.reason}")
             else:
