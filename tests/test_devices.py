@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from interplay import devices
 from interplay.devices import (
     Gpu,
+    cpu_multiplies_bf16,
     cpu_slots,
     fitted,
     gpu_model,
@@ -183,6 +185,41 @@ def test_a_probe_of_the_inline_executor_sees_the_gpu_that_trains(
     first, second = inline_slot("0"), inline_slot("1")
     assert [(slot.device, slot.visible) for slot in (first, second)] == [("cuda:0", "5"), ("cuda:1", "GPU-3")]
     assert (gpu_model("5"), gpu_model("GPU-3"), gpu_model("GPU-9")) == ("GPU number 5", "GPU number 3", "a GPU")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("processor : 0\nflags : fpu avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu amx_bf16 amx_tile\n", True),
+        ("Features : fp asimd bf16 i8mm\n", True),
+        ("flags : fpu avx2\nflags : fpu avx2\n", False),
+        ("processor : 0\n", None),
+        (None, None),
+    ],
+)
+def test_whether_a_processor_multiplies_bf16_is_read_from_what_the_system_says(
+    monkeypatch: pytest.MonkeyPatch, text: str | None, expected: bool | None
+) -> None:
+    def read(path: Path, **words: Any) -> str:
+        if text is None:
+            raise FileNotFoundError(path)
+        return text
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert cpu_multiplies_bf16() is expected
+
+
+def test_bf16_on_a_cpu_is_a_choice_and_a_processor_without_it_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(devices, "cpu_multiplies_bf16", lambda: False)
+    devices._say_without_bf16.cache_clear()
+    for _ in range(2):
+        assert fitted(RunSpec(), "cpu", cpu_bf16=True) == RunSpec()
+    assert caplog.text.count("this processor has no bf16") == 1
+    assert fitted(RunSpec(precision="fp32"), "cpu", cpu_bf16=True).precision == "fp32"
+    devices._say_without_bf16.cache_clear()
 
 
 @pytest.mark.parametrize(("capability", "precision"), [((7, 5), "fp32"), ((8, 0), "bf16"), ((12, 0), "bf16")])

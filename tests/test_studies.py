@@ -50,6 +50,21 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_bf16_on_a_cpu_is_asked_for_and_part_of_what_a_run_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("small.toml").write_text(STUDY.replace("mlp", "cnn"))
+    assert main(["study", "small.toml", *INLINE]) == 0
+    assert main(["study", "small.toml", "--cpu_bf16", *INLINE]) == 0
+    assert "training on the CPU, in bf16" in capsys.readouterr().err
+    found = rows()
+    assert [row["precision"] for row in found] == ["fp32"] * 4 + ["bf16"] * 4
+    for one, other in zip(found[:4], found[4:], strict=True):
+        assert one["run_id"] != other["run_id"]
+        assert one["final_train_loss"] != other["final_train_loss"]  # it computes in bf16, and not by name alone
+        assert float(one["final_train_loss"]) == pytest.approx(float(other["final_train_loss"]), rel=0.05)
+    assert main(["study", "small.toml", "--cpu_bf16", "--dry_run", *INLINE]) == 0
+    assert "4 runs: 4 done, 0 missing" in capsys.readouterr().out
+
+
 def test_plan_run_extend_and_run_again(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "small.toml", "--dry_run", *INLINE]) == 0
     out = capsys.readouterr().out

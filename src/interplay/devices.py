@@ -260,21 +260,47 @@ BF16 = (8, 0)
 """The compute capability from which a GPU multiplies bf16; before, cuDNN has no convolutions of it."""
 
 
-def fitted(spec: RunSpec, device: str) -> RunSpec:
+def fitted(spec: RunSpec, device: str, *, cpu_bf16: bool = False) -> RunSpec:
     """``spec`` with the precision that ``device`` offers: a CPU computes in float32, and so does a GPU without bf16.
 
     Precision changes the numbers, so it is settled before the run is named and not behind its back. With GPUs of
     several kinds it is what all of them have: a run may go to any.
+
+    Args:
+        spec: a run.
+        device: where it will train.
+        cpu_bf16: bf16 on a CPU too, if the run asks for bf16; with a word where the processor has no bf16.
     """
-    if device == "cpu":
-        return spec.replace(precision="fp32")
     if spec.precision != "bf16":
+        return spec
+    if device == "cpu" and not cpu_bf16:
+        return spec.replace(precision="fp32")
+    if device == "cpu":
+        _say_without_bf16()
         return spec
     old = _without_bf16(os.environ.get("CUDA_VISIBLE_DEVICES"))
     if old is None:
         return spec
     note(f"a GPU of compute capability {old[0]}.{old[1]} has no bf16: runs are in fp32, which is part of their names")
     return spec.replace(precision="fp32")
+
+
+def cpu_multiplies_bf16() -> bool | None:
+    """Whether this processor has instructions that multiply bf16; ``None`` where the system does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    # x86 has a line of flags for each core, Arm one of features.
+    lines = [line.partition(":")[2].split() for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    return bool({"avx512_bf16", "amx_bf16", "bf16"}.intersection(*lines[:1])) if lines else None
+
+
+@cache
+def _say_without_bf16() -> None:
+    """Once a process: a study asks for each run."""
+    if cpu_multiplies_bf16() is False:
+        note("this processor has no bf16: runs in it are slower than in fp32")
 
 
 @cache

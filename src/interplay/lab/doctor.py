@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from interplay.data.cifar import ARCHIVES
-from interplay.devices import BF16, mps_runs
+from interplay.devices import BF16, cpu_multiplies_bf16, mps_runs
 from interplay.store.folders import findings
 
 Verdict = Literal["ok", "note", "problem"]
@@ -64,7 +64,9 @@ def _devices() -> list[Check]:
     if not torch.cuda.is_available():
         built = torch.version.cuda
         why = "no driver or device found" if built else "this torch is built without CUDA"
-        return [Check("gpu", "note", f"none usable ({why}): runs go to the CPU")]
+        has = {True: "the processor has bf16: --cpu_bf16 trains in it", False: "the processor has no bf16", None: ""}
+        words = [f"none usable ({why}): runs go to the CPU", has[cpu_multiplies_bf16()]]
+        return [Check("gpu", "note", "; ".join(filter(None, words)))]
     return [*(Check(f"gpu {i}", "ok", gpu_line(i)) for i in range(torch.cuda.device_count())), _sharing()]
 
 

@@ -31,7 +31,9 @@ def prepared(study: Study, settings: Settings) -> tuple[Study, list[Slot]]:
     slots = slots_of(study, settings)
     study = with_data(study, settings)
     refuse_unfit(study.specs, identities(study, settings))
-    return dataclasses.replace(study, specs=tuple(_fitted(spec, slots[0].device) for spec in study.specs)), slots
+    device, cpu_bf16 = slots[0].device, settings.cpu_bf16
+    specs = (spec if isinstance(spec, Trial) else fitted(spec, device, cpu_bf16=cpu_bf16) for spec in study.specs)
+    return dataclasses.replace(study, specs=tuple(specs)), slots
 
 
 def with_data(study: Study, settings: Settings) -> Study:
@@ -44,10 +46,6 @@ def with_data(study: Study, settings: Settings) -> Study:
     known = identities(study, settings)
     settled = (spec if isinstance(spec, Trial) else known[spec.dataset].settle(spec) for spec in study.specs)
     return dataclasses.replace(study, specs=tuple(settled))
-
-
-def _fitted(spec: Spec, device: str) -> Spec:
-    return spec if isinstance(spec, Trial) else fitted(spec, device)
 
 
 def identities(study: Study, settings: Settings) -> dict[str, Identity]:

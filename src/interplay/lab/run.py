@@ -50,6 +50,7 @@ def _silent(line: str) -> None:
 
 
 NO_GPU = "No usable GPU: training on the CPU, in fp32 (mixed precision is for GPUs)."
+NO_GPU_BF16 = "No usable GPU: training on the CPU, in bf16, as it was asked for."
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------
@@ -73,9 +74,9 @@ def run(spec: RunSpec, settings: Settings | None = None) -> RunRecord:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     if device == "cpu" and settings.device == "auto":
-        notice(NO_GPU)
+        notice(NO_GPU_BF16 if settings.cpu_bf16 and spec.precision == "bf16" else NO_GPU)
     data = identify(spec.dataset, Path(settings.data_dir), allow_modified_data=settings.allow_modified_data)
-    spec = fitted(data.settle(spec), device)
+    spec = fitted(data.settle(spec), device, cpu_bf16=settings.cpu_bf16)
     refuse_unfit([spec], {spec.dataset: data})
     processes = resolved(settings.processes, spec, settings.device)
     store = settings.store()
@@ -199,7 +200,9 @@ def run_study(
     own = [spec for spec in planned.missing if not isinstance(spec, Trial)]
     if slots[0].device == "cpu" and own and executor.is_here:
         gpus = len(visible_gpus())
-        notice(f"Training on the CPU, in fp32; --gpus all would use the {gpus} GPUs here." if gpus else NO_GPU)
+        precision = "bf16" if any(spec.precision == "bf16" for spec in own) else "fp32"
+        without = NO_GPU_BF16 if precision == "bf16" else NO_GPU
+        notice(f"Training on the CPU, in {precision}; --gpus all would use the {gpus} GPUs here." if gpus else without)
     job = settings.job(slots[0].device, study.experiment, study.name)
     if planned.missing and submits(study, settings):
         handed_over = executor.submit(store, job)

@@ -43,7 +43,8 @@ class Budget:
 
 @dataclass(frozen=True)
 class Settings(WorkerOptions):
-    """Operational settings: where and how, never what. None of them enters a run's identity.
+    """Operational settings: where and how, never what. None of them enters a run's identity, but that ``cpu_bf16``
+    settles the precision of runs on a CPU before they are named.
 
     They are the flags of the command line, with the same names and defaults; `interplay study --help` and
     `interplay run --help` describe each.
@@ -67,6 +68,12 @@ class Settings(WorkerOptions):
         on=("run",),
         least=0,
         most=MAX_WORKERS,
+    )
+    cpu_bf16: bool = option(
+        False,
+        "bf16 on CPUs too, which have fp32 else: part of a run's name; faster where the processor has bf16",
+        group="training",
+        on=("run", "study", "status", "plan"),
     )
     allow_modified_data: bool = option(
         False,
