@@ -16,7 +16,6 @@ from interplay.analysis.predict import predict as predicted
 from interplay.analysis.rules import Of
 from interplay.errors import InputError, SpecError, UnreadableError
 from interplay.notes import note
-from interplay.printing import Print, made_for
 from interplay.record import judged_by
 from interplay.spec import RunSpec
 from interplay.store.manifest import claims as manifest_claims
@@ -164,25 +163,3 @@ def predict(
     table, _ = tabulate(observations(inputs, metric))
     found = predicted(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
     return dataclasses.replace(found, notes=(*found.notes, *table.notes))
-
-
-def plot(
-    inputs: Sequence[str | Path],
-    output_dir: Path,
-    experiments: Sequence[int] = (1, 2, 3),
-    metric: str = "best_test_acc",
-    wanted: Print | None = None,
-) -> dict[int, list[Path]]:
-    """Draw the documented figures that ``inputs`` have the grids for; returns the files by number of experiment.
-
-    ``wanted`` says what for: the files of each, their width and type.
-
-    They show ``best_test_acc``, as the document has it, unless ``metric`` names another column.
-    """
-    from interplay.figures.documented import draw  # matplotlib
-
-    table, _ = tabulate(observations(inputs, metric))
-    for words in table.notes:
-        note(words)
-    with made_for(wanted or Print()):
-        return draw(table, output_dir, experiments)
