@@ -153,7 +153,7 @@ class _Source:
                 self._last,
                 analysis=self._judged_twice(conclude(table, duplicates, own), own),
                 ordering=ordering_picture(table),
-                heatmap=heatmap_picture(table),
+                heatmap=heatmap_picture(table, surface=False),  # the page does not draw it
                 scaling=scaling_picture(table),
                 best=best_settings(table),
                 collapse=collapse_picture(table),
