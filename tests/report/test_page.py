@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import gc
 import json
 import re
 import shutil
@@ -444,6 +445,12 @@ print(code, sorted({"matplotlib", "seaborn", "plotly", "torch"} & set(sys.module
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
     assert '"heatmap"' in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_garbage_is_collected_as_before_once_a_page_is_made(store: Store, tmp_path: Path) -> None:
+    for where, code in ((store.root, 0), (tmp_path / "nowhere", 2)):
+        words = ["report", str(where), "--no-figures", "--output", str(tmp_path / "page.html")]
+        assert (main(words), gc.isenabled(), gc.get_freeze_count()) == (code, True, 0)
 
 
 def test_watching_writes_again_when_a_run_moves_or_ends_and_stops_cleanly(
