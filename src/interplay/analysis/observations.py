@@ -10,7 +10,7 @@ from interplay.analysis.cells import Cell, cell_of
 from interplay.dataset_facts import DATASETS, chance
 from interplay.errors import InputError, SpecError, nearest
 from interplay.record import METRICS, RunRecord, Status
-from interplay.tables.measurements import FRACTIONS, measurements
+from interplay.tables.measurements import FRACTIONS, Parsed
 from interplay.tables.read import TextTable, from_mappings
 from interplay.tables.rows import Measurement, Measurements
 from interplay.tables.states import State
@@ -166,13 +166,13 @@ def from_table(table: TextTable, metric: str = "final_test_acc") -> Observations
         SpecError: there is no such metric.
         InputError: the table cannot be understood; see `tables.measurements`.
     """
-    return observed(measured(table, metric), metric)
+    return observed(measured(Parsed(table), metric), metric)
 
 
-def measured(table: TextTable, metric: str) -> Measurements:
+def measured(table: Parsed, metric: str) -> Measurements:
     """The rows of a table, to be judged by ``metric``; raises `InputError` as `from_table` does."""
     _check_metric(metric)
-    return measurements(table, metric)
+    return table.by(metric)
 
 
 def observed(found: Measurements, metric: str) -> Observations:

@@ -22,7 +22,7 @@ from interplay.analysis.table import Table
 from interplay.errors import InputError, SpecError
 from interplay.frames import Framed
 from interplay.lab.gathering import gather, stamp
-from interplay.lab.read import named, stated
+from interplay.lab.read import Tables, named, stated
 from interplay.lab.read import observations as observed
 from interplay.notes import notice
 from interplay.page import sections
@@ -136,7 +136,8 @@ class _Source:
     def page(self, refresh: float | None) -> Page:
         """The page as things stand; ``refresh`` in seconds."""
         results, _ = stamp(self.inputs)
-        observations, runs = gather(self.inputs, self.metric)
+        tables = Tables()
+        observations, runs = gather(self.inputs, self.metric, tables)
         # To the second, in local time with its offset from UTC.
         created = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         if self._last is not None and results == self._results:
@@ -151,7 +152,7 @@ class _Source:
             own = stated(self.inputs)
             self._last = dataclasses.replace(
                 self._last,
-                analysis=self._judged_twice(conclude(table, duplicates, own), own),
+                analysis=self._judged_twice(conclude(table, duplicates, own), own, tables),
                 ordering=ordering_picture(table),
                 heatmap=heatmap_picture(table, surface=False),  # the page does not draw it
                 scaling=scaling_picture(table),
@@ -165,12 +166,12 @@ class _Source:
         self._results = results
         return self._last
 
-    def _judged_twice(self, analysis: Analysis, own: Sequence[str | Claim]) -> Analysis:
+    def _judged_twice(self, analysis: Analysis, own: Sequence[str | Claim], tables: Tables) -> Analysis:
         """By the other metric, too, where the inputs have it."""
         if self.metric not in OTHER_METRIC:
             return analysis
         try:
-            return beside_other_metric(analysis, observed(self.inputs, OTHER_METRIC[self.metric]), own)
+            return beside_other_metric(analysis, observed(self.inputs, OTHER_METRIC[self.metric], tables), own)
         except InputError:
             return analysis
 
