@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.tree import ExtraTreeRegressor
 
 from interplay.analysis import ridge
@@ -135,9 +136,10 @@ def _coded(values: Sequence[Any]) -> Array:
 def _said(seed: int, x: Array, levels: Array, asked: Array) -> Array:
     """What a tree that was grown on ``levels`` [n] at ``x`` [n, knobs] says of ``asked`` [m, knobs]."""
     tree = ExtraTreeRegressor(max_features=1.0, random_state=seed)
-    # Trees work in single precision; that the numbers are finite is known, and looking takes as long as growing.
-    tree.fit(x.astype(np.float32), levels, check_input=False)
-    return np.asarray(tree.predict(asked.astype(np.float32), check_input=False))
+    # Trees work in single precision. That options and numbers are in order is known: to look takes as long as to grow.
+    with config_context(skip_parameter_validation=True):
+        tree.fit(x.astype(np.float32), levels, check_input=False)
+    return np.asarray(tree.tree_.predict(asked.astype(np.float32))[:, 0])
 
 
 def _explained(x: Array, levels: Array, rng: np.random.Generator, trees: int = 100) -> float:

@@ -177,11 +177,15 @@ def measured(table: Parsed, metric: str) -> Measurements:
 
 def observed(found: Measurements, metric: str) -> Observations:
     """The observations among measurements; raises `InputError` for a value that no run can have."""
-    runs = [run for row in found.rows if (run := observation(row, found.source, metric)) is not None]
+    return Observations(metric, tuple(run for run in each_observed(found, metric) if run is not None), found.notes)
+
+
+def each_observed(found: Measurements, metric: str) -> list[Observation | None]:
+    """For each row of ``found`` its `observation`."""
     # Repetitions share one cell, which remembers what is derived from it.
     cells: dict[Cell, Cell] = {}
-    shared = [replace(run, cell=cells.setdefault(run.cell, run.cell)) for run in runs]
-    return Observations(metric, tuple(shared), found.notes)
+    runs = [observation(row, found.source, metric) for row in found.rows]
+    return [run and replace(run, cell=cells.setdefault(run.cell, run.cell)) for run in runs]
 
 
 def observation(row: Measurement, source: str, metric: str) -> Observation | None:

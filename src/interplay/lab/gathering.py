@@ -9,9 +9,8 @@ from typing import Any
 from interplay.analysis.observations import (
     Observation,
     Observations,
+    each_observed,
     from_records,
-    observation,
-    observed,
 )
 from interplay.errors import SchemaError
 from interplay.executors.status import status
@@ -135,9 +134,10 @@ def _whole(spec: Spec) -> dict[str, Any]:
 
 
 def _of_table(found: Measurements, metric: str) -> tuple[Observations, list[Run]]:
-    runs = [_of_row(row, found.source, observation(row, found.source, metric)) for row in found.rows]
+    seen = each_observed(found, metric)
+    runs = [_of_row(row, found.source, one) for row, one in zip(found.rows, seen, strict=True)]
     runs += [_of_row(row, found.source, None) for row in found.left_out]
-    return observed(found, metric), runs
+    return Observations(metric, tuple(one for one in seen if one is not None), found.notes), runs
 
 
 def _of_row(row: Measurement, source: str, cell: Observation | None) -> Run:
