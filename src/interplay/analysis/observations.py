@@ -164,7 +164,7 @@ def from_table(table: TextTable, metric: str = "final_test_acc") -> Observations
 
     Raises:
         SpecError: there is no such metric.
-        InputError: the table cannot be understood; see `tables.measurements`.
+        InputError: the table cannot be understood; see `tables.measurements.Parsed`.
     """
     return observed(measured(Parsed(table), metric), metric)
 

@@ -60,7 +60,7 @@ def import_table(
     spellings. Nothing is written that the analysis could not read.
 
     Raises:
-        SpecError, UnreadableError, InputError: see `tables.sources.load` and `tables.measurements`.
+        SpecError, UnreadableError, InputError: see `tables.sources.load` and `tables.measurements.Parsed`.
     """
     columns = columns or ColumnMap()
     table = columns.applied(load(kind, source, study))
