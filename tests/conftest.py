@@ -91,7 +91,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     from interplay.cli import documented, hypernetworks, tables
     from interplay.cli import main as command
     from interplay.cli import state as reading
-    from interplay.lab import doctor, extending, overview, paper, plan, read, report, run
+    from interplay.lab import doctor, drawing, extending, overview, paper, plan, read, report, run
     from interplay.lab.report import Written
     from interplay.store.store import Store
 
@@ -111,7 +111,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
         (extending, ("until_decided",)),
         (plan, ("dry_run", "forecast")),
         (overview, ("show_status", "overview")),
-        (read, ("plot",)),
+        (drawing, ("plot",)),
         (reading, ("cancel",)),
         (tables, ("import_table",)),
         (Store, ("rebuild",)),

@@ -9,7 +9,7 @@ import pytest
 
 from interplay.cli import documented
 from interplay.cli.documented import AllExperimentsFlags, ExperimentFlags, run_all_experiments, run_experiments
-from interplay.lab import overview, read, run
+from interplay.lab import drawing, overview, run
 from interplay.spec import RunSpec
 from interplay.study.study import Study
 
@@ -21,7 +21,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Study]:
     monkeypatch.setattr(run, "run_study", lambda study, settings, **words: found.append(study))
     monkeypatch.setattr(run, "run_studies", lambda studies, settings, **words: found.extend(studies))
     monkeypatch.setattr(overview, "overview", lambda studies, settings: "")
-    monkeypatch.setattr(read, "plot", lambda *words: {})
+    monkeypatch.setattr(drawing, "plot", lambda *words: {})
     return found
 
 

@@ -128,7 +128,7 @@ def report(
     Raises:
         InputError: an input cannot be understood.
     """
-    from interplay.lab.report import report as write_report  # matplotlib
+    from interplay.lab.report import report as write_report  # scipy
 
     parts = [measured] if isinstance(measured, str | Path | StudyResult) else list(measured)
     inputs = [part.store.root if isinstance(part, StudyResult) else part for part in parts]

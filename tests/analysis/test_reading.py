@@ -132,3 +132,19 @@ def test_data_are_told_apart_by_content_and_not_by_folder() -> None:
         return from_records([record]).runs[0].cell
 
     assert where("/a", "11") == where("/b", "11") != where("/a", "22")
+
+
+def test_a_table_is_parsed_once_for_all_metrics_but_where_they_decide_which_runs_ended(tmp_path: Path) -> None:
+    head, row = "lr,wd,momentum,batch_size,seed,status,final_test_acc,final_test_loss", "0.1,0.001,0.9,64"
+    path = tmp_path / "both.csv"
+    path.write_text("\n".join([head, f"{row},0,finished,50,1.5", f"{row},1,,51,1.4"]) + "\n")
+    tables = read.Tables()
+    by_accuracy, by_loss = (tables.measured(path, "both.csv", name) for name in (ACC, "final_test_loss"))
+    assert by_loss is by_accuracy
+    for name in (ACC, "final_test_loss"):
+        assert read.observations([path], name, tables) == read.observations([path], name)
+    path.write_text("\n".join([head, f"{row},0,finished,50,1.5", f"{row},1,,51,"]) + "\n")
+    tables = read.Tables()
+    by_accuracy, by_loss = (tables.measured(path, "both.csv", name) for name in (ACC, "final_test_loss"))
+    assert (len(by_accuracy.rows), len(by_loss.rows), len(by_loss.left_out)) == (2, 1, 1)
+    assert any("without a state or a value 1" in note for note in by_loss.notes)

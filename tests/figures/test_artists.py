@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -28,6 +28,9 @@ from interplay.analysis.predict import Prediction
 from interplay.analysis.scores import Check, Score
 from interplay.errors import SpecError
 from interplay.figures import agreement, collapse, compression, curves, heatmap, scaling, training
+from interplay.figures.colours import colour, limits, shade, text_colour
+from interplay.figures.labels import OTHER
+from interplay.figures.places import THEORIES, ridge_points
 from interplay.figures.style import save
 from interplay.printing import Print, made_for
 
@@ -130,10 +133,22 @@ def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+@pytest.mark.parametrize("name", ["cividis", "cividis_r", "viridis"])
+def test_maps_are_those_of_matplotlib(name: str) -> None:
+    for share in (*np.linspace(0, 1, 1001), -0.5, 1.5):
+        assert to_hex(colour(name, share)) == to_hex(mpl.colormaps[name](share)), share
+
+
+def test_shades_follow_the_order_of_the_values_and_leave_the_palest_end_out() -> None:
+    values = [0.1, 0.2, 0.4]
+    assert [shade(value, values) for value in values] == [to_hex(mpl.colormaps["viridis"](x)) for x in (0, 0.46, 0.92)]
+    assert shade(64, [64]) == to_hex(mpl.colormaps["viridis"](0.0))
+
+
 def test_every_number_has_contrast_to_its_cell() -> None:
     scale = [to_rgb(tuple(colour)) for colour in mpl.colormaps["cividis"](np.linspace(0, 1, 200))]
-    assert min(contrast(to_rgb(heatmap.text_colour(colour)), colour) for colour in scale) > 4.5
-    assert {heatmap.text_colour(colour) for colour in scale} == {"black", "white"}
+    assert min(contrast(to_rgb(text_colour(colour)), colour) for colour in scale) > 4.5
+    assert {text_colour(colour) for colour in scale} == {"black", "white"}
     # Of the drawn figure: number by number, against the colour that its cell has.
     picture = plane(60.0)
     axis = heatmap.draw(picture).axes[0]
@@ -201,7 +216,7 @@ def test_lines_of_the_fitted_surface_are_where_it_has_that_level() -> None:
 
 def test_no_marker_stands_for_an_optimum_outside_the_decays_shown() -> None:
     picture = dataclasses.replace(plane(), ridge=(optimum(1e-5), optimum(1e-2), optimum(4e-4), optimum(None)))
-    assert heatmap.ridge_points(picture) == [(2, pytest.approx(2.5))]
+    assert ridge_points(picture) == [(2, pytest.approx(2.5))]
 
 
 def test_lines_of_constant_product_lie_inside_the_grid() -> None:
@@ -225,13 +240,13 @@ def test_the_best_cell_of_each_rate_is_framed() -> None:
 
 
 def test_the_colour_bar_says_on_which_side_there_is_more() -> None:
-    assert heatmap.limits(plane(40.0)) == (78.3 - 15, 78.3, "min")
-    assert heatmap.limits(plane(70.0)) == (70.0, 80.0, "neither")
-    assert heatmap.limits(plane(40.0, "final_test_loss")) == (40.0, 41.0, "max")
+    assert limits(plane(40.0)) == (78.3 - 15, 78.3, "min")
+    assert limits(plane(70.0)) == (70.0, 80.0, "neither")
+    assert limits(plane(40.0, "final_test_loss")) == (40.0, 41.0, "max")
     axis = heatmap.draw(plane(40.0, "final_test_loss")).axes[0]
     assert axis.collections[0].colorbar.extend == "max"  # type: ignore[attr-defined]
     lost = dataclasses.replace(plane(), values=((None,) * 4,) * 4)
-    assert heatmap.limits(lost) == (0.0, 1.0, "neither")
+    assert limits(lost) == (0.0, 1.0, "neither")
 
 
 def test_a_heatmap_says_what_was_trained_and_what_it_leaves_out() -> None:
@@ -281,20 +296,20 @@ def test_entries_of_the_legend_differ_and_so_do_their_markers() -> None:
 def test_both_maxima_are_marked_in_every_figure() -> None:
     two = dataclasses.replace(optimum(4e-4, 1e-4, 5e-4), others=(1.5e-4,), competing=True)
     axis = scaling.draw(scale(optimum(2e-4), two)).axes[0]
-    (line,) = (line for line in axis.lines if line.get_label() == heatmap.OTHER)
+    (line,) = (line for line in axis.lines if line.get_label() == OTHER)
     assert [list(line.get_xdata()), list(line.get_ydata())] == [[128], [1.5e-4]]  # type: ignore[arg-type]
     picture = dataclasses.replace(plane(), ridge=(optimum(1.1e-4), two, optimum(None), optimum(None)))
     axis = heatmap.draw(picture).axes[1]
-    (line,) = (line for line in axis.lines if line.get_label() == heatmap.OTHER)
+    (line,) = (line for line in axis.lines if line.get_label() == OTHER)
     assert [list(line.get_xdata()), list(line.get_ydata())] == [[RATES[1]], [1.5e-4]]  # type: ignore[arg-type]
     both = dataclasses.replace(optimum(0.3, 0.1, 0.4), others=(0.12,), competing=True)
     figure = curves.draw(ordering(("SGD", both)))
     assert "SGD  (η* = 0.3 or 0.12)" in legend(figure)
-    assert heatmap.OTHER in legend(figure)
+    assert OTHER in legend(figure)
     marked = [(list(line.get_xdata()), line.get_markerfacecolor()) for line in figure.axes[-1].lines]  # type: ignore[arg-type]
     assert ([0.12], "white") in marked
     assert any(place == [0.3] and colour != "white" for place, colour in marked)
-    assert heatmap.OTHER not in legend(curves.draw(ordering(("SGD", optimum(0.3, 0.1, 0.4)))))
+    assert OTHER not in legend(curves.draw(ordering(("SGD", optimum(0.3, 0.1, 0.4)))))
 
 
 def test_without_an_optimum_inside_slopes_go_through_the_middle_of_the_intervals() -> None:
@@ -303,7 +318,7 @@ def test_without_an_optimum_inside_slopes_go_through_the_middle_of_the_intervals
     found = figure.axes[0].get_legend()
     assert found is not None
     assert found.get_title().get_text() == scaling.MIDDLES
-    assert legend(figure)[:3] == list(scaling.THEORIES)
+    assert legend(figure)[:3] == list(THEORIES)
     claim = next(line for line in figure.axes[0].lines if line.get_label() == "λ ∝ B (the claim)")
     # From the lowest decay of the grid to the bound: the middle is 2e-4, at the middle batch size.
     assert np.asarray(claim.get_ydata(), float).tolist() == pytest.approx([1e-4, 2e-4, 4e-4])

@@ -60,6 +60,8 @@ def table() -> Table:
 def test_the_heatmap_knows_missing_diverged_and_best_cells(table: Table) -> None:
     picture = heatmap_picture(table)
     assert picture is not None
+    assert picture.surface is not None
+    assert heatmap_picture(table, surface=False) == dataclasses.replace(picture, surface=None)
     assert (picture.lrs, picture.decays, picture.batch_size) == (LRS, DECAYS, 128)
     assert picture.values[0][0] is None  # missing
     assert picture.values[4][3] is None

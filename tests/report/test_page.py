@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import gc
 import json
 import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -430,6 +432,25 @@ def test_a_folder_without_a_specification_is_shown_and_one_that_is_no_run_is_pas
     (run,) = data["runs"]
     assert (run["id"], run["status"]) == ("0123456789abcdef", "interrupted")
     assert "spec.json" in run["note"]
+
+
+def test_a_page_needs_no_library_that_draws(store: Store, tmp_path: Path) -> None:
+    script = """
+import sys
+from interplay.cli.main import main
+code = main(["report", sys.argv[1], "--no-figures", "--output", sys.argv[2]])
+print(code, sorted({"matplotlib", "seaborn", "plotly", "torch"} & set(sys.modules)))
+"""
+    words = [sys.executable, "-c", script, str(store.root), str(tmp_path / "page.html")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+    assert '"heatmap"' in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_garbage_is_collected_as_before_once_a_page_is_made(store: Store, tmp_path: Path) -> None:
+    for where, code in ((store.root, 0), (tmp_path / "nowhere", 2)):
+        words = ["report", str(where), "--no-figures", "--output", str(tmp_path / "page.html")]
+        assert (main(words), gc.isenabled(), gc.get_freeze_count()) == (code, True, 0)
 
 
 def test_watching_writes_again_when_a_run_moves_or_ends_and_stops_cleanly(

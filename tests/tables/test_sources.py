@@ -20,7 +20,7 @@ from interplay.errors import InputError, SpecError, UnreadableError
 from interplay.lab.imports import import_table
 from interplay.lab.read import observations
 from interplay.tables.mapping import ColumnMap
-from interplay.tables.measurements import measurements
+from interplay.tables.measurements import Parsed
 from interplay.tables.read import TextTable, parse
 from interplay.tables.sources import load, written
 
@@ -34,7 +34,7 @@ def accuracy(lr: float, wd: float, seed: int = 0) -> float:
 
 
 def rows(table: TextTable, metric: str = "final_test_acc", columns: ColumnMap | None = None) -> list[dict[str, Any]]:
-    found = measurements((columns or ColumnMap()).applied(table), metric)
+    found = Parsed((columns or ColumnMap()).applied(table)).by(metric)
     return [{**row.knobs, "seed": row.seed, "value": row.metrics[metric]} for row in found.rows]
 
 

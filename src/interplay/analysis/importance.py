@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.tree import ExtraTreeRegressor
 
 from interplay.analysis import ridge
@@ -102,8 +103,8 @@ def importance(table: Table) -> Importance | None:
         chosen = rng.integers(0, len(cells), len(cells))
         values = np.maximum(levels[chosen] + errors[chosen] * rng.standard_normal(len(cells)), worst)
         # Trees by themselves: a forest of the library takes longer to begin than these take to grow.
-        trees = (_tree(TREES * number + each).fit(x[chosen], values) for each in range(TREES))
-        surface = np.mean([tree.predict(grid) for tree in trees], axis=0)
+        seeds = range(TREES * number, TREES * (number + 1))
+        surface = np.mean([_said(seed, x[chosen], values, grid) for seed in seeds], axis=0)
         draws.append(_shares(groups, surface, terms))
     found = np.array(draws)
     low, high = np.quantile(found, [0.05, 0.95], axis=0)
@@ -132,8 +133,13 @@ def _coded(values: Sequence[Any]) -> Array:
     return np.array([ranks[value] for value in values])
 
 
-def _tree(seed: int) -> ExtraTreeRegressor:
-    return ExtraTreeRegressor(max_features=1.0, random_state=seed)
+def _said(seed: int, x: Array, levels: Array, asked: Array) -> Array:
+    """What a tree that was grown on ``levels`` [n] at ``x`` [n, knobs] says of ``asked`` [m, knobs]."""
+    tree = ExtraTreeRegressor(max_features=1.0, random_state=seed)
+    # Trees work in single precision. That options and numbers are in order is known: to look takes as long as to grow.
+    with config_context(skip_parameter_validation=True):
+        tree.fit(x.astype(np.float32), levels, check_input=False)
+    return np.asarray(tree.tree_.predict(asked.astype(np.float32))[:, 0])
 
 
 def _explained(x: Array, levels: Array, rng: np.random.Generator, trees: int = 100) -> float:
@@ -143,7 +149,7 @@ def _explained(x: Array, levels: Array, rng: np.random.Generator, trees: int = 1
         chosen = rng.integers(0, len(levels), len(levels))
         left = np.setdiff1d(np.arange(len(levels)), chosen)
         if len(left):
-            said[left] += _tree(number).fit(x[chosen], levels[chosen]).predict(x[left])
+            said[left] += _said(number, x[chosen], levels[chosen], x[left])
             by[left] += 1
     known = by > 0
     error = levels[known] - said[known] / by[known]

@@ -10,7 +10,7 @@ from interplay.analysis.cells import Cell, cell_of
 from interplay.dataset_facts import DATASETS, chance
 from interplay.errors import InputError, SpecError, nearest
 from interplay.record import METRICS, RunRecord, Status
-from interplay.tables.measurements import FRACTIONS, measurements
+from interplay.tables.measurements import FRACTIONS, Parsed
 from interplay.tables.read import TextTable, from_mappings
 from interplay.tables.rows import Measurement, Measurements
 from interplay.tables.states import State
@@ -164,24 +164,28 @@ def from_table(table: TextTable, metric: str = "final_test_acc") -> Observations
 
     Raises:
         SpecError: there is no such metric.
-        InputError: the table cannot be understood; see `tables.measurements`.
+        InputError: the table cannot be understood; see `tables.measurements.Parsed`.
     """
-    return observed(measured(table, metric), metric)
+    return observed(measured(Parsed(table), metric), metric)
 
 
-def measured(table: TextTable, metric: str) -> Measurements:
+def measured(table: Parsed, metric: str) -> Measurements:
     """The rows of a table, to be judged by ``metric``; raises `InputError` as `from_table` does."""
     _check_metric(metric)
-    return measurements(table, metric)
+    return table.by(metric)
 
 
 def observed(found: Measurements, metric: str) -> Observations:
     """The observations among measurements; raises `InputError` for a value that no run can have."""
-    runs = [run for row in found.rows if (run := observation(row, found.source, metric)) is not None]
+    return Observations(metric, tuple(run for run in each_observed(found, metric) if run is not None), found.notes)
+
+
+def each_observed(found: Measurements, metric: str) -> list[Observation | None]:
+    """For each row of ``found`` its `observation`."""
     # Repetitions share one cell, which remembers what is derived from it.
     cells: dict[Cell, Cell] = {}
-    shared = [replace(run, cell=cells.setdefault(run.cell, run.cell)) for run in runs]
-    return Observations(metric, tuple(shared), found.notes)
+    runs = [observation(row, found.source, metric) for row in found.rows]
+    return [run and replace(run, cell=cells.setdefault(run.cell, run.cell)) for run in runs]
 
 
 def observation(row: Measurement, source: str, metric: str) -> Observation | None:

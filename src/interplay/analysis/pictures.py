@@ -69,7 +69,7 @@ class Heatmap:
     left_out: int = 0
     """How many cells were measured at rates and decays that the picture has not, because they are nearly empty."""
     surface: Surface | None = None
-    """Fitted to the cells near the best one; larger is better, for losses too."""
+    """Fitted to the cells near the best one, where it was asked for; larger is better, for losses too."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,11 @@ def _well_filled(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(sorted(value for value, count in counts.items() if count >= least))
 
 
-def heatmap_picture(table: Table) -> Heatmap | None:
-    """Set 2 of the table, or ``None`` if there is no grid of learning rates and decays."""
+def heatmap_picture(table: Table, *, surface: bool = True) -> Heatmap | None:
+    """Set 2 of the table, or ``None`` if there is no grid of learning rates and decays.
+
+    ``surface`` is for whoever draws it: a third of a second.
+    """
     members = plane(table)
     if not members:
         return None
@@ -141,7 +144,7 @@ def heatmap_picture(table: Table) -> Heatmap | None:
     left = measured - len(members)
     known = [cell for cell in members if cell in table.cells]
     fitted = None
-    if known and table.repeated(known):
+    if surface and known and table.repeated(known):
         near = ridge.Plane(
             np.log([cell.lr for cell in known]),
             np.log([cell.weight_decay for cell in known]),

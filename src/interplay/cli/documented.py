@@ -83,9 +83,9 @@ class AllExperimentsFlags(OverrideFlags, options_of("study")):  # type: ignore[m
             print(f"existing results are kept in {backup}", file=sys.stderr)
         code = self._side_by_side(chosen) if self.parallel else self._one_after_another(chosen)
         try:
-            from interplay.lab import read  # scipy
+            from interplay.lab import drawing  # matplotlib
 
-            for figures in read.plot([self.output_dir], self.output_dir / "plots").values():
+            for figures in drawing.plot([self.output_dir], self.output_dir / "plots").values():
                 print(f"figure {figures[0]}")
         except InputError as error:  # nothing has finished
             print(f"no figures: {error}", file=sys.stderr)
@@ -163,10 +163,10 @@ class PlotFlags(FigureFlags):
     def call(self) -> int:
         """Draw what the results can show; exit 1 if they can show nothing that was asked for."""
         from interplay.analysis.words import report  # scipy
-        from interplay.lab import read
+        from interplay.lab import drawing, read
 
         wanted = EXPERIMENTS if self.experiment is None else (self.experiment,)
-        drawn = read.plot(self.input, self.output_dir, wanted, self.metric, self.wanted())
+        drawn = drawing.plot(self.input, self.output_dir, wanted, self.metric, self.wanted())
         for experiment in wanted:
             for file in drawn.get(experiment, ()):
                 print(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 from pathlib import Path
 from typing import Annotated
@@ -134,17 +135,25 @@ class ReportFlags(FigureFlags):
 
     def call(self) -> int:
         """Write the page."""
-        from interplay.lab import report  # scipy
+        gc.disable()
+        try:
+            from interplay.lab import report  # scipy
 
-        written = report.report(
-            self.inputs,
-            self.output,
-            self.metric,
-            figures=self.figures,
-            watch=self.watch,
-            interval=self.interval,
-            wanted=self.wanted(),
-        )
+            # Modules stay: to search their 140,000 objects for garbage again and again takes a sixth of the time.
+            gc.freeze()
+            gc.enable()
+            written = report.report(
+                self.inputs,
+                self.output,
+                self.metric,
+                figures=self.figures,
+                watch=self.watch,
+                interval=self.interval,
+                wanted=self.wanted(),
+            )
+        finally:
+            gc.enable()
+            gc.unfreeze()
         print("\n".join(written.lines()))
         return 0
 

@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from interplay.analysis.predict import Prediction
 from interplay.analysis.theories import SYMBOLS
-from interplay.figures.style import COLOURS, MARKERS, look, metric_name, narrow, size, wrapped
+from interplay.figures.labels import metric_name
+from interplay.figures.style import COLOURS, MARKERS, look, narrow, size, wrapped
 
 BAND = 1.5
 """Factor of the band around what was measured."""

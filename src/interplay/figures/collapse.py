@@ -6,16 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from interplay.analysis.collapse import Collapse, Fall
-from interplay.figures.style import MARKERS, log_axis, look, metric_label, narrow, size, titled, wrapped
+from interplay.figures.colours import shade
+from interplay.figures.labels import metric_label
+from interplay.figures.style import MARKERS, log_axis, look, narrow, size, titled, wrapped
 
 MANY = 10
 """More curves than this cannot be told apart: their optima are shown, each with its interval, and nothing else."""
@@ -141,14 +142,6 @@ def heading(fall: Fall, spreads: Sequence[float]) -> str:
     if fall.scatter is not None:
         words.append(f"scatter {fall.scatter:.1f} × noise")
     return "; ".join(words)
-
-
-def shade(value: float, values: Sequence[float]) -> str:
-    """The colour of a rate or a batch size.
-
-    They have an order, so their colours have one, too; the palest end is left out.
-    """
-    return to_hex(mpl.colormaps["viridis"](0.92 * values.index(value) / max(1, len(values) - 1)))
 
 
 def _bar(figure: Figure, axes: Iterable[Axes], key: Key) -> None:

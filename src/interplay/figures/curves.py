@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 
 from interplay.analysis.phrases import place
 from interplay.analysis.pictures import MethodCurve, Ordering, at_batch
-from interplay.figures.heatmap import OTHER
-from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, metric_label, narrow, size, wrapped
+from interplay.figures.labels import OTHER, metric_label
+from interplay.figures.style import COLOURS, MARKERS, draw_points, log_axis, look, narrow, size, wrapped
 
 BAND = "90 % interval of η*"
 DIVERGED = ": diverged"

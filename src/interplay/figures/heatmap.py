@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import seaborn as sns
@@ -16,20 +15,17 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from interplay.analysis.pictures import Heatmap, at_batch
-from interplay.figures.style import MAP, log_axis, look, metric_label, narrow, panels, size, titled, wrapped
-
-POINTS, NATS = 15.0, 1.0
-"""How far from the best cell the colours reach."""
+from interplay.figures.colours import limits, map_of, text_colour
+from interplay.figures.labels import OTHER, metric_label
+from interplay.figures.places import constant_products
+from interplay.figures.style import log_axis, look, narrow, panels, size, titled, wrapped
 
 CONSTANT = "ηλ = const"
 RIDGE = "#D55E00"
 HALO = (withStroke(linewidth=3.4, foreground="white"),)
 PRODUCTS = "0.45"
-OTHER = "another optimum of the same curve"
 POINT_STEPS, NAT_STEPS = (0.5, 1.0, 2.0, 4.0), (0.02, 0.05, 0.1, 0.2, 0.4)
 """How far below the top of the fitted surface lines are drawn, in points of accuracy and in nats."""
-BESIDE = 0.24
-"""How far a number moves from the centre of its cell, in cells, to make room for a marker of the ridge."""
 
 
 def draw(picture: Heatmap) -> Figure:
@@ -47,7 +43,7 @@ def draw(picture: Heatmap) -> Figure:
         titled(left, "a", "mean of each cell")
         titled(right, "b", "fitted surface and best decays" if levels(picture) else "best decays")
         low, high, extend = limits(picture)
-        cmap = f"{MAP}_r" if "loss" in picture.metric else MAP
+        cmap = map_of(picture.metric)
         sns.heatmap(
             np.array([[math.nan if v is None else v for v in row] for row in picture.values]),
             ax=left,
@@ -149,19 +145,6 @@ def _plane(axis: Axes, picture: Heatmap, cmap: str, ends: tuple[float, float]) -
     _ridge(axis, picture)
 
 
-def limits(picture: Heatmap) -> tuple[float, float, Literal["neither", "min", "max"]]:
-    """Lowest and highest value that have colours of their own, and on which side there are cells beyond them."""
-    known = [v for row in picture.values for v in row if v is not None]
-    if not known:
-        return 0.0, 1.0, "neither"
-    low, high = min(known), max(known)
-    if "loss" in picture.metric and high > low + NATS:
-        return low, low + NATS, "max"
-    if "acc" in picture.metric and low < high - POINTS:
-        return high - POINTS, high, "min"
-    return low, high, "neither"
-
-
 def source(picture: Heatmap) -> str:
     """What was trained, as far as the results tell, and how many cells the picture leaves out."""
     points = [point for row in picture.cells for point in row if point is not None]
@@ -178,63 +161,6 @@ def _runs(picture: Heatmap) -> str:
         return "means of runs"
     low, high = min(counts), max(counts)
     return f"{low} run{'s' if low > 1 else ''} a cell" if low == high else f"{low} to {high} runs a cell"
-
-
-def place(value: float, grid: tuple[float, ...]) -> float:
-    """Where a value belongs on an axis of categories: between their centres, by its logarithm."""
-    logs = np.log(np.asarray(grid))
-    return float(np.interp(math.log(value), logs, np.arange(len(grid)) + 0.5))
-
-
-def constant_products(picture: Heatmap, count: int = 60) -> list[list[tuple[float, float]]]:
-    """Five lines of constant ηλ, evenly spaced over the grid, each as its points (η, λ) inside it, of ``count``."""
-    products = sorted({lr * wd for lr in picture.lrs for wd in picture.decays})
-    lines = []
-    for product in np.geomspace(products[0], products[-1], 7)[1:-1]:
-        points = [(float(lr), float(product / lr)) for lr in np.geomspace(picture.lrs[0], picture.lrs[-1], count)]
-        lines.append([(lr, wd) for lr, wd in points if picture.decays[0] <= wd <= picture.decays[-1]])
-    return lines
-
-
-def ridge_points(picture: Heatmap) -> list[tuple[int, float]]:
-    """Column and place on the axis of decays of each optimum inside; outside the decays shown there is no place."""
-    return [
-        (j, place(o.estimate, picture.decays))
-        for j, o in enumerate(picture.ridge)
-        if o.estimate is not None and picture.decays[0] <= o.estimate <= picture.decays[-1]
-    ]
-
-
-def other_points(picture: Heatmap) -> list[tuple[int, float]]:
-    """Column and place of each further maximum of a curve along the decay."""
-    low, high = picture.decays[0], picture.decays[-1]
-    return [
-        (j, place(other, picture.decays))
-        for j, o in enumerate(picture.ridge)
-        for other in o.others
-        if low <= other <= high
-    ]
-
-
-def number_places(picture: Heatmap, ridge: Mapping[int, float]) -> dict[tuple[int, int], tuple[float, float]]:
-    """Where the number of each cell stands: in its centre, or beside it where a marker of the ridge is too near."""
-    places = {}
-    for i, row in enumerate(picture.values):
-        for j, value in enumerate(row):
-            if value is None:
-                continue
-            distance = ridge.get(j, math.inf) - (i + 0.5)
-            shift = 0.0 if abs(distance) > 0.36 else -math.copysign(BESIDE, distance)
-            places[i, j] = (j + 0.5, i + 0.5 + shift)
-    return places
-
-
-def text_colour(cell: str | tuple[float, float, float]) -> str:
-    """Black or white, whichever has the higher contrast on a colour (relative luminance of WCAG 2.2, section 1.4.3)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(cell)]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    # (L + 0.05) / 0.05 is the contrast of black, 1.05 / (L + 0.05) that of white.
-    return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
 
 
 def _numbers(axis: Axes, picture: Heatmap, mesh: Collection) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from itertools import cycle
-from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -13,33 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from interplay.analysis.optimum import Optimum
 from interplay.analysis.pictures import Scaling
-from interplay.figures.heatmap import OTHER
+from interplay.figures.labels import LABELS, OTHER, Mark, mark, metric_label, metric_name
+from interplay.figures.places import theory_lines
 from interplay.figures.style import (
     COLOURS,
     MARKERS,
     draw_points,
     log_axis,
     look,
-    metric_label,
-    metric_name,
     panels,
     size,
     titled,
     wrapped,
 )
 
-THEORIES = {"λ ∝ B (the claim)": 1.0, "constant (horizon law, η ∝ B)": 0.0, "λ ∝ √B": 0.5}
-
-Mark = Literal["inside", "plateau", "open below", "open above"]
-
-LABELS: dict[Mark, str] = {
-    "inside": "measured λ*, 90 % interval",
-    "plateau": "plateau: λ* is somewhere in it",
-    "open below": "λ* at most this: not bounded below",
-    "open above": "λ* at least this: not bounded above",
-}
 MARKS: dict[Mark, str] = {"inside": "o", "plateau": "s", "open below": "v", "open above": "^"}
 """A marker for each kind of optimum, so that the legend tells them apart; triangles point beyond the grid."""
 
@@ -93,34 +78,6 @@ def _about(picture: Scaling) -> str:
         several = f"{runs[0]} to {runs[-1]}" if len(runs) > 1 else f"{runs[0]}"
         words.append(f"{several} run{'s' if runs[-1] > 1 else ''} a point")
     return "; ".join([*words, "bars of a: 90 % interval; of b: 1 standard error of the mean over seeds"])
-
-
-def theory_lines(
-    batches: Sequence[int], optima: Sequence[Optimum], ends: tuple[float, float] | None = None
-) -> dict[str, list[float]]:
-    """λ at each batch size by each theory, through the geometric mean of the optima inside; empty without any.
-
-    With ``ends``, lowest and highest decay of the grid, the lines go through the middles of the intervals instead, an
-    open side of which reaches that end.
-    """
-    known = [(batch, o.estimate) for batch, o in zip(batches, optima, strict=True) if o.estimate is not None]
-    if ends is not None:
-        bounded = [(batch, o.interval) for batch, o in zip(batches, optima, strict=True) if o.interval != (None, None)]
-        known = [(batch, math.sqrt((low or ends[0]) * (high or ends[1]))) for batch, (low, high) in bounded]
-    if not known:
-        return {}
-    middle, centre = np.exp(np.mean(np.log(known), axis=0))
-    return {name: [float(centre * (batch / middle) ** slope) for batch in batches] for name, slope in THEORIES.items()}
-
-
-def mark(optimum: Optimum) -> Mark | None:
-    """How an optimum is marked; ``None`` where nothing is known of it."""
-    if optimum.estimate is not None:
-        return "plateau" if optimum.plateau else "inside"
-    low, high = optimum.interval
-    if (low is None) == (high is None):
-        return None
-    return "open below" if low is None else "open above"
 
 
 def _optima(axis: Axes, picture: Scaling, decays: list[float]) -> None:

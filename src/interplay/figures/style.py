@@ -20,8 +20,6 @@ DPI = 300
 # Okabe & Ito's palette (jfly.uni-koeln.de/color), told apart with any common colour vision; markers differ as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-MAP = "cividis"
-"""Perceptually even and the same for the common colour blindnesses."""
 
 
 @contextmanager
@@ -91,16 +89,6 @@ def log_axis(axis: Axes, which: str, values: Sequence[float], label: str) -> Non
     ruler.set_ticks(list(values), [f"{value:g}" for value in values])
     ruler.set_ticks([], minor=True)
     getattr(axis, f"set_{which}label")(label)
-
-
-def metric_name(metric: str) -> str:
-    """Words for a column name."""
-    return metric.replace("_", " ").replace("acc", "accuracy")
-
-
-def metric_label(metric: str) -> str:
-    """Words for a column name, with the unit."""
-    return f"{metric_name(metric)} (%)" if "acc" in metric else f"{metric_name(metric)} (nats)"
 
 
 def draw_points(

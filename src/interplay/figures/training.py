@@ -7,7 +7,8 @@ from itertools import pairwise
 from matplotlib.figure import Figure
 
 from interplay.analysis.histories import History, Training
-from interplay.figures.style import COLOURS, MARKERS, look, metric_name, narrow, panels, size, titled, wrapped
+from interplay.figures.labels import metric_name
+from interplay.figures.style import COLOURS, MARKERS, look, narrow, panels, size, titled, wrapped
 
 BANDS = "lines: means over seeds; bands: from the lowest to the highest of them"
 

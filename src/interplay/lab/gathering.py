@@ -9,36 +9,38 @@ from typing import Any
 from interplay.analysis.observations import (
     Observation,
     Observations,
+    each_observed,
     from_records,
-    measured,
-    observation,
-    observed,
 )
 from interplay.errors import SchemaError
 from interplay.executors.status import status
-from interplay.lab.read import named
+from interplay.lab.read import Tables, named
 from interplay.page.content import Run
 from interplay.record import METRICS, RunRecord, judged_by
 from interplay.store.leases import claim_of
 from interplay.store.store import Store
-from interplay.tables.read import read
-from interplay.tables.rows import Measurement
+from interplay.tables.rows import Measurement, Measurements
 from interplay.trial import Spec, Trial
 
 
-def gather(inputs: Sequence[str | Path], metric: str) -> tuple[list[Observations], list[Run]]:
+def gather(
+    inputs: Sequence[str | Path], metric: str, tables: Tables | None = None
+) -> tuple[list[Observations], list[Run]]:
     """Observations and rows of all ``inputs``; one that holds nothing yet adds nothing.
+
+    ``tables`` keep what was read of them for another metric.
 
     Raises:
         InputError: an input that is neither folder nor table, or cannot be understood; names file and line.
     """
+    tables = tables or Tables()
     observations: list[Observations] = []
     runs: list[Run] = []
     for name, path in named(inputs):
         if path.is_dir():
             found, rows = _of_store(Store(path), name, metric, several=len(inputs) > 1)
         else:
-            found, rows = _of_table(path, name, metric)
+            found, rows = _of_table(tables.measured(path, name, metric), metric)
         runs += rows
         if found.runs:
             observations.append(found)
@@ -131,11 +133,11 @@ def _whole(spec: Spec) -> dict[str, Any]:
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _of_table(path: Path, source: str, metric: str) -> tuple[Observations, list[Run]]:
-    found = measured(read(path, source), metric)  # complains about any row that cannot be understood
-    runs = [_of_row(row, source, observation(row, source, metric)) for row in found.rows]
-    runs += [_of_row(row, source, None) for row in found.left_out]
-    return observed(found, metric), runs
+def _of_table(found: Measurements, metric: str) -> tuple[Observations, list[Run]]:
+    seen = each_observed(found, metric)
+    runs = [_of_row(row, found.source, one) for row, one in zip(found.rows, seen, strict=True)]
+    runs += [_of_row(row, found.source, None) for row in found.left_out]
+    return Observations(metric, tuple(one for one in seen if one is not None), found.notes), runs
 
 
 def _of_row(row: Measurement, source: str, cell: Observation | None) -> Run:

@@ -8,6 +8,7 @@ from pathlib import Path
 from interplay.analysis.observations import measured
 from interplay.store.files import write_whole
 from interplay.tables.mapping import ColumnMap
+from interplay.tables.measurements import Parsed
 from interplay.tables.sources import FOLDER, load, no_runs, written
 from interplay.text import file_name
 
@@ -59,12 +60,12 @@ def import_table(
     spellings. Nothing is written that the analysis could not read.
 
     Raises:
-        SpecError, UnreadableError, InputError: see `tables.sources.load` and `tables.measurements`.
+        SpecError, UnreadableError, InputError: see `tables.sources.load` and `tables.measurements.Parsed`.
     """
     columns = columns or ColumnMap()
     table = columns.applied(load(kind, source, study))
     judged = columns.metric(metric)
-    found = measured(table, judged)
+    found = measured(Parsed(table), judged)
     if not found.rows:
         raise no_runs(source, found.notes)
     name = Path(table.source).stem if kind == "csv" else table.source

@@ -10,13 +10,12 @@ from interplay.analysis.analyze import analyze as judged
 from interplay.analysis.compare import Comparison
 from interplay.analysis.compare import compare as compared
 from interplay.analysis.conclude import OTHER_METRIC, Analysis, beside_other_metric, tabulate
-from interplay.analysis.observations import Observations, from_records, from_table
+from interplay.analysis.observations import Observations, from_records, measured, observed
 from interplay.analysis.predict import Prediction
 from interplay.analysis.predict import predict as predicted
 from interplay.analysis.rules import Of
 from interplay.errors import InputError, SpecError, UnreadableError
 from interplay.notes import note
-from interplay.printing import Print, made_for
 from interplay.record import judged_by
 from interplay.spec import RunSpec
 from interplay.store.manifest import claims as manifest_claims
@@ -25,32 +24,51 @@ from interplay.study.claims import Claim, known_claims, resolved
 from interplay.study.files import claims_of
 from interplay.summary import different_code
 from interplay.tables.mapping import ColumnMap
+from interplay.tables.measurements import Parsed
 from interplay.tables.read import read as read_table
+from interplay.tables.rows import Measurements
 from interplay.tables.sources import no_runs, tables_of
 from interplay.text import given, shown
 
 
-def observations(inputs: Sequence[str | Path], metric: str, columns: ColumnMap | None = None) -> list[Observations]:
+class Tables:
+    """Tables in files, each read and parsed once, however many metrics its runs are judged by.
+
+    ``columns`` says which of their columns are which, where their names do not.
+    """
+
+    def __init__(self, columns: ColumnMap | None = None) -> None:
+        self.columns = columns or ColumnMap()
+        self._parsed: dict[tuple[Path, str], Parsed] = {}
+
+    def measured(self, path: Path, name: str, metric: str) -> Measurements:
+        """The runs of the table in ``path``, called ``name``, by ``metric``; raises `InputError` as `observations`."""
+        if (path, name) not in self._parsed:
+            self._parsed[path, name] = Parsed(self.columns.applied(read_table(path, name)))
+        return measured(self._parsed[path, name], metric)
+
+
+def observations(inputs: Sequence[str | Path], metric: str, tables: Tables | None = None) -> list[Observations]:
     """Observations of each input: an output folder with runs of this lab or imported tables, or a CSV file.
 
-    ``columns`` says which columns of the tables are which, where their names do not.
+    ``tables`` are those that have been read already, for another metric.
 
     Raises:
         UnreadableError: an input that is neither, or cannot be read.
         InputError: an input that is empty or cannot be understood; names file and line.
     """
     found = []
-    columns = columns or ColumnMap()
-    metric = columns.metric(metric)
+    tables = tables or Tables()
+    metric = tables.columns.metric(metric)
     for name, each in named(inputs):
         if each.is_dir():
             records = list(Store(each).records())
-            measured = from_records(records, judged_by(records, metric), name if len(inputs) > 1 else None)
-            found.append(dataclasses.replace(measured, notes=(*measured.notes, *different_code(records))))
+            runs = from_records(records, judged_by(records, metric), name if len(inputs) > 1 else None)
+            found.append(dataclasses.replace(runs, notes=(*runs.notes, *different_code(records))))
             if not any(run.value is not None for run in found[-1].runs) and metric == "final_val_acc":
                 raise InputError(f"no run of {each} has {metric}: none held out images (val_split)")
         else:
-            found.append(from_table(columns.applied(read_table(each, name)), metric))
+            found.append(observed(tables.measured(each, name, metric), metric))
         if not found[-1].runs:
             raise no_runs(each, found[-1].notes)
     return found
@@ -105,11 +123,12 @@ def analyze(
     asked = known_claims(tuple(claims))
     names = {claim.id for claim in resolved(asked)}
     own = (*asked, *(claim for claim in stated(inputs) if not names & {each.id for each in resolved([claim])}))
-    found = judged(observations(inputs, metric, columns), own=own)
+    tables = Tables(columns)
+    found = judged(observations(inputs, metric, tables), own=own)
     if found.metric != metric or metric not in OTHER_METRIC:
         return found
     try:
-        return beside_other_metric(found, observations(inputs, OTHER_METRIC[metric], columns), own)
+        return beside_other_metric(found, observations(inputs, OTHER_METRIC[metric], tables), own)
     except InputError:  # these inputs do not have it
         return found
 
@@ -170,25 +189,3 @@ def predict(
     table, _ = tabulate(observations(inputs, metric))
     found = predicted(table, of, {known: value, "batch_size": batch_size, "epochs": epochs, "momentum": momentum})
     return dataclasses.replace(found, notes=(*found.notes, *table.notes))
-
-
-def plot(
-    inputs: Sequence[str | Path],
-    output_dir: Path,
-    experiments: Sequence[int] = (1, 2, 3),
-    metric: str = "best_test_acc",
-    wanted: Print | None = None,
-) -> dict[int, list[Path]]:
-    """Draw the documented figures that ``inputs`` have the grids for; returns the files by number of experiment.
-
-    ``wanted`` says what for: the files of each, their width and type.
-
-    They show ``best_test_acc``, as the document has it, unless ``metric`` names another column.
-    """
-    from interplay.figures.documented import draw  # matplotlib
-
-    table, _ = tabulate(observations(inputs, metric))
-    for words in table.notes:
-        note(words)
-    with made_for(wanted or Print()):
-        return draw(table, output_dir, experiments)

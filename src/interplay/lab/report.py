@@ -20,21 +20,18 @@ from interplay.analysis.pictures import heatmap_picture, ordering_picture, scali
 from interplay.analysis.predict import Prediction, PredictionError, checked
 from interplay.analysis.table import Table
 from interplay.errors import InputError, SpecError
-from interplay.figures import further
-from interplay.figures.documented import FIGURES, draw
 from interplay.frames import Framed
 from interplay.lab.gathering import gather, stamp
-from interplay.lab.read import named, stated
+from interplay.lab.read import Tables, named, stated
 from interplay.lab.read import observations as observed
 from interplay.notes import notice
 from interplay.page import sections
 from interplay.page.content import Page, Side
 from interplay.page.page import following, render
 from interplay.page.page import live as newest
-from interplay.printing import Print, made_for
+from interplay.printing import Print
 from interplay.store.files import write_whole
 from interplay.store.manifest import studies as manifest_studies
-from interplay.store.store import Store
 from interplay.study.claims import Claim
 
 QUESTION = "What do these runs say about learning rate, weight decay and batch size?"
@@ -123,8 +120,7 @@ def report(
             notice(f"stopped; {target} stays as it is now")
     page = source.page(None)
     _write(page, target, live=watch)
-    with made_for(wanted or Print()):
-        drawn = source.draw((folder or Path("outputs")) / "plots") if figures else ()
+    drawn = source.draw((folder or Path("outputs")) / "plots", wanted) if figures else ()
     return Written(target, drawn, f"{page.title}: {page.question}", *_answers(page))
 
 
@@ -140,7 +136,8 @@ class _Source:
     def page(self, refresh: float | None) -> Page:
         """The page as things stand; ``refresh`` in seconds."""
         results, _ = stamp(self.inputs)
-        observations, runs = gather(self.inputs, self.metric)
+        tables = Tables()
+        observations, runs = gather(self.inputs, self.metric, tables)
         # To the second, in local time with its offset from UTC.
         created = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         if self._last is not None and results == self._results:
@@ -155,9 +152,9 @@ class _Source:
             own = stated(self.inputs)
             self._last = dataclasses.replace(
                 self._last,
-                analysis=self._judged_twice(conclude(table, duplicates, own), own),
+                analysis=self._judged_twice(conclude(table, duplicates, own), own, tables),
                 ordering=ordering_picture(table),
-                heatmap=heatmap_picture(table),
+                heatmap=heatmap_picture(table, surface=False),  # the page does not draw it
                 scaling=scaling_picture(table),
                 best=best_settings(table),
                 collapse=collapse_picture(table),
@@ -169,12 +166,12 @@ class _Source:
         self._results = results
         return self._last
 
-    def _judged_twice(self, analysis: Analysis, own: Sequence[str | Claim]) -> Analysis:
+    def _judged_twice(self, analysis: Analysis, own: Sequence[str | Claim], tables: Tables) -> Analysis:
         """By the other metric, too, where the inputs have it."""
         if self.metric not in OTHER_METRIC:
             return analysis
         try:
-            return beside_other_metric(analysis, observed(self.inputs, OTHER_METRIC[self.metric]), own)
+            return beside_other_metric(analysis, observed(self.inputs, OTHER_METRIC[self.metric], tables), own)
         except InputError:
             return analysis
 
@@ -207,18 +204,13 @@ class _Source:
         found = compare(ours, theirs)
         return found if found.pairs else None
 
-    def draw(self, folder: Path) -> tuple[Path, ...]:
+    def draw(self, folder: Path, wanted: Print | None) -> tuple[Path, ...]:
         """The documented figures and the further ones; none as long as nothing has finished."""
         if self._last is None or self._table is None:
             return ()
+        from interplay.lab import drawing  # matplotlib
 
-        stores = [Store(Path(each)) for each in self.inputs if Path(each).is_dir()]
-        records = [record for store in stores for record in store.records()]
-        documented = draw(self._table, folder, tuple(FIGURES)).values()
-        return (
-            *(file for files in documented for file in files),
-            *further.draw(self._table, records, self._last.prediction, folder),
-        )
+        return drawing.beside_page(self._table, self.inputs, self._last.prediction, folder, wanted)
 
 
 def _answers(page: Page) -> tuple[tuple[tuple[str, str, str], ...], tuple[str, ...]]:

@@ -11,8 +11,8 @@ from interplay.analysis.phrases import place
 from interplay.analysis.pictures import Heatmap, Ordering, Scaling, at_batch
 from interplay.analysis.predict import Prediction
 from interplay.analysis.theories import SYMBOLS
-from interplay.figures.collapse import shade
-from interplay.figures.style import metric_label
+from interplay.figures.colours import shade
+from interplay.figures.labels import metric_label
 from interplay.page import traces
 from interplay.page.traces import CellFinder
 from interplay.page.words import metric_value

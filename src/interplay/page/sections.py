@@ -15,7 +15,7 @@ from interplay.analysis.phrases import cell, count
 from interplay.analysis.theories import SYMBOLS
 from interplay.analysis.verdict import Verdict
 from interplay.analysis.words import duplicates, exponent_words, grouped, joint_lines, noise_words
-from interplay.figures.style import metric_label, metric_name
+from interplay.figures.labels import metric_label, metric_name
 from interplay.page.charts import Chart
 from interplay.page.content import Page, Run
 from interplay.page.words import DASH, metric_value

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import matplotlib as mpl
 import numpy as np
 
 from interplay.analysis.cells import Cell
@@ -14,18 +13,16 @@ from interplay.analysis.optimum import Optimum
 from interplay.analysis.phrases import count, interval
 from interplay.analysis.phrases import place as place_words
 from interplay.analysis.pictures import Heatmap, MethodCurve, Point
-from interplay.figures.heatmap import (
-    OTHER,
+from interplay.figures.colours import colour, limits, map_of, text_colour
+from interplay.figures.labels import LABELS, OTHER, Mark, mark
+from interplay.figures.places import (
     constant_products,
-    limits,
     number_places,
     other_points,
     place,
     ridge_points,
-    text_colour,
+    theory_lines,
 )
-from interplay.figures.scaling import LABELS, Mark, mark, theory_lines
-from interplay.figures.style import MAP
 from interplay.page.words import metric_value
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -207,9 +204,9 @@ def hatching(picture: Heatmap) -> list[dict[str, Any]]:
 def cell_numbers(picture: Heatmap) -> list[dict[str, Any]]:
     """The value of each cell, in black or white by its colour, aside where a marker of the ridge is too near."""
     low, high, _ = limits(picture)
-    colours = mpl.colormaps[f"{MAP}_r" if "loss" in picture.metric else MAP]
+    name = map_of(picture.metric)
     places = number_places(picture, dict(ridge_points(picture)))
-    shades = [colours(((picture.values[i][j] or 0.0) - low) / ((high - low) or 1.0))[:3] for i, j in places]
+    shades = [colour(name, ((picture.values[i][j] or 0.0) - low) / ((high - low) or 1.0)) for i, j in places]
     return [
         {
             **_OVER,

@@ -27,48 +27,64 @@ DOCUMENTED_NAMES = {"weight_decay": "wd"}
 NUMBERS = ("sum_of_rates", "window_epochs")
 
 
-def measurements(table: TextTable, metric: str) -> Measurements:
-    """Understand a table, to judge its runs by ``metric`` (one of `METRICS`).
+class Parsed:
+    """A table whose rows are parsed once, however many metrics its runs are judged by.
 
     Columns are known in the usual spellings of other tools. Of those that are not known, the ones whose values are
     those of a knob (few, repeated, or short numbers) tell runs apart, under their own names; the others are not read.
-
-    Raises:
-        InputError: a column is absent, a cell holds no number where one belongs, two columns of one meaning disagree,
-            or two rows of the same settings and seed do.
     """
-    columns = _without_empty(table, _without_logged_rate(table, recognise(table.header)))
-    if not table.rows:
-        return Measurements(table.source, (), (), table.notes)
-    names = [table.header[index] for index in columns.others]
-    misspelt = [name for name in USUAL if name not in columns.found and get_close_matches(name, names, 1, 0.75)]
-    for name in (*misspelt, metric):
-        if name not in columns.found:
-            raise InputError(f"{table.source}, line {table.rows[0].line}: {_absent(name, table, columns)}")
-    table, commas = _with_points(table, columns)
-    kept, left_out, states = _by_state(table, columns, metric)
-    knobs, unread = _other_knobs(table, columns, kept)
-    fraction = _fractions(kept, columns, table)
-    rows = [_measurement(row, table, columns, knobs, scale=100.0 if fraction else 1.0) for row in kept]
-    rows, repeats = numbered(table, rows, unread, columns)
-    repeats += check_seeds(table, rows, unread, columns)
-    notes = [
-        *table.notes,
-        *_mapping(table, columns),
-        *(
-            f"{table.source}: no column tells the {name.replace('_', ' ')}; claims about it are not asked"
-            for name in USUAL
-            if name not in columns.found
-        ),
-        *([f"{table.source}: numbers have decimal commas"] if commas else []),
-        *states,
-        *([FRACTIONS.format(source=table.source)] if fraction else _mixed(kept, columns, table)),
-        *_other_words(table, columns, knobs, kept),
-        *_empty(table, columns, kept),
-        *repeats,
-    ]
-    left = [Measurement(row.line, {}, None, 1, State.LEFT_OUT, {}, {}, _text(row, table, columns)) for row in left_out]
-    return Measurements(table.source, tuple(rows), tuple(left), tuple(notes))
+
+    def __init__(self, table: TextTable) -> None:
+        self._table = table
+        self._columns = _without_empty(table, _without_logged_rate(table, recognise(table.header)))
+        self._found: dict[tuple[int, ...], Measurements] = {}
+
+    def by(self, metric: str) -> Measurements:
+        """The runs, to be judged by ``metric`` (one of `METRICS`).
+
+        Raises:
+            InputError: a column is absent, a cell holds no number where one belongs, two columns of one meaning
+                disagree, or two rows of the same settings and seed do.
+        """
+        table, columns = self._table, self._columns
+        if not table.rows:
+            return Measurements(table.source, (), (), table.notes)
+        names = [table.header[index] for index in columns.others]
+        misspelt = [name for name in USUAL if name not in columns.found and get_close_matches(name, names, 1, 0.75)]
+        for name in (*misspelt, metric):
+            if name not in columns.found:
+                raise InputError(f"{table.source}, line {table.rows[0].line}: {_absent(name, table, columns)}")
+        table, commas = _with_points(table, columns)
+        kept, left_out, states = _by_state(table, columns, metric)
+        # Which rows count is all that a metric decides.
+        lines = tuple(row.line for row in kept)
+        if lines in self._found:
+            return self._found[lines]
+        knobs, unread = _other_knobs(table, columns, kept)
+        fraction = _fractions(kept, columns, table)
+        rows = [_measurement(row, table, columns, knobs, scale=100.0 if fraction else 1.0) for row in kept]
+        rows, repeats = numbered(table, rows, unread, columns)
+        repeats += check_seeds(table, rows, unread, columns)
+        notes = [
+            *table.notes,
+            *_mapping(table, columns),
+            *(
+                f"{table.source}: no column tells the {name.replace('_', ' ')}; claims about it are not asked"
+                for name in USUAL
+                if name not in columns.found
+            ),
+            *([f"{table.source}: numbers have decimal commas"] if commas else []),
+            *states,
+            *([FRACTIONS.format(source=table.source)] if fraction else _mixed(kept, columns, table)),
+            *_other_words(table, columns, knobs, kept),
+            *_empty(table, columns, kept),
+            *repeats,
+        ]
+        left = [
+            Measurement(row.line, {}, None, 1, State.LEFT_OUT, {}, {}, _text(row, table, columns)) for row in left_out
+        ]
+        self._found[lines] = Measurements(table.source, tuple(rows), tuple(left), tuple(notes))
+        return self._found[lines]
 
 
 def _absent(name: str, table: TextTable, columns: Columns) -> str:
