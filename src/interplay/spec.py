@@ -173,7 +173,7 @@ class RunSpec:
             raise SpecError("nesterov needs momentum > 0 and dampening = 0 (as torch.optim.SGD)")
 
     def _check_scopes(self) -> None:
-        for field in dataclasses.fields(self):
+        for field in _knobs_of_some():
             if getattr(self, field.name) == field.default:
                 continue
             for chooser, words in field.metadata["only"].items():
@@ -357,6 +357,11 @@ class RunSpec:
         if missing:
             raise SpecError(f"the stored spec lacks {', '.join(missing)}")
         return cls.build(values)
+
+
+@cache
+def _knobs_of_some() -> tuple[dataclasses.Field[Any], ...]:
+    return tuple(field for field in dataclasses.fields(RunSpec) if field.metadata["only"])
 
 
 @cache
