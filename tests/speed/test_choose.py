@@ -256,6 +256,15 @@ def test_a_probe_is_made_once_for_a_machine(tmp_path: Path) -> None:
     assert len(asked) == 1
 
 
+def test_streams_of_large_batches_may_take_the_memory_of_a_whole_gpu(gpu: list[tuple[int, list[str], int]]) -> None:
+    many = [LARGE.replace(batch_size=512, lr=0.001 * number) for number in range(1, 101)]
+    each = bytes_per_network(many[0], (3, 32, 32), 100)
+    on_gpus(many, free=2 * each, slots=3)  # a third of the GPU holds one network, and the whole three
+    assert "streams 3" in gpu.pop()[1]
+    on_gpus(many, free=each // 2, slots=3)
+    assert not [way for way in gpu.pop()[1] if "streams" in way]
+
+
 def test_a_gpu_is_not_probed_without_workers_that_do_it(gpu: list[tuple[int, list[str], int]]) -> None:
     assert on_gpus([LARGE.replace(lr=0.001 * number) for number in range(1, 101)], start=None) == SpeedPlan()
     assert gpu == []

@@ -135,7 +135,8 @@ def _measured(
         if spec.dataset not in DATASETS or training_images(spec) is None:
             continue
         words = f"{spec.model} at batch size {spec.batch_size}"
-        most = min(size or USUAL_SIZE, _fitting(spec, machine.free))
+        # On a GPU one process may have all of it: how many fit beside each other is measured.
+        most = min(size or USUAL_SIZE, _fitting(spec, machine.free * (1 if on_cpu else machine.slots)))
 
         def say_of(text: str, words: str = words) -> None:
             say(f"{words}: {text}")
