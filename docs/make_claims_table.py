@@ -1,10 +1,11 @@
-"""The table of claims in docs/findings.md from the verdicts under ``results/``.
+"""The tables of claims in docs/findings.md from the verdicts under ``results/``.
 
-``python docs/make_claims_table.py`` writes its rows anew: run it after ``results/read.sh``.
+``python docs/make_claims_table.py`` writes their rows anew: run it after ``results/read.sh``.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -54,6 +55,63 @@ def cell(claim: dict[str, Any]) -> str:
     return f"{verdict if verdict == 'inconclusive' else f'**{verdict}**'}: {measured(claim)}"
 
 
+EVERYWHERE = {
+    "resnet18-cifar100-public": "ResNet-18, CIFAR-100, published by others",
+    "cifar100-memorised": "ResNet-8, 2,000 images of CIFAR-100, 40 epochs, test loss",
+    "cifar100-small": "ResNet-8, 5,000 images of CIFAR-100, 20 epochs",
+    "hyper-memorised/hyper_resnet": "hypernetwork, 500 images of CIFAR-10, test loss",
+    "hyper-memorised/wide_resnet": "its twin with stored kernels",
+    "hyper-small/hyper_resnet": "hypernetwork, 2,000 images of CIFAR-10",
+    "hyper-small/wide_resnet": "its twin with stored kernels",
+    "digits": "MLP, digits with wrong labels",
+    "digits-decay-forms/sgd": "the same, coupled decay alone",
+    "digits-decay-forms/sgdw": "the same, decoupled decay",
+    "digits-decay-forms/sgds": "the same, stable decay",
+    "digits-adam": "the same, AdamW",
+}
+"""Folders under results/, with the table or the network of each where there are several; and what was trained."""
+
+ALL_CLAIMS = (*CLAIMS, "batch.step_matched", "schedule.sum_of_rates", "duration.horizon")
+
+
+def everywhere() -> list[str]:
+    """Rows of the table of all claims on all networks."""
+    return [f"| {' | '.join([words, *_spent(name), *_short(name)])} |" for name, words in EVERYWHERE.items()]
+
+
+def _short(name: str) -> list[str]:
+    folder, _, part = name.partition("/")
+    file = ROOT / "results" / folder / f"verdicts{f'-{part}' if part else ''}.json"
+    claims = {claim["id"]: claim for claim in json.loads(file.read_text())["claims"]}
+    return [_in_short(claims.get(name)) for name in ALL_CLAIMS]
+
+
+def _in_short(claim: dict[str, Any] | None) -> str:
+    if claim is None or claim["verdict"] == "not asked":
+        return ""
+    word = {"supported": "**supported**", "refuted": "**refuted**", "inconclusive": "open"}[claim["verdict"]]
+    estimate = claim["estimate"]
+    if estimate is None or abs(estimate) > 100:
+        return word
+    if claim["id"].startswith("ordering"):
+        return f"{word} {10**estimate:.2g} times"
+    return f"{word} {round(estimate, 2) + 0.0:.2f}"
+
+
+def _spent(name: str) -> list[str]:
+    """Runs, and hours of a core that they took; a dash where that is not known."""
+    folder, _, part = name.partition("/")
+    one = ROOT / "results" / folder / f"results-{part}.csv"
+    tables = [one] if part and one.exists() else sorted((ROOT / "results" / folder).glob("results.csv"))
+    if not tables:
+        return [str(json.loads((ROOT / "results" / folder / "verdicts.json").read_text())["runs"]), "-"]
+    rows = [row for table in tables for row in csv.DictReader(table.read_text().splitlines())]
+    if part and not one.exists():
+        rows = [row for row in rows if row["optimizer"] == part]
+    hours = sum(float(row["wall_seconds"] or 0) for row in rows) / 3600
+    return [str(len(rows)), f"{hours:.2f}" if hours < 1 else f"{hours:.1f}"]
+
+
 def main() -> None:
     found = [json.loads((ROOT / "results" / name / "verdicts.json").read_text())["claims"] for name in SOURCES]
     rows = [[cell(next(c for c in claims if c["id"] == claim)) for claims in found] for claim in CLAIMS]
@@ -62,6 +120,8 @@ def main() -> None:
     (start,) = (i for i, line in enumerate(lines) if line.startswith("|") and "[1] |" in line)
     for i, row in enumerate(rows, start + 2):
         lines[i] = " | ".join(lines[i].split(" | ")[:2]) + f" | {' | '.join(row)} |"
+    (start,) = (i for i, line in enumerate(lines) if line.startswith("| trained |"))
+    lines[start + 2 : start + 2 + len(EVERYWHERE)] = everywhere()
     page.write_text("\n".join(lines))
 
 

@@ -41,6 +41,20 @@ read_pair() {
   fi
 }
 
+# A table of each optimiser, whose figures go to outputs/ of the current folder.
+read_forms() {
+  local form kept=$here/$1/results.csv table
+  for form in sgd sgdw sgds; do
+    table=$2/$form/$form.csv
+    mkdir -p "$2/$form"
+    { head -1 "$kept" && grep ",$form," "$kept"; } > "$table"
+    (cd "$2/$form" && page "$1-$form" "$2/$form/report.html" "$table")
+    if [ -n "$pages" ]; then continue; fi
+    verdicts "$1" "-$form" "$table"
+    cp "$2/$form/outputs/plots/exp2_eta_lambda_heatmap.png" "$here/$1/map-$form.png"
+  done
+}
+
 read_public() {
   local files=("$2"/resnet18_cifar100_{seed42,seed123,seed42_run2}.csv)
   if [ -z "$pages" ]; then
@@ -58,6 +72,7 @@ read_one() {
   case $1 in
     resnet18-cifar100-public) read_public "$1" "$2" ;;
     hyper-*) read_pair "$1" "$2" ;;
+    digits-decay-forms) read_forms "$1" "$2" ;;
     *)
       local runs=$2
       # Of runs that are not kept there is the table, the figures of which go to outputs/ of the current folder.
