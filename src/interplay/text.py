@@ -68,7 +68,9 @@ def one_line(what: str, value: object, limit: int = TEXT_LIMIT) -> str:
         raise SpecError(f"{what} must be a text, not {shown(value)}")
     if len(value) > limit:
         raise SpecError(f"{what} has {len(value)} characters; at most {limit} are allowed")
-    if found := next((character for character in value if harmful(character)), None):
+    # What is printable holds nothing harmful; to ask each character takes a third of a second for 20,000 runs.
+    found = None if value.isprintable() else next((character for character in value if harmful(character)), None)
+    if found is not None:
         raise SpecError(f"{what} must be plain text in one line, without the character U+{ord(found):04X}")
     return value
 
