@@ -61,6 +61,15 @@ def test_auto_stacks_what_a_probe_finds_faster_and_says_so(probed: list[tuple[st
     assert chosen(size=3).limit(RUNS[0]) == 2  # no more than asked for
 
 
+def test_kinds_that_differ_in_their_optimizer_are_told_apart(probed: list[tuple[str, int]]) -> None:
+    heard: list[str] = []
+    chosen([*RUNS, *(spec.replace(optimizer="adamw", lr=1e-3) for spec in RUNS)], say=heard.append)
+    assert [line.split(":")[0] for line in heard[::2]] == [
+        "mlp by sgd at batch size 128",
+        "mlp by adamw at batch size 128",
+    ]
+
+
 def test_auto_leaves_runs_alone_where_a_stack_cannot_pay(probed: list[tuple[str, int]]) -> None:
     others = [spec.replace(model="resnet8", epochs=20) for spec in RUNS], [s.replace(dampening=0.1) for s in RUNS]
     for runs in (RUNS[:3], *others, [RUNS[0]]):

@@ -130,11 +130,13 @@ def _measured(
     shares: dict[str, int] = {}
     paths: dict[str, StackPath] = {}
     on_cpu = machine.device == "cpu"
+    several = len({spec.optimizer for spec in missing}) > 1
     probe = _probe_core if on_cpu else _probe_gpu
     for key, spec in {kind(spec): spec for spec in missing}.items():
         if spec.dataset not in DATASETS or training_images(spec) is None:
             continue
-        words = f"{spec.model} at batch size {spec.batch_size}"
+        by = f" by {spec.optimizer}" if several else ""
+        words = f"{spec.model}{by} at batch size {spec.batch_size}"
         # On a GPU one process may have all of it: how many fit beside each other is measured.
         most = min(size or USUAL_SIZE, _fitting(spec, machine.free * (1 if on_cpu else machine.slots)))
 
