@@ -355,6 +355,8 @@ def test_status_and_retry_by_name_find_runs_of_either_precision(capsys: pytest.C
     assert main(["status", "small.toml"]) == 0
     assert "1 failed, 3 missing" in capsys.readouterr().out
     assert main(["retry", "small.toml"]) == 2
+    assert main(["retry", "small.toml", "--cpu_bf16", *INLINE]) == 0
+    assert [(row["precision"], row["run_id"]) for row in rows()] == [("bf16", spec.run_id)]
 
 
 def test_a_run_waits_for_a_worker_elsewhere_and_takes_over_when_it_stays_silent(

@@ -272,6 +272,11 @@ def test_streams_of_large_batches_may_take_the_memory_of_a_whole_gpu(gpu: list[t
     assert "streams 3" in gpu.pop()[1]
     on_gpus(many, free=each // 2, slots=3)
     assert not [way for way in gpu.pop()[1] if "streams" in way]
+    for path in ("streams", "compiled_streams"):  # asked for, they have it as well
+        speed = on_gpus(many, path=path, free=2 * each, slots=3)
+        assert (speed.limit(many[0]), speed.share(many[0], 3)) == (3, 1)
+    on_cpu = chosen(many, path="streams", free=2 * each)
+    assert (on_cpu.limit(many[0]), on_cpu.share(many[0], 3)) == (1, 1 / 3)
 
 
 def test_a_gpu_is_not_probed_without_workers_that_do_it(gpu: list[tuple[int, list[str], int]]) -> None:

@@ -140,44 +140,43 @@ def test_a_real_process_measures_a_stack() -> None:
     assert workers.memory == 0
 
 
-def test_processes_that_are_there_measure_again_with_more_beside_them() -> None:
+class Counted:
+    """Starts processes and counts them."""
+
     count = 0
 
-    def counted() -> WorkerProcess:
-        nonlocal count
-        count += 1
+    def __call__(self) -> WorkerProcess:
+        """Start one."""
+        self.count += 1
         return started()
 
+
+def test_processes_that_are_there_measure_again_with_more_beside_them() -> None:
+    counted = Counted()
     with ProbeWorkers(Measure(SPEC, PLAIN, "cpu"), counted) as workers:
         first = workers.rate(1, window=0.05)
         both = workers.rate(2, window=0.05)
-    assert count == 2
+    assert counted.count == 2
     assert first is not None, workers.error
     assert both is not None, workers.error
     assert min(first, both) > 0
 
 
 def test_one_process_measures_one_way_after_another_and_a_new_one_after_an_error() -> None:
-    count = 0
-
-    def counted() -> WorkerProcess:
-        nonlocal count
-        count += 1
-        return started()
-
+    counted = Counted()
     with ProbeWorkers(Measure(SPEC, PLAIN, "cpu"), counted) as workers:
         found = []
         for way in (PLAIN, CAPTURED, Way("streams", 2), Way("fused", 3)):
             workers.turn_to(way)
             found.append(workers.rate(1, window=0.05))
-        assert count == 1
+        assert counted.count == 1
         assert all(rate is not None and rate > 0 for rate in found), workers.error
         workers.order = replace(workers.order, spec=SPEC.replace(dampening=0.5))  # has no stacked form
         workers.turn_to(CAPTURED)
         assert workers.rate(1, window=0.05) is None
         workers.turn_to(PLAIN)
         assert workers.rate(1, window=0.05) is not None, workers.error
-    assert count == 2
+    assert counted.count == 2
 
 
 def test_a_way_that_cannot_train_is_left_out_with_its_reason() -> None:

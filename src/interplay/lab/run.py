@@ -357,8 +357,11 @@ def retry(settings: Settings | None = None, study: Study | None = None, *, say: 
     if not failed:
         return None
     here = executor_class(settings.executor).is_here
-    if here and settings.gpus is None and any(spec.precision not in ("fp32", None) for spec in specs):
-        raise SpecError("some of the failed runs are for GPUs, in mixed precision: say which with --gpus")
+    in_bf16 = any(spec.precision not in ("fp32", None) for spec in specs)
+    if here and settings.gpus is None and in_bf16 and not settings.cpu_bf16:
+        raise SpecError(
+            "some of the failed runs are for GPUs, in mixed precision: say which with --gpus, or --cpu_bf16 for the CPU"
+        )
     asked = study.slurm if study is not None else settings.slurm
     again = Study("retry", "Which of the failed runs work now?", (), "", "interplay retry", specs, slurm=asked)
     again, slots = prepared(again, settings)  # everything that can be refused is refused before a failure is forgotten

@@ -73,7 +73,7 @@ class Settings(WorkerOptions):
         False,
         "bf16 on CPUs too, which have fp32 else: part of a run's name; faster where the processor has bf16",
         group="training",
-        on=("run", "study", "status", "plan"),
+        on=("run", "study", "plan"),
     )
     allow_modified_data: bool = option(
         False,

@@ -30,7 +30,7 @@ from interplay.stack.grouping import kind, stack_key, stackable
 from interplay.stack.memory import fitting
 from interplay.store.files import write_whole
 from interplay.train.environment import device_name
-from interplay.train.names import PathName, StackPath
+from interplay.train.names import SIDE_BY_SIDE, PathName, StackPath
 
 USUAL_SIZE = 16
 """Networks in a stack where neither a probe nor the user says how many: what small networks gain levels off there."""
@@ -98,20 +98,21 @@ def choose(
 
 
 def _asked(missing: Sequence[RunSpec], machine: Machine, path: StackPath, size: int) -> SpeedPlan:
-    """Stacks by ``path`` wherever a network has that form."""
+    """Stacks by ``path`` wherever a network has that form; of runs side by side one process on each GPU."""
+    beside = path in SIDE_BY_SIDE and machine.device != "cpu"
 
     def usual(spec: RunSpec) -> int:
-        if path in ("streams", "compiled_streams"):
+        if path in SIDE_BY_SIDE:
             return USUAL_STREAMS
         # Grouped convolutions of large networks lose on a GPU; there the gain is the captured step.
         return USUAL_SIZE if machine.device == "cpu" or spec.model in AUTOMATIC else 1
 
     sizes = {
-        key: min(size or usual(spec), _fitting(spec, machine.free))
+        key: min(size or usual(spec), _fitting(spec, machine.free * (machine.slots if beside else 1)))
         for spec in missing
         if (key := stack_key(spec)) is not None
     }
-    return SpeedPlan(sizes, paths=dict.fromkeys(sizes, path))
+    return SpeedPlan(sizes, shares=dict.fromkeys(sizes, 1) if beside else {}, paths=dict.fromkeys(sizes, path))
 
 
 def _measured(

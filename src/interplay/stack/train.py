@@ -25,7 +25,7 @@ from interplay.train import backends
 from interplay.train.checkpoint import Checkpoints
 from interplay.train.events import BatchSeen, Emit, EpochEnded, ModelReady, RecordReady, never, unheard
 from interplay.train.loop import LOOK_EVERY, LOOK_SECONDS, Interrupted, is_logged
-from interplay.train.names import StackPath
+from interplay.train.names import SIDE_BY_SIDE, StackPath
 from interplay.train.run import Run
 
 
@@ -127,7 +127,7 @@ class _Stack:
         self._saved = time.perf_counter()
 
     def _networks(self) -> Networks | Lanes:
-        make = Lanes if self._path in ("streams", "compiled_streams") else Networks
+        make = Lanes if self._path in SIDE_BY_SIDE else Networks
         networks = make([m.spec for m in self.members], [m.splits for m in self.members], instruments=self._instruments)
         for place, member in enumerate(self.members):
             if member.restored is not None:
