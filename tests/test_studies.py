@@ -184,6 +184,7 @@ def test_claims_of_ones_own_go_from_the_file_through_the_store_to_the_analysis(
     ("words", "message"),
     [
         (["--budget", "10"], "--budget is for --until_decided"),
+        (["--metric", "final_test_loss"], "--metric is for --extend and --until_decided"),
         (["--until_decided", "--budget", "lots"], "budget must be a duration such as 15d, 36h or 90m, not 'lots'"),
         (["--until_decided", "--budget", "0"], "budget must be 1 run or more"),
         (["--until_decided", "--budget", "3"], "a budget of 3 runs in all is too small: study 'small' has 4 itself"),

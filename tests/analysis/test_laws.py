@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,18 +131,17 @@ def test_single_runs_tell_theories_apart_by_the_scatter_about_their_curves() -> 
 # -- schedules --------------------------------------------------------------------------------------------------------
 
 
-def scheduled(kept: str) -> Table:
-    """Four schedules whose best decay keeps ``kept`` (a collapse variable) to one value."""
+FOUR: list[dict[str, Any]] = [{"schedule": schedule} for schedule in ("cosine", "linear", "constant", "step")]
+
+
+def scheduled(kept: str, schedules: Sequence[dict[str, Any]] = FOUR) -> Table:
+    """Schedules whose best decay keeps ``kept`` (a collapse variable) to one value."""
     target = {"e_folds": 4.0, "window_epochs": 12.0}[kept]
     rng = np.random.default_rng(3)
     records = []
-    for schedule in ("cosine", "linear", "constant", "step"):
-        specs = [
-            RunSpec(
-                dataset="digits", model="mlp", schedule=schedule, lr=0.1, weight_decay=wd, epochs=40, precision="fp32"
-            )
-            for wd in [2e-4 * 2**i for i in range(12)]
-        ]
+    for schedule in schedules:
+        shared: dict[str, Any] = {"dataset": "digits", "model": "mlp", "lr": 0.1, "epochs": 40, "precision": "fp32"}
+        specs = [RunSpec(**{**shared, **schedule}, weight_decay=wd) for wd in [2e-4 * 2**i for i in range(12)]]
         variables = [collapse_variables(spec, 8) for spec in specs]
         logs = np.log([spec.weight_decay for spec in specs])
         values = np.log([v[kept] for v in variables])
@@ -162,7 +162,28 @@ def test_sum_of_rates_and_window_are_told_apart_across_schedules(kept: str, wind
     claim = claims["schedule.sum_of_rates"]
     assert claim.verdict != ("supported" if window_wins else "refuted")
     assert ("W does better" in claim.reason) is window_wins
-    assert "over 4 schedules" in claim.reason
+    assert "at one peak rate, over 4 schedules" in claim.reason
+    assert "at one S" not in claim.reason  # no peak was changed
+
+
+@pytest.mark.parametrize(("kept", "window_wins"), [("window_epochs", True), ("e_folds", False)])
+def test_schedules_with_warm_up_and_those_of_one_sum_are_compared_too(kept: str, window_wins: bool) -> None:
+    warm: list[dict[str, Any]] = [{**each, "warmup_epochs": 8} for each in FOUR]
+    mean = 41 / 80  # of cosine and linear over 40 epochs, with warm-up or without
+    equal: list[dict[str, Any]] = [
+        {"schedule": "constant", "lr": 0.1 * mean},
+        {"schedule": "step", "lr": 0.1 * mean / 0.5275},
+    ]
+    other: list[dict[str, Any]] = [
+        {"schedule": "constant", "lr": 0.02}
+    ]  # of another S and another peak: in neither comparison
+    table = scheduled(kept, [*FOUR, *warm, *equal, *other])
+    claims = {c.id: c for c in analyze([Observations(table.metric, table.runs)]).claims}
+    at_one_peak, at_one_sum = claims["schedule.sum_of_rates"].reason.split("at one S, ")
+    assert "at one peak rate, over 8 schedules" in at_one_peak
+    assert at_one_sum.startswith("over 6 schedules")
+    assert ("W does better" in at_one_peak) is window_wins
+    assert ("W does better" in at_one_sum) is window_wins
 
 
 # -- collapse ---------------------------------------------------------------------------------------------------------

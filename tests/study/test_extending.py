@@ -256,6 +256,39 @@ def test_it_stops_where_the_budget_is_spent_and_says_what_would_come_next(
     assert "the budget is spent" in late.reason
 
 
+@pytest.mark.slow
+def test_runs_are_judged_by_the_metric_that_is_asked_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(spec: RunSpec) -> RunRecord:
+        loss = 2 - 0.01 * accuracy(spec, power=0.0)  # its best rate does not move, that of the accuracy does
+        return RunRecord(spec, Status.FINISHED, (EpochMetrics(1, spec.lr, 1.0, 90.0, loss, accuracy(spec)),))
+
+    from interplay.executors.queue import Report
+
+    def run(study: Study, *args: object, **words: object) -> Report:
+        store = settings.store()
+        for spec in study.specs:
+            if not store.is_done(spec.run_id):
+                store.commit(measured(spec))
+        return Report()
+
+    monkeypatch.setattr(extending, "run_study", run)
+    small = study(ADAM, lr=[5e-4, 1e-3, 2e-3, 4e-3], batch_size=[32, 64, 128])
+    by_accuracy = until_decided(small, settings)
+    by_loss = until_decided(small, settings, metric="final_test_loss")
+    assert [each.verdict.verdict for each in by_accuracy.found] == ["supported"]
+    assert [each.verdict.verdict for each in by_loss.found] == ["refuted"]
+    assert extended(small, settings, metric="final_test_loss").specs == by_loss.study.specs
+
+
+def test_a_metric_that_does_not_exist_is_refused_before_anything_runs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = grows(monkeypatch, settings)
+    with pytest.raises(SpecError, match="final_test_loss"):
+        until_decided(study(ADAM, lr=1e-3, batch_size=64), settings, metric="final_test_los")
+    assert asked == []
+
+
 def test_it_stops_where_nothing_helps_and_when_it_is_interrupted(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,7 +104,7 @@ def from_records(
     Raises:
         SpecError: there is no such metric.
     """
-    _check_metric(metric)
+    check_metric(metric)
     runs = []
     records = list(records)
     scale, notes = _scale(records, source)
@@ -145,7 +145,12 @@ def _scale(records: Sequence[RunRecord], source: str | None) -> tuple[float, tup
     return 100.0, (FRACTIONS.format(source=source or "the runs"),)
 
 
-def _check_metric(metric: str) -> None:
+def check_metric(metric: str) -> None:
+    """Refuse a name that is none of `METRICS`.
+
+    Raises:
+        SpecError: with the nearest names.
+    """
     if metric not in METRICS:
         raise SpecError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
 
@@ -171,7 +176,7 @@ def from_table(table: TextTable, metric: str = "final_test_acc") -> Observations
 
 def measured(table: Parsed, metric: str) -> Measurements:
     """The rows of a table, to be judged by ``metric``; raises `InputError` as `from_table` does."""
-    _check_metric(metric)
+    check_metric(metric)
     return table.by(metric)
 
 

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interplay.analysis.cells import Cell
-from interplay.analysis.claims.exponent import curves
+from interplay.analysis.claims.exponent import SCHEDULE, curves
 from interplay.analysis.table import Table
 from interplay.study.claims import Claim
 
 Array = NDArray[np.float64]
+
+SAME_SUM = 0.01
+"""Sums of rates whose logarithms differ by less are one: peaks are rounded."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Comparison:
         """One line."""
         laws = f"λ* ∝ 1/S by a factor of {math.exp(self.by_sum):.2f}, from W = const by {math.exp(self.by_window):.2f}"
         better = "the window W does better" if self.by_window < self.by_sum else "the window W does no better"
-        return f"over {self.schedules} schedules λ* is off {laws}: {better} ({100 * self.share:.0f} % of draws)"
+        return f"{self.schedules} schedules λ* is off {laws}: {better} ({100 * self.share:.0f} % of draws)"
 
 
 def compare(
@@ -44,10 +47,16 @@ def compare(
 
     Both have one free constant and are judged in the same unit, log λ. The λ that keeps W to a constant is found by
     interpolation between the runs of each schedule, whose W is known from their specifications.
+
+    Args:
+        table: of the runs.
+        members: cells that differ in the decay, the schedule, its warm-up and its peak only.
+        sums: S of each.
+        windows: W of each.
     """
-    groups: dict[str, list[Cell]] = {}
+    groups: dict[Cell, list[Cell]] = {}
     for s in members:
-        groups.setdefault(s.schedule, []).append(s)
+        groups.setdefault(s.without("weight_decay"), []).append(s)
     best, draws, logs, paths = [], [], [], []
     for group in groups.values():
         one = group[0]
@@ -87,7 +96,7 @@ def _by_window(best: Array, paths: Sequence[Array]) -> float:
 
 
 def across_schedules(table: Table, claim: Claim) -> str:
-    """Both laws in words, where several schedules were run at one peak rate; empty where that cannot be said."""
+    """Both laws in words, over schedules of one peak rate and over those of one S; empty where neither can be said."""
     found = curves(table, claim)
     if found is None:
         return ""
@@ -98,5 +107,27 @@ def across_schedules(table: Table, claim: Claim) -> str:
     members = [cell for cell in max(strata.values(), key=len) if cell.weight_decay > 0]
     sums = {run.cell: float(f"{run.sum_of_rates:.6g}") for run in table.runs if run.sum_of_rates}
     windows = {run.cell: run.window_epochs for run in table.runs if run.window_epochs}
-    comparison = compare(table, members, sums, windows)
-    return comparison.words() if comparison is not None else ""
+    said = []
+    for kept, group in (("one peak rate", members), ("one S", _of_one_sum(table, members, sums))):
+        comparison = compare(table, group, sums, windows)
+        if comparison is not None:
+            said.append(f"at {kept}, over {comparison.words()}")
+    return "; ".join(said)
+
+
+def _of_one_sum(table: Table, members: Sequence[Cell], sums: Mapping[Cell, float]) -> list[Cell]:
+    """The cells, of any peak rate, whose S is that of some of ``members``: the most schedules that agree in it.
+
+    They differ from ``members`` in the schedule, its warm-up and its peak only. Empty where no peak was changed so
+    that S stays, for then it is a part of ``members``.
+    """
+    free = (*SCHEDULE, "lr", "weight_decay")
+    rest = members[0].without(*free)
+    alike = [cells for key, cells in table.slices("weight_decay").items() if key.without(*free) == rest]
+    peak = members[0].lr
+    groups = []
+    for total in {sums[cell] for cell in members if cell in sums}:
+        equal = [cells for cells in alike if cells[0] in sums and abs(math.log(sums[cells[0]] / total)) < SAME_SUM]
+        if any(cells[0].lr != peak for cells in equal):
+            groups.append([cell for cells in equal for cell in cells if cell.weight_decay > 0])
+    return max(groups, key=len, default=[])

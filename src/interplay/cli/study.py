@@ -61,11 +61,16 @@ class StudyFlags(OverrideFlags, options_of("study")):  # type: ignore[misc]
     budget: Annotated[
         str | None, arg(help="with --until_decided: runs of the study in all (200), or a duration (2h, 90m)")
     ] = None
+    metric: Annotated[
+        str | None, arg(help="with --extend and --until_decided: judge runs by this column, such as final_test_loss")
+    ] = None
 
     def call(self) -> int:
         """Plan it, and unless told otherwise, run it."""
         if self.json and not self.dry_run:
             raise SpecError("--json is for --dry_run")
+        if self.metric and not (self.extend or self.until_decided):
+            raise SpecError("--metric is for --extend and --until_decided; interplay analyze --metric reads the runs")
         studies = self.studies()
         if not studies:
             raise SpecError(f"which study? allowed: {', '.join(PRESETS)}, or paths of .toml files")
@@ -75,10 +80,11 @@ class StudyFlags(OverrideFlags, options_of("study")):  # type: ignore[misc]
         if self.extend or self.until_decided:
             from interplay.lab import extending  # torch
 
+            metric = self.metric or ""
             if self.until_decided and not self.dry_run:
-                print(extending.until_decided(studies[0], settings, budget, say=print_now))
+                print(extending.until_decided(studies[0], settings, budget, metric=metric, say=print_now))
                 return 0
-            studies = [extending.extended(study, settings, keep=not self.dry_run) for study in studies]
+            studies = [extending.extended(study, settings, metric=metric, keep=not self.dry_run) for study in studies]
         if not self.dry_run:
             from interplay.lab import run  # torch
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from interplay.analysis.cells import Cell, cell_of
 from interplay.analysis.conclude import tabulate, verdicts
-from interplay.analysis.observations import from_records
+from interplay.analysis.observations import check_metric, from_records
 from interplay.analysis.table import Table
 from interplay.analysis.verdict import Verdict
 from interplay.errors import SpecError
@@ -117,8 +117,18 @@ def _records(study: Study, settings: Settings) -> list[tuple[Spec, RunRecord | N
 # -- what to run next -------------------------------------------------------------------------------------------------
 
 
-def proposals(study: Study, larger: Study, settings: Settings) -> list[Proposal]:
-    """Each claim of ``study`` put to the runs of ``larger`` (the study and what was added), network by network."""
+def proposals(study: Study, larger: Study, settings: Settings, metric: str = "") -> list[Proposal]:
+    """Each claim of ``study`` put to the runs of ``larger`` (the study and what was added), network by network.
+
+    Args:
+        study: as its file states it.
+        larger: the same with the runs that were added.
+        settings: where the store is.
+        metric: by which runs are judged; the usual one if it is empty.
+
+    Raises:
+        SpecError: there is no such metric.
+    """
     ended = [(spec, record) for spec, record in _records(larger, settings) if record is not None]
     tables: dict[tuple[str, ...], Table] = {}
     found = []
@@ -130,7 +140,7 @@ def proposals(study: Study, larger: Study, settings: Settings) -> list[Proposal]
         for network, members in groups.items():
             key = tuple(record.run_id for _, record in members)
             if key not in tables:
-                tables[key] = _table([record for _, record in members])
+                tables[key] = _table([record for _, record in members], metric)
             verdict = next(each for each in verdicts(tables[key], study.claims) if each.id == claim.id)
             specs = _runs(study, larger, [spec for spec, _ in members], verdict)
             found.append(Proposal(claim, _differing(network, list(groups)), verdict, specs))
@@ -152,8 +162,8 @@ def _differing(network: Cell, all_of_them: Sequence[Cell]) -> str:
     )
 
 
-def _table(records: Sequence[RunRecord]) -> Table:
-    return tabulate([from_records(records, judged_by(records))])[0]
+def _table(records: Sequence[RunRecord], metric: str) -> Table:
+    return tabulate([from_records(records, metric or judged_by(records))])[0]
 
 
 def _runs(study: Study, larger: Study, members: Sequence[Spec], verdict: Verdict) -> tuple[Spec, ...]:
@@ -178,7 +188,7 @@ def _knob(spec: Spec, name: str) -> Any:
     return getattr(spec, name, None)
 
 
-def extended(study: Study, settings: Settings, *, keep: bool = True) -> Study:
+def extended(study: Study, settings: Settings, *, metric: str = "", keep: bool = True) -> Study:
     """``study`` with the runs that were added before, and with those that are expected to decide its claims.
 
     Runs that several claims ask for are added once. What is added, and why nothing is, is said on standard error.
@@ -186,9 +196,11 @@ def extended(study: Study, settings: Settings, *, keep: bool = True) -> Study:
     Args:
         study: as its file states it; its own claims alone are looked at.
         settings: where the store is, which remembers what was added.
+        metric: by which runs are judged; the usual one if it is empty.
         keep: whether the store is to remember it; not for a look ahead.
 
     Raises:
+        SpecError: there is no such metric.
         SchemaError: the file of the runs that were added before is damaged.
     """
     asked = with_data(study, settings)
@@ -203,7 +215,7 @@ def extended(study: Study, settings: Settings, *, keep: bool = True) -> Study:
         return larger
     if not study.claims:
         notice(f"{study.name}: it states no claims, so there is nothing to extend it for")
-    found = proposals(asked, larger, settings)
+    found = proposals(asked, larger, settings, metric)
     for each in found:
         notice(str(each))
     return _enlarged(asked, larger, found, settings if keep else None)
@@ -246,7 +258,12 @@ def _ending(each: Proposal) -> str:
 
 
 def until_decided(
-    study: Study, settings: Settings, budget: Budget | None = None, *, say: Say = lambda line: None
+    study: Study,
+    settings: Settings,
+    budget: Budget | None = None,
+    *,
+    metric: str = "",
+    say: Say = lambda line: None,
 ) -> Ended:
     """Run ``study``, add the runs that are expected to decide its claims, and again, until nothing is left to do.
 
@@ -254,12 +271,16 @@ def until_decided(
     first. Added runs are remembered in the store before they begin, so the same call goes on after an interruption.
     One line a round to the logger "interplay"; the results of each round to ``say``.
 
+    Runs are judged by ``metric``, the usual one if it is empty.
+
     Raises:
-        SpecError: no claims, fewer runs than the study has, or Slurm without waiting.
+        SpecError: no claims, no such metric, fewer runs than the study has, or Slurm without waiting.
         InterruptedRunError: stopped by a signal.
         RunFailedError: runs failed.
     """
     budget = budget or Budget()
+    if metric:
+        check_metric(metric)
     if not study.claims:
         raise SpecError(
             f"study {study.name!r} states no claims, so there is nothing to decide: add claims or [[claim]]"
@@ -277,7 +298,7 @@ def until_decided(
         if report.stopped:
             raise InterruptedRunError(f"stopped with {study.name} undecided; the same command goes on")
         number += 1
-        found = tuple(proposals(asked, larger, settings))
+        found = tuple(proposals(asked, larger, settings, metric))
         chosen, reason = _chosen(larger, found, budget.runs, end, settings)
         if not chosen:
             return Ended(larger, number, reason, found)
