@@ -35,6 +35,7 @@ from textbook import steps as textbook_steps
 
 from interplay.data.splits import Split, Splits, load
 from interplay.devices import cpu_slots
+from interplay.executors.allocator import keep_freed_memory
 from interplay.executors.base import Listener
 from interplay.executors.job import Job
 from interplay.executors.local import LocalExecutor
@@ -161,6 +162,7 @@ class Workers:
 def work() -> None:
     """A worker: one order a line, one rate a line."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the lab's own workers
     loaded = {name: data(spec) for name, spec in STUDIES.items()}
     for line in sys.stdin:
         order = json.loads(line)

@@ -21,6 +21,7 @@ from interplay.analysis.table import Table
 from interplay.analysis.theories import along, theories
 from interplay.analysis.verify.closed_forms import NoisyQuadratic
 from interplay.analysis.verify.problems import study
+from interplay.analysis.words import grouped
 from interplay.record import EpochMetrics, RunRecord, Status
 from interplay.spec import RunSpec
 from interplay.train.timescales import collapse_variables
@@ -178,12 +179,17 @@ def test_schedules_with_warm_up_and_those_of_one_sum_are_compared_too(kept: str,
         {"schedule": "constant", "lr": 0.02}
     ]  # of another S and another peak: in neither comparison
     table = scheduled(kept, [*FOUR, *warm, *equal, *other])
-    claims = {c.id: c for c in analyze([Observations(table.metric, table.runs)]).claims}
+    found = analyze([Observations(table.metric, table.runs)])
+    claims = {c.id: c for c in found.claims}
     at_one_peak, at_one_sum = claims["schedule.sum_of_rates"].reason.split("at one S, ")
     assert "at one peak rate, over 8 schedules" in at_one_peak
     assert at_one_sum.startswith("over 6 schedules")
     assert ("W does better" in at_one_peak) is window_wins
     assert ("W does better" in at_one_sum) is window_wins
+    assert len(found.noises) == 1  # warm-up is a part of the schedule, not another network
+    ((_, _, apart, optima),) = [each for each in grouped(found.optima) if each[0] == "weight_decay"]
+    assert "warmup_epochs" in apart
+    assert len({tuple(str(each.given.get(name)) for name in apart) for each in optima}) == len(optima) == 11
 
 
 # -- collapse ---------------------------------------------------------------------------------------------------------

@@ -147,11 +147,13 @@ class Cell:
 
     @cached_property
     def scatter(self) -> Cell:
-        """What decides how much runs scatter, besides their level: `network` without numbers of one's own.
+        """What decides how much runs scatter, besides their level: `network` without warm-up and numbers of one's own.
 
-        Those that a table or a script names itself have many values as an axis has, and few runs each.
+        Warm-up is a part of the schedule. What a table or a script names itself has many values as an axis has, and few
+        runs each.
         """
-        return self.network.without(*(name for name, value in self.own if isinstance(value, int | float)))
+        numbers = (name for name, value in self.own if isinstance(value, int | float))
+        return self.network.without("warmup_epochs", *numbers)
 
     @property
     def own(self) -> tuple[tuple[str, Value], ...]:

@@ -156,9 +156,12 @@ def grouped(optima: Sequence[Optimum]) -> list[tuple[str, dict[str, Any], list[s
     for of in dict.fromkeys(each.of for each in optima):
         group = [each for each in optima if each.of == of]
         names = list(dict.fromkeys(name for each in group for name in each.given))
-        values = {name: {str(each.given[name]) for each in group if name in each.given} for name in names}
+        told = {name: [each.given for each in group if name in each.given] for name in names}
+        values = {name: {str(given[name]) for given in told[name]} for name in names}
+        if len(told.get("warmup_epochs", group)) < len(group):
+            values["warmup_epochs"].add("")  # where it is not told there is none
         shared = [name for name in names if len(values[name]) == 1 and (name != "method" or len(group) == 1)]
-        common = {name: next(each.given[name] for each in group if name in each.given) for name in shared}
+        common = {name: told[name][0][name] for name in shared}
         apart = [name for name in names if name not in shared]
         group.sort(key=lambda each: [_order(each.given.get(name)) for name in apart])
         found.append((of, common, apart, group))

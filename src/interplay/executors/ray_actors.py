@@ -23,6 +23,7 @@ import torch
 
 from interplay.devices import Slot
 from interplay.errors import InterplayError, SpecError
+from interplay.executors.allocator import keep_freed_memory
 from interplay.executors.base import Asked, Executor, Listener
 from interplay.executors.job import Job
 from interplay.executors.pool import Gone, Member, Pool
@@ -57,6 +58,7 @@ class Actor:
     def serve(self) -> None:
         """Carry out orders to the end."""
         torch.set_num_threads(1)  # as every other worker, so that a run may go on elsewhere with the same bits
+        keep_freed_memory()
         try:
             self._worker.serve()
         finally:

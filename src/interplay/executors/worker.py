@@ -17,6 +17,7 @@ from types import FrameType
 
 import torch
 
+from interplay.executors.allocator import keep_freed_memory
 from interplay.executors.attempt import attempt
 from interplay.executors.outcomes import End
 from interplay.executors.process import Begin, Ready, Stop, Train
@@ -103,6 +104,7 @@ def main() -> None:
     os.set_inheritable(descriptor, False)  # no program that this one starts may hold the connection open
     if threads:
         torch.set_num_threads(threads)
+    keep_freed_memory()
     supervisor = Connection(descriptor)
     one_at_a_time = threading.Lock()  # trackers tell from threads of their own
 

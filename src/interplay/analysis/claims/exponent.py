@@ -219,6 +219,8 @@ def given(cells: Sequence[Cell], optimum: str) -> dict[str, Any]:
     shown = {name: one.get(name) for name in told if name != optimum and one.get(name) is not None}
     if shown.get("optimizer") == "sgd":
         shown.pop("optimizer")
+    if one.get("warmup_epochs"):
+        shown["warmup_epochs"] = one["warmup_epochs"]
     shown |= {name: value for name, value in one.own if name != optimum}
     return shown if one.get("train_limit") is None else {**shown, "train_limit": one.get("train_limit")}
 
