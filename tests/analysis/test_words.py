@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from interplay.analysis import phrases
 from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
-from interplay.analysis.conclude import Analysis, Measured, beside_other_metric, verdicts
+from interplay.analysis.conclude import Analysis, Measured, beside_other_metric, conclude, tabulate, verdicts
 from interplay.analysis.laws import Joint
 from interplay.analysis.layout import Layout
 from interplay.analysis.observations import Observations, from_rows
@@ -236,11 +236,27 @@ def test_the_lab_judges_by_the_other_metric_where_the_table_has_it(
 
 
 def test_an_exponent_that_a_study_states_is_no_row_of_its_own() -> None:
-    from interplay.analysis.conclude import conclude, tabulate
-
     claim = Claim("weight_decay", "lr", -0.5, id="mine")
     table, copies = tabulate(observed("final_test_acc", -1.0))
     mine = verdicts(table, [claim])[0]
     assert (mine.id, mine.own, phrases.spoken(mine)) == ("mine", True, ("weight_decay", "lr"))
     found = conclude(table, copies, [claim])
     assert not any((each.optimum, each.along) == ("weight_decay", "lr") for each in found.exponents)
+
+
+def test_a_claim_of_the_programme_under_a_name_of_ones_own_is_said_once() -> None:
+    table, _ = tabulate(observed("final_test_acc", -1.0))
+    product = Claim(product=("weight_decay", "lr"), id="only the product")
+    inverse = Claim("weight_decay", "lr", -1, id="inverse", question="Does it fall as 1/η?")
+    narrower = Claim("weight_decay", "lr", -1, band=0.1, id="nearly inverse")
+    usual = [each.id for each in verdicts(table)]
+    found = {each.id: each for each in verdicts(table, [product, inverse, narrower])}
+    assert {"only the product", "inverse", "nearly inverse"} == {name for name, each in found.items() if each.own}
+    assert set(found) == {*usual, "only the product", "inverse", "nearly inverse"} - {
+        "inverse.profile",
+        "inverse.sufficiency",
+    }
+    alone = next(each for each in verdicts(table) if each.id == "inverse.profile")
+    assert (found["inverse"].estimate, found["inverse"].interval) == (alone.estimate, alone.interval)
+    both = [each.id for each in verdicts(table, ["inverse.profile", inverse])]
+    assert {"inverse.profile", "inverse"} <= set(both)  # both were asked for

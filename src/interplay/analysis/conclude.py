@@ -214,10 +214,16 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
 
 
 def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
-    """Of the claims in ``own`` and of all others, as `Analysis.claims` has them."""
+    """Of the claims in ``own`` and of all others, as `Analysis.claims` has them.
+
+    One of the programme that is stated in ``own`` under another name has that name.
+    """
     stated = [claim for claim in own if isinstance(claim, Claim)]
     names = {claim.id if isinstance(claim, Claim) else claim for claim in own}
-    claims = {claim.id: claim for claim in (*stated, *PROGRAMME)}
+    renamed = {known.id: claim.id for claim in stated for known in PROGRAMME if claim.repeats(known)}
+    kept = (known for known in PROGRAMME if known.id not in renamed or known.id in names)
+    claims = {claim.id: claim for claim in (*stated, *kept)}
+    primary = {renamed.get(name, name) for name in PRIMARY}
     found = []
     for claim in claims.values():
         verdict = judged(claim, table)
@@ -225,7 +231,7 @@ def verdicts(table: Table, own: Sequence[str | Claim] = ()) -> list[Verdict]:
             words = across_schedules(table, claim)
             verdict = replace(verdict, reason=f"{verdict.reason}; {words}") if words else verdict
         found.append(replace(verdict, own=claim.id in names, claim=claim))
-    corrected = {v.id: v for v in holm([v for v in found if v.id in PRIMARY])}
+    corrected = {v.id: v for v in holm([v for v in found if v.id in primary])}
     found = [corrected.get(v.id, v) for v in found]
     found = [v if v.verdict == "inconclusive" else replace(v, plan=None) for v in found]
     if table.metric == "best_test_acc":

@@ -113,6 +113,11 @@ class Claim:
         plain = {name: dict(value) for name, value in table.items() if isinstance(value, Mapping)}
         return {**table, **plain, **({"product": list(self.product)} if self.product else {})}
 
+    def repeats(self, other: Claim) -> bool:
+        """Whether it states what ``other`` does, whatever their names."""
+        mine, theirs = ({**each.to_table(), "product": sorted(each.product)} for each in (self, other))
+        return all(mine.get(name) == theirs.get(name) for name in {*mine, *theirs} - {"id", "question"})
+
     def __hash__(self) -> int:
         return hash(self.id)
 
