@@ -115,6 +115,7 @@ def report(
     output: str | Path | None = None,
     metric: str = "final_test_acc",
     *,
+    claims: Sequence[str | Claim] = (),
     figures: bool = True,
 ) -> Written:
     """Write one HTML page that opens without a network, and the documented figures.
@@ -123,13 +124,15 @@ def report(
         measured: output folders, tables in files, and results of studies, whose whole folder is taken.
         output: the page; by default ``report.html`` in the first output folder.
         metric: column to analyse.
+        claims: those that come first, besides what the studies in the folders state.
         figures: also draw the PNG files, into ``plots`` of that folder.
 
     Raises:
         InputError: an input cannot be understood.
+        SpecError: a claim that is not known.
     """
     from interplay.lab.report import report as write_report  # scipy
 
     parts = [measured] if isinstance(measured, str | Path | StudyResult) else list(measured)
     inputs = [part.store.root if isinstance(part, StudyResult) else part for part in parts]
-    return write_report(inputs, None if output is None else Path(output), metric, figures=figures)
+    return write_report(inputs, None if output is None else Path(output), metric, claims=claims, figures=figures)

@@ -307,6 +307,14 @@ def test_knobs_under_names_of_ones_own_have_optima_and_claims(
     assert claims["inverse.profile"] == "not asked"
     assert [each["given"]["width"] for each in found["optima"]] == [0.05, 0.1, 0.2, 0.4]
     assert "32 degrees of freedom" in analyzed("own.csv", capsys)  # one noise of all widths
+    assert main(["report", "own.csv", "--claims", "claim.toml", "--no_figures"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"supported Is the best alpha ∝ width\^-1\?", out)
+    assert out.count("best final test accuracy") == 1  # of all widths
+    assert re.search(r"at alpha [\d.e-]+, width [\d.]+ \(", out)  # and nothing that the table does not tell
+    page = Path("report.html").read_text()
+    assert "alpha~width^-1" in page
+    assert "Which knob matters" in page
 
 
 def test_a_table_without_batch_size_is_read(

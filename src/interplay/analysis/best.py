@@ -54,14 +54,14 @@ class Best:
 
 
 def best_settings(table: Table, networks: int = 4) -> tuple[Best, ...]:
-    """The best cell of each of the first ``networks`` networks, that with the most runs first.
+    """The best cell of each of the first ``networks`` networks (`Table.kinds`), that with the most runs first.
 
     A single run at the top of cells that were repeated is passed over where a repeated cell is within its noise: ties
     are broken by the standard error.
     """
     found = []
-    for network in list(table.networks())[:networks]:
-        cells = [cell for cell in table.all_cells() if cell.network == network and cell in table.cells]
+    for network in list(table.kinds())[:networks]:
+        cells = [cell for cell in table.all_cells() if cell.scatter == network and cell in table.cells]
         if cells:
             found.append(_best(table, network, cells))
     return tuple(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -207,7 +206,7 @@ def conclude(table: Table, duplicates: Sequence[tuple[str, str, int]], own: Sequ
         notes=(*table.notes, *_networks(table), *map(_some, (e for e in exponents if e.measured > FEW))),
         runs=len(table.runs),
         repetitions=tuple(dict.fromkeys(run.repetition for run in table.runs)),
-        noises=tuple((each, table.noise_in(each)) for each in dict.fromkeys(one.scatter for one in table.networks())),
+        noises=tuple((each, table.noise_in(each)) for each in table.kinds()),
         agreement=_agreement(table),
         exponents=exponents,
     )
@@ -332,12 +331,10 @@ def network_words(network: Cell) -> str:
 
 def _networks(table: Table) -> list[str]:
     """Where there are several networks or data: which one has how many runs, since a claim speaks of one of them."""
-    counts: Counter[Cell] = Counter()
-    for network, runs in table.networks().items():
-        counts[network.scatter] += runs
+    counts = table.kinds()
     if len(counts) < 2:
         return []
-    words = ", ".join(f"{network_words(name)} ({runs} runs)" for name, runs in counts.most_common(6))
+    words = ", ".join(f"{network_words(name)} ({runs} runs)" for name, runs in list(counts.items())[:6])
     more = f" and {len(counts) - 6} more" if len(counts) > 6 else ""
     return [f"{len(counts)} networks or data: {words}{more}; each claim speaks of the one with the most curves for it"]
 

@@ -76,8 +76,8 @@ def importance(table: Table) -> Importance | None:
     What lies more than `ridge.within` below the best cell counts as that far: beyond, settings are equally bad, and how
     badly each fails would outweigh what is asked.
     """
-    network = next(iter(table.networks()), None)
-    cells = [cell for cell in table.all_cells() if cell.network == network]
+    network = next(iter(table.kinds()), None)
+    cells = [cell for cell in table.all_cells() if cell.scatter == network]
     known = [cell for cell in cells if cell in table.cells]
     if network is None or len(cells) < LEAST_CELLS or not known:
         return None

@@ -226,7 +226,10 @@ def observation(row: Measurement, source: str, metric: str) -> Observation | Non
 def _cell(row: Measurement) -> tuple[Cell, float | None]:
     """The cell of a row, and m of `Observation.gain`. Raises ValueError for what `Spec` would refuse."""
     cell = Cell(row.knobs)
-    told = [name for name in ("lr", "weight_decay", "momentum", "batch_size") if name in cell]
+    usual = ("lr", "weight_decay", "momentum", "batch_size")
+    told = [name for name in usual if name in cell]
+    if len(told) < len(usual):  # no table of the documented programme, the rest of which is known
+        cell.assumed = frozenset(name for name in ("epochs", "schedule") if name not in row.knobs)
     for name in (*told, "epochs", "dampening"):
         if isinstance(cell[name], bool) or not isinstance(cell[name], int | float):
             raise ValueError(f"{name} must be a number, not {cell[name]!r}")

@@ -68,6 +68,13 @@ class Table:
         counts = Counter(run.cell.network for run in self.runs)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
 
+    def kinds(self) -> dict[Cell, int]:
+        """As `networks`, where numbers of one's own and warm-up tell none apart (`Cell.scatter`)."""
+        counts: Counter[Cell] = Counter()
+        for network, runs in self.networks().items():
+            counts[network.scatter] += runs
+        return dict(counts.most_common())
+
     def noise_in(self, network: Cell) -> Noise | None:
         """Of one network and its data: from repetitions, or else from residuals; ``None`` where neither tells it."""
         network = network.scatter

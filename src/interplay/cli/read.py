@@ -17,6 +17,11 @@ from interplay.cli.output import print_json
 from interplay.errors import SpecError
 from interplay.text import shown
 
+ClaimsFlag = Annotated[
+    tuple[str, ...],
+    arg(help="study files or sets whose claims come first, with those of the studies in the folders"),
+]
+
 
 @dataclasses.dataclass(kw_only=True)
 class AnalyzeFlags(ColumnFlags):
@@ -30,10 +35,7 @@ class AnalyzeFlags(ColumnFlags):
         arg(metavar="[PATH ...]", help="output folders, or CSV files; several are repeated batches"),
     ] = (Path("outputs"),)
     metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
-    claims: Annotated[
-        tuple[str, ...],
-        arg(help="study files or sets whose claims come first, with those of the studies in the folders"),
-    ] = ()
+    claims: ClaimsFlag = ()
     json: JsonFlag = False
 
     def call(self) -> int:
@@ -128,6 +130,7 @@ class ReportFlags(FigureFlags):
         arg(metavar="[PATH ...]", help="output folders, or CSV files; several are repeated batches"),
     ] = (Path("outputs"),)
     metric: Annotated[str, arg(help="column to analyse; accuracies are maximised, losses minimised")] = "final_test_acc"
+    claims: ClaimsFlag = ()
     output: Annotated[Path | None, arg(help="the page (default: report.html in the first output folder)")] = None
     figures: Annotated[bool, arg(help="also draw the documented figures into plots/ of that folder")] = True
     watch: Annotated[bool, arg(help="write the page again as runs end, until Ctrl-C; an open page follows")] = False
@@ -137,7 +140,7 @@ class ReportFlags(FigureFlags):
         """Write the page."""
         gc.disable()
         try:
-            from interplay.lab import report  # scipy
+            from interplay.lab import read, report  # scipy
 
             # Modules stay: to search their 140,000 objects for garbage again and again takes a sixth of the time.
             gc.freeze()
@@ -146,6 +149,7 @@ class ReportFlags(FigureFlags):
                 self.inputs,
                 self.output,
                 self.metric,
+                claims=read.claims_in(self.claims),
                 figures=self.figures,
                 watch=self.watch,
                 interval=self.interval,

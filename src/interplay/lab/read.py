@@ -120,9 +120,7 @@ def analyze(
         InputError: an input cannot be understood; names file and line.
         SpecError: two claims of the same id.
     """
-    asked = known_claims(tuple(claims))
-    names = {claim.id for claim in resolved(asked)}
-    own = (*asked, *(claim for claim in stated(inputs) if not names & {each.id for each in resolved([claim])}))
+    own = claims_of_all(claims, inputs)
     tables = Tables(columns)
     found = judged(observations(inputs, metric, tables), own=own)
     if found.metric != metric or metric not in OTHER_METRIC:
@@ -131,6 +129,17 @@ def analyze(
         return beside_other_metric(found, observations(inputs, OTHER_METRIC[metric], tables), own)
     except InputError:  # these inputs do not have it
         return found
+
+
+def claims_of_all(claims: Sequence[str | Claim], inputs: Sequence[str | Path]) -> tuple[str | Claim, ...]:
+    """``claims``, and what the studies that wrote the folders among ``inputs`` state under other names.
+
+    Raises:
+        SpecError: a claim that is not known, or two of the same id.
+    """
+    asked = known_claims(tuple(claims))
+    names = {claim.id for claim in resolved(asked)}
+    return (*asked, *(claim for claim in stated(inputs) if not names & {each.id for each in resolved([claim])}))
 
 
 def stated(inputs: Sequence[str | Path]) -> tuple[str | Claim, ...]:

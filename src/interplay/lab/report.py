@@ -22,7 +22,7 @@ from interplay.analysis.table import Table
 from interplay.errors import InputError, SpecError
 from interplay.frames import Framed
 from interplay.lab.gathering import gather, stamp
-from interplay.lab.read import Tables, named, stated
+from interplay.lab.read import Tables, claims_of_all, named
 from interplay.lab.read import observations as observed
 from interplay.notes import notice
 from interplay.page import sections
@@ -86,6 +86,7 @@ def report(
     output: Path | None = None,
     metric: str = "final_test_acc",
     *,
+    claims: Sequence[str | Claim] = (),
     figures: bool = True,
     watch: bool = False,
     interval: float = 10.0,
@@ -97,6 +98,7 @@ def report(
         inputs: output folders and CSV files, analysed together as repeated batches.
         output: the file; by default ``report.html`` in the first output folder, or here if there is none.
         metric: column to analyse.
+        claims: those that come first, with what the studies in the folders state.
         figures: also draw the PNG files, into ``plots`` of the first output folder (of ``outputs`` if there is none).
         watch: stay, and write the page again whenever a run has ended or moved, until Ctrl-C. The page loads itself
             again meanwhile, and the figures are drawn at the end.
@@ -105,14 +107,14 @@ def report(
 
     Raises:
         InputError: an input cannot be understood; names file and line.
-        SpecError: an interval that is not positive, or longer than a day.
+        SpecError: an interval that is not positive, or longer than a day; a claim that is not known.
     """
     if not 0 < interval <= 86_400:
         raise SpecError(f"interval must be greater than 0 and at most a day, not {interval:g}")
     folder = next((Path(each) for each in inputs if Path(each).is_dir()), None)
     target = Path(output) if output is not None else (folder or Path()) / "report.html"
     target.parent.mkdir(parents=True, exist_ok=True)
-    source = _Source(inputs, metric)
+    source = _Source(inputs, metric, claims)
     if watch:
         try:
             _watch(source, target, interval)
@@ -127,8 +129,8 @@ def report(
 class _Source:
     """Pages of the same inputs, one after another; what has not changed is not analysed again."""
 
-    def __init__(self, inputs: Sequence[str | Path], metric: str) -> None:
-        self.inputs, self.metric = inputs, metric
+    def __init__(self, inputs: Sequence[str | Path], metric: str, claims: Sequence[str | Claim] = ()) -> None:
+        self.inputs, self.metric, self.claims = inputs, metric, tuple(claims)
         self._results: object = None
         self._last: Page | None = None
         self._table: Table | None = None
@@ -149,7 +151,7 @@ class _Source:
         if observations:
             table, duplicates = tabulate(observations)
             self._table = table
-            own = stated(self.inputs)
+            own = claims_of_all(self.claims, self.inputs)
             self._last = dataclasses.replace(
                 self._last,
                 analysis=self._judged_twice(conclude(table, duplicates, own), own, tables),
@@ -189,7 +191,7 @@ class _Source:
         for name, path in self._folders()[:SIDES]:
             if observations := gather([path], self.metric)[0]:
                 table, duplicates = tabulate(observations)
-                claims = conclude(table, duplicates, stated([path])).claims
+                claims = conclude(table, duplicates, claims_of_all(self.claims, [path])).claims
                 sides.append(Side(name, tuple(claims), best_settings(table, networks=1)))
         return tuple(sides) if len(sides) > 1 else ()
 
