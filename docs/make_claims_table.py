@@ -11,6 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from interplay.study.claims import PROGRAMME, Claim
+from interplay.study.files import claims_of
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("resnet18-cifar100-public", "cifar100-memorised", "digits")
 CLAIMS = (
@@ -83,7 +86,15 @@ def _short(name: str) -> list[str]:
     folder, _, part = name.partition("/")
     file = ROOT / "results" / folder / f"verdicts{f'-{part}' if part else ''}.json"
     claims = {claim["id"]: claim for claim in json.loads(file.read_text())["claims"]}
+    for own in _stated(folder):
+        claims.update((known.id, claims[own.id]) for known in PROGRAMME if own.repeats(known))
     return [_in_short(claims.get(name)) for name in ALL_CLAIMS]
+
+
+def _stated(folder: str) -> list[Claim]:
+    """What a study states under names of its own."""
+    study = ROOT / "studies" / f"{folder}.toml"
+    return [claim for claim in claims_of(study) if isinstance(claim, Claim)] if study.exists() else []
 
 
 def _in_short(claim: dict[str, Any] | None) -> str:

@@ -11,18 +11,24 @@ pages=
 
 metric_of() { case $1 in *-memorised*) echo final_test_loss ;; *) echo final_test_acc ;; esac; }
 
+# A table of runs does not tell what its study claims.
+claims_of() { if [ -f "$here/../studies/$1.toml" ]; then printf '%s\n' --claims "$here/../studies/$1.toml"; fi; }
+
 # page NAME DEFAULT RUNS ...: the page goes to DEFAULT, or where all pages go.
 page() {
-  interplay report "${@:3}" --metric "$(metric_of "$1")" --output "$([ -n "$pages" ] && echo "$pages/$1.html" || echo "$2")"
+  local claims
+  mapfile -t claims < <(claims_of "${1%-sgd*}")
+  interplay report "${@:3}" --metric "$(metric_of "$1")" "${claims[@]}" --output "$([ -n "$pages" ] && echo "$pages/$1.html" || echo "$2")"
 }
 
 # verdicts NAME SUFFIX RUNS ...
 verdicts() {
-  local there=$here/$1/verdicts$2 metric
+  local there=$here/$1/verdicts$2 metric claims
   metric=$(metric_of "$1")
-  interplay analyze "${@:3}" --metric "$metric" --json > "$there.json"
-  interplay analyze "${@:3}" --metric "$metric" > "$there.txt"
-  if [ "$metric" = final_test_loss ]; then interplay analyze "${@:3}" > "$there-accuracy.txt"; fi
+  mapfile -t claims < <(claims_of "$1")
+  interplay analyze "${@:3}" --metric "$metric" "${claims[@]}" --json > "$there.json"
+  interplay analyze "${@:3}" --metric "$metric" "${claims[@]}" > "$there.txt"
+  if [ "$metric" = final_test_loss ]; then interplay analyze "${@:3}" "${claims[@]}" > "$there-accuracy.txt"; fi
 }
 
 # Two networks, a folder of runs each.

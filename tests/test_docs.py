@@ -175,7 +175,7 @@ REPRODUCE = sorted((ROOT / "results").glob("*/reproduce.sh"))
 def test_whatever_has_figures_has_a_script_that_makes_them() -> None:
     folders = {path.parent for path in (ROOT / "results").glob("*/*.png")}
     assert folders
-    assert folders == {script.parent for script in REPRODUCE}
+    assert folders <= {script.parent for script in REPRODUCE}
 
 
 @pytest.mark.parametrize("script", REPRODUCE, ids=named)
