@@ -70,6 +70,7 @@ EVERYWHERE = {
     "digits-decay-forms/sgd": "the same, coupled decay alone",
     "digits-decay-forms/sgdw": "the same, decoupled decay",
     "digits-decay-forms/sgds": "the same, stable decay",
+    "digits-schedules": "the same, eight schedules at one peak rate",
     "digits-adam": "the same, AdamW",
 }
 """Folders under results/, with the table or the network of each where there are several; and what was trained."""
@@ -132,7 +133,8 @@ def main() -> None:
     for i, row in enumerate(rows, start + 2):
         lines[i] = " | ".join(lines[i].split(" | ")[:2]) + f" | {' | '.join(row)} |"
     (start,) = (i for i, line in enumerate(lines) if line.startswith("| trained |"))
-    lines[start + 2 : start + 2 + len(EVERYWHERE)] = everywhere()
+    end = next(i for i in range(start, len(lines)) if not lines[i].startswith("|"))
+    lines[start + 2 : end] = everywhere()
     page.write_text("\n".join(lines))
 
 
