@@ -188,7 +188,7 @@ def test_schedules_with_warm_up_and_those_of_one_sum_are_compared_too(kept: str,
     assert ("W does better" in at_one_sum) is window_wins
     assert len(found.noises) == 1  # warm-up is a part of the schedule, not another network
     ((_, _, apart, optima),) = [each for each in grouped(found.optima) if each[0] == "weight_decay"]
-    assert "warmup_epochs" in apart
+    assert apart == ["lr", "schedule", "warmup_epochs"]
     assert len({tuple(str(each.given.get(name)) for name in apart) for each in optima}) == len(optima) == 11
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interplay.analysis.cells import Cell
-from interplay.analysis.claims.exponent import SCHEDULE, curves
+from interplay.analysis.claims.exponent import SCHEDULE, curves, given
 from interplay.analysis.table import Table
 from interplay.study.claims import Claim
 
@@ -60,8 +60,7 @@ def compare(
     best, draws, logs, paths = [], [], [], []
     for group in groups.values():
         one = group[0]
-        given = {"lr": one.lr, "momentum": one.momentum, "batch_size": one.batch_size, "schedule": one.schedule}
-        optimum = table.optimum("weight_decay", group, given, listed=False)
+        optimum = table.optimum("weight_decay", group, given(group, "weight_decay"), listed=False)
         path = sorted((math.log(windows[s]), math.log(s.weight_decay)) for s in group if s in windows)
         if optimum.estimate is None or len(path) < 2:
             continue
