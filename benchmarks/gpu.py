@@ -33,7 +33,6 @@ from interplay.spec import RunSpec
 from interplay.speed.measure import STEPS, Measure, ProbeWorkers
 from interplay.speed.rates import Way, climb, few
 from interplay.stack.captured import recorder_for, side_by_side
-from interplay.stack.compiled import compiled_form
 from interplay.stack.step import Networks
 from interplay.study.presets import PRESETS, preset
 from interplay.study.study import distinct
@@ -171,9 +170,7 @@ def textbook(spec: RunSpec, splits: Splits, device: torch.device, scale: Scale) 
     return sum(counts) / taken
 
 
-def captured(
-    spec: RunSpec, splits: Splits, runs: int, networks: int, *, compiled: bool = False, mode: str | None = None
-) -> float | None:
+def captured(spec: RunSpec, splits: Splits, runs: int, networks: int, *, compiled: bool = False) -> float | None:
     """Images a second, all runs together, of ``runs`` captured steps side by side, each of ``networks`` networks."""
     device = splits.device
     found: list[Networks] = []
@@ -187,7 +184,7 @@ def captured(
             members = [spec.replace(seed=first * networks + place) for place in range(networks)]
             found.append(made(members, splits, lane=first))
             if compiled:
-                found[-1].forward = compiled_form(found[-1].stack, (spec, networks), mode)
+                found[-1].compile(spec)
         side_by_side([epoch(each) for each in found], device)  # records the graphs
         taken = seconds(device, lambda: side_by_side([epoch(each) for each in found], device))
     except torch.OutOfMemoryError:
@@ -354,10 +351,15 @@ def processes_at_once(
     spec: RunSpec, place: torch.device, way: Way, scale: Scale
 ) -> tuple[dict[int, float], str | None]:
     """Images a second of k processes, by k, until two more in a row gain nothing or one fails, and what that said."""
+    with probe_workers(spec, place, way, scale) as workers:
+        return climb(lambda count: workers.rate(count, scale.window), scale.at_once), workers.error
+
+
+def probe_workers(spec: RunSpec, place: torch.device, way: Way, scale: Scale) -> ProbeWorkers:
+    """Processes that measure one way of training, as the probe of a study has them."""
     device, visible = ("cuda:0", "0") if place.type == "cuda" else ("cpu", "")
     order = Measure(spec, way, device, min(STEPS, scale.images // spec.batch_size))
-    with ProbeWorkers(order, lambda: WorkerProcess(Slot("gpu0", device, visible))) as workers:
-        return climb(lambda count: workers.rate(count, scale.window), scale.at_once), workers.error
+    return ProbeWorkers(order, lambda: WorkerProcess(Slot("gpu0", device, visible)))
 
 
 def here_at_once(

@@ -103,6 +103,7 @@ def test_flags_of_slurm_without_slurm_are_refused(tmp_path: Path, capsys: pytest
         ("--executor slurm --gpus all", "--gpus is for --executor local or inline or ray; say --gpus_per_node"),
         ("--executor slurm --per_gpu 2", "--per_gpu is for --executor local or inline or ray; say --gpus_per_node"),
         ("--executor slurm --path fused", "--path is for --executor local or inline"),
+        ("--executor ray --autotune cudnn", "--autotune is for --executor local or inline"),
         ("--executor ray --stack 4", "--stack is for --executor local or inline"),
         ("--executor ray --wait", "--wait is for --executor slurm"),
         ("--address auto", "--address is for --executor ray"),

@@ -71,6 +71,7 @@ def test_sets_side_by_side_get_every_flag_that_they_share() -> None:
         "per_gpu": 2,
         "path": "single",
         "stack": 4,
+        "autotune": "cudnn",
         "executor": "inline",
         "address": "auto",
         "partition": "debug",

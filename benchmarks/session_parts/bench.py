@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,12 +10,19 @@ from functools import cache, partial
 
 import gpu
 import textbook
-import torch
 from common import in_turn
 
 from interplay.data.splits import Splits
 from interplay.spec import RunSpec
+from interplay.speed.measure import ProbeWorkers
+from interplay.speed.rates import Way
 from session_parts.book import Options, Sections, Session
+
+SWITCHES = (
+    *(Way("fused"), Way("fused", autotune="cudnn")),
+    *(Way("compiled"), Way("compiled", autotune="cudnn"), Way("compiled", autotune="inductor")),
+)
+"""Captured and compiled steps, and the same with a longer search of cuDNN or of Inductor."""
 
 
 def sections(session: Session, options: Options) -> Sections:
@@ -102,34 +110,37 @@ class Bench:
             self._session.table(f"start at B = {size}", ["", "until the first epoch, s", "memory, MiB"], rows)
 
     def switches(self) -> None:
-        """What further switches of the libraries are worth, in turns."""
+        """What longer searches of the libraries are worth, in turns: each in a process, as a probe measures them.
+
+        cuDNN keeps in a process what it has found there first.
+        """
         size, rounds = self.scale.sizes[0], []
-        spec, splits = self._spec(size), self._data()[1]
-        way = partial(gpu.captured, spec, splits, 1, 1)
+        with contextlib.ExitStack() as processes:
+            guarded: dict[str, Callable[[], float]] = {}
+            for way in SWITCHES:
+                workers = processes.enter_context(
+                    gpu.probe_workers(self._spec(size), self._options.device, way, self.scale)
+                )
+                guarded[str(way)] = self._session.guarded(str(way), partial(self._measured, str(way), workers))
+            for _ in range(self._options.repeats):
+                rounds.append(in_turn(guarded, 1))
+                rates = [f"{sorted(each[name] for each in rounds)[len(rounds) // 2]:,.0f}" for name in guarded]
+                self._session.table(
+                    f"switches at B = {size}: images per second", ["rounds", *guarded], [[len(rounds), *rates]]
+                )
+                if self._session.left() <= 0:
+                    break
 
-        def with_every_algorithm() -> float:
-            before = torch.backends.cudnn.benchmark_limit
-            torch.backends.cudnn.benchmark_limit = 0  # it tries 10 otherwise
-            try:
-                return way() or 0.0
-            finally:
-                torch.backends.cudnn.benchmark_limit = before
-
-        ways: dict[str, Callable[[], float]] = {
-            "captured": lambda: way() or 0.0,
-            "every algorithm of cuDNN": with_every_algorithm,
-            "compiled": lambda: way(compiled=True) or 0.0,
-            "compiled, max-autotune": lambda: way(compiled=True, mode="max-autotune-no-cudagraphs") or 0.0,
-        }
-        guarded = {name: self._session.guarded(name, work) for name, work in ways.items()}
-        for _ in range(self._options.repeats):
-            rounds.append(in_turn(guarded, 1))
-            rates = [f"{sorted(each[name] for each in rounds)[len(rounds) // 2]:,.0f}" for name in ways]
-            self._session.table(
-                f"switches at B = {size}: images per second", ["rounds", *ways], [[len(rounds), *rates]]
-            )
-            if self._session.left() <= 0:
-                break
+    def _measured(self, name: str, workers: ProbeWorkers) -> float:
+        """Images a second of a process, which is started where it is not there; its memory is noted."""
+        began = time.monotonic()
+        rate = workers.rate(1, self.scale.window)
+        if rate is None:
+            raise RuntimeError(f"{name} does not train: {workers.error}")
+        taken, memory = time.monotonic() - began, workers.memory / 2**20
+        self._session.keep(**{f"{name}, MiB": round(memory)})
+        self._session.say(f"{name}: {rate:,.0f} images/s; {taken:.1f} s with its start; {memory:,.0f} MiB reserved")
+        return rate
 
     def profile(self) -> None:
         """Kernels of a captured step by their time."""

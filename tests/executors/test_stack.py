@@ -244,3 +244,63 @@ def test_absent_data_are_no_fault_of_the_runs(bench: Bench) -> None:
     specs = [spec.replace(dataset="cifar10") for spec in SPECS]
     bench.attempt(specs)
     assert {outcome.end for outcome in bench.told.values()} == {End.UNABLE}
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_a_longer_search_is_an_order_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stacked: bool
+) -> None:
+    asked: list[str] = []
+
+    def broken(*args: Any, autotune: str, **words: Any) -> None:
+        asked.append(autotune)
+        raise RuntimeError("no such kernel")
+
+    key = kind_of(SPECS[0])
+    plan = SpeedPlan({key: 2} if stacked else {}, autotunes={key: "both"})
+    monkeypatch.setattr(module, "train_stack", broken)
+    monkeypatch.setitem(attempt.__kwdefaults__, "trains", broken)
+    store, job = Store(tmp_path), Job(data_dir="/nonexistent", output_dir=str(tmp_path))
+    InlineExecutor(plan).run(SPECS[:2], store, job, Listener(), StopRequest())
+    # What has failed is tried again run by run, without it.
+    assert asked == (["both", "none", "none"] if stacked else ["both", "none", "both", "none"])
+
+
+def test_a_stack_that_ran_out_of_memory_searches_no_longer_when_it_is_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def broken(specs: list[RunSpec], *args: Any, autotune: str, **words: Any) -> None:
+        asked.append((len(specs), autotune))
+        raise RuntimeError("CUDA out of memory")
+
+    key = kind_of(SPECS[0])
+    monkeypatch.setattr(module, "train_stack", broken)
+    store, job = Store(tmp_path), Job(data_dir="/nonexistent", output_dir=str(tmp_path))
+    plan = SpeedPlan({key: 2}, autotunes={key: "cudnn"})
+    InlineExecutor(plan).run(SPECS[:2], store, job, Listener(), StopRequest())
+    assert asked == [(2, "cudnn"), (1, "none"), (1, "none")]
+
+
+@pytest.mark.parametrize("error", ["PassManager::run failed", "CUDA out of memory"])
+def test_a_run_whose_longer_search_fails_is_trained_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    asked: list[str] = []
+    trains = module.train_stack
+
+    def broken(*args: Any, autotune: str, **words: Any) -> object:
+        asked.append(autotune)
+        if autotune != "none":
+            raise RuntimeError(error)
+        return trains(*args, autotune=autotune, **words)
+
+    key = kind_of(SPECS[0])
+    monkeypatch.setattr(module, "train_stack", broken)
+    store, job = Store(tmp_path), Job(data_dir="/nonexistent", output_dir=str(tmp_path))
+    plan = SpeedPlan({key: 1}, autotunes={key: "both"})
+    report = InlineExecutor(plan).run(SPECS[:1], store, job, Listener(), StopRequest())
+    assert asked == ["both", "none"]
+    assert [record.run_id for record in report.committed] == [SPECS[0].run_id]
+    assert "autotune" not in report.committed[0].environment

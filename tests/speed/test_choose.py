@@ -10,7 +10,7 @@ import pytest
 
 from interplay.spec import RunSpec
 from interplay.speed.break_even import following
-from interplay.speed.choose import USUAL_SIZE, Machine, choose, remembered
+from interplay.speed.choose import USUAL_SIZE, Machine, choose, named, remembered
 from interplay.speed.on_gpus import Probe
 from interplay.speed.plan import SpeedPlan
 from interplay.speed.rates import PLAIN, Rates, Way
@@ -282,3 +282,70 @@ def test_streams_of_large_batches_may_take_the_memory_of_a_whole_gpu(gpu: list[t
 def test_a_gpu_is_not_probed_without_workers_that_do_it(gpu: list[tuple[int, list[str], int]]) -> None:
     assert on_gpus([LARGE.replace(lr=0.001 * number) for number in range(1, 101)], start=None) == SpeedPlan()
     assert gpu == []
+
+
+def test_a_longer_search_that_is_asked_for_is_for_every_kind_of_run() -> None:
+    for path in ("compiled", "streams"):
+        speed = on_gpus([LARGE, *RUNS], path=path, autotune="both")
+        assert [speed.autotune(spec) for spec in (LARGE, RUNS[0])] == ["both", "both"]
+    alone = LARGE.replace(dampening=0.1)  # never in a stack
+    assert on_gpus([LARGE, alone], path="compiled", autotune="both").autotune(alone) == "both"
+    for autotune in ("auto", "none"):  # nothing is measured where the path is said
+        assert on_gpus([LARGE], path="compiled", autotune=autotune).autotunes == {}
+    # Too short to measure anything, on the plain path.
+    assert on_gpus([LARGE.replace(epochs=1)], autotune="cudnn").autotune(LARGE.replace(epochs=1)) == "cudnn"
+
+
+@pytest.mark.parametrize(("autotune", "rate", "taken"), [
+    ("auto", 5.2e4, "cudnn"), ("auto", 5.05e4, "none"), ("cudnn", 5.05e4, "cudnn"), ("cudnn", 0.0, "none"),
+])  # fmt: skip
+def test_what_a_probe_finds_of_a_longer_search_is_taken_and_remembered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, autotune: str, rate: float, taken: str
+) -> None:
+    asked: list[Probe] = []
+
+    def stand_in(probe: Probe, known: Rates) -> Rates:
+        asked.append(probe)
+        ways = {PLAIN: 1e4, Way("fused"): 4e4, Way("compiled"): 5e4, Way("compiled", autotune="cudnn"): rate}
+        failed = {way: 0.0 for group in probe.tries for way in group.ways} | {Way("compiled", 1, "inductor"): 0.0}
+        return Rates({**failed, **ways, Way("compiled", 1, "both"): 0.0}, {1: 5e4, 2: 5e4, 3: 5e4})
+
+    monkeypatch.setattr("interplay.speed.choose.on_a_gpu", stand_in)
+    monkeypatch.setattr("interplay.speed.choose.gpu_model", lambda visible: "Test GPU")
+    many = [LARGE.replace(lr=0.001 * number) for number in range(1, 101)]
+    heard: list[str] = []
+    for _ in range(2):
+        speed = on_gpus(many, autotune=autotune, notes=tmp_path / "pace.json", say=heard.append)
+        assert (speed.path(LARGE), speed.autotune(LARGE)) == ("compiled", taken)
+    assert len(asked) == 1
+    assert any("without autotune=cudnn, which fails" in text for text in heard) == (rate == 0.0)
+    # Who asks otherwise is measured again.
+    on_gpus(many, autotune="none", notes=tmp_path / "pace.json")
+    assert [probe.autotune for probe in asked] == [autotune, "none"]
+
+
+def test_notes_of_a_version_without_longer_searches_are_read_and_completed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    known: list[Rates] = []
+
+    def stand_in(probe: Probe, before: Rates) -> Rates:
+        known.append(before)
+        return before
+
+    monkeypatch.setattr("interplay.speed.choose.on_a_gpu", stand_in)
+    monkeypatch.setattr("interplay.speed.choose.gpu_model", lambda visible: "Test GPU")
+    many = [LARGE.replace(lr=0.001 * number) for number in range(1, 101)]
+    ways = {"single": 1e4, "fused 1": 4e4, "streams 2": 4e4, "streams 3": 4e4}
+    ways |= {"compiled 1": 5e4, "compiled_streams 2": 5e4, "compiled_streams 3": 5e4}
+    old = {"path": "compiled", "networks": 1, "ways": ways, "at_once": {"1": 5e4}}
+    notes = tmp_path / "pace.json"
+    name = named(many[0], "k<=3", "Test GPU")
+    notes.write_text(json.dumps({name: old}))
+    on_gpus(many, notes=notes)
+    assert known == [Rates.from_dict(old)]
+    assert json.loads(notes.read_text()) == {name: old}  # it is not complete for so long a study
+    short = [spec.replace(epochs=30) for spec in many[:40]]  # twenty minutes
+    known.clear()
+    on_gpus(short, notes=notes)
+    assert known == []

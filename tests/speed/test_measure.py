@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from interplay.speed.measure import (
 from interplay.speed.rates import Rates, Way, climb, fastest, few
 
 PLAIN, CAPTURED, COMPILED = Way("single"), Way("fused"), Way("compiled")
+BY_CUDNN, BY_INDUCTOR, BY_BOTH = (Way("compiled", autotune=name) for name in ("cudnn", "inductor", "both"))
 SPEC = RunSpec(dataset="digits", model="mlp", precision="fp32", batch_size=32)
 
 
@@ -35,6 +37,18 @@ SPEC = RunSpec(dataset="digits", model="mlp", precision="fp32", batch_size=32)
         ({CAPTURED: 200.0}, CAPTURED),  # the plain path did not run
         ({PLAIN: 100.0}, PLAIN),
         ({}, PLAIN),
+        # A longer search is taken for less, but not for noise, nor where another way is the fastest without it.
+        ({PLAIN: 100.0, COMPILED: 200.0, BY_CUDNN: 205.0}, BY_CUDNN),
+        ({PLAIN: 100.0, COMPILED: 200.0, BY_CUDNN: 203.0}, COMPILED),
+        ({PLAIN: 100.0, COMPILED: 200.0, BY_CUDNN: 210.0, BY_BOTH: 212.0}, BY_CUDNN),
+        ({PLAIN: 100.0, COMPILED: 200.0, BY_CUDNN: 210.0, BY_BOTH: 216.0}, BY_BOTH),
+        ({PLAIN: 100.0, COMPILED: 200.0, BY_CUDNN: 0.0, BY_INDUCTOR: 210.0}, BY_INDUCTOR),
+        ({PLAIN: 100.0, COMPILED: 200.0, BY_CUDNN: 0.0}, COMPILED),  # it failed
+        (
+            {PLAIN: 100.0, COMPILED: 200.0, BY_CUDNN: 210.0, Way("compiled_streams", 2): 250.0},
+            Way("compiled_streams", 2),
+        ),
+        ({PLAIN: 100.0, Way("single", autotune="cudnn"): 110.0}, Way("single", autotune="cudnn")),
     ],
 )
 def test_the_plain_path_goes_unless_another_is_clearly_faster(rates: dict[Way, float], best: Way) -> None:
@@ -80,6 +94,12 @@ def test_what_was_found_survives_a_file() -> None:
     assert Rates.from_dict(found.to_dict()) == found
     assert (found.way, found.processes) == (COMPILED, 2)
     assert found.to_dict()["ways"] == {"single": 100.0, "compiled 1": 200.0}
+    assert "autotune" not in found.to_dict()
+    searched = Way("single", autotune="cudnn"), Way("compiled_streams", 3, "both"), BY_INDUCTOR
+    for way in searched:
+        found = Rates({PLAIN: 100.0, way.untuned: 100.0, way: 200.0}, {1: 200.0})
+        assert Rates.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+        assert (found.way == way) == (way.path == "single")  # the others are no faster than the plain path
 
 
 def test_what_earlier_versions_found_is_read() -> None:
@@ -87,7 +107,9 @@ def test_what_earlier_versions_found_is_read() -> None:
     assert Rates.from_dict(on_a_cpu) == Rates({PLAIN: 1000.0, Way("fused", 2): 1500.0, Way("fused", 4): 2000.0}, {})
     on_gpu = {"path": "fused", "networks": 1, "ways": {"single": 100.0, "fused 1": 200.0}, "at_once": {"1": 200.0}}
     assert Rates.from_dict(on_gpu) == Rates({PLAIN: 100.0, CAPTURED: 200.0}, {1: 200.0})
-    for damaged in ({}, {"ways": {"by hand": 1.0}, "at_once": {}}, {"alone": 1.0, "stacked": {"x": 1.0}}):
+    assert Rates.from_dict(on_gpu).way.autotune == "none"
+    searched = {"ways": {"single": 1.0, "compiled 1 autotune=all": 2.0}, "at_once": {}}
+    for damaged in ({}, searched, {"ways": {"by hand": 1.0}, "at_once": {}}, {"alone": 1.0, "stacked": {"x": 1.0}}):
         with pytest.raises((KeyError, ValueError)):
             Rates.from_dict(damaged)
 
@@ -211,3 +233,27 @@ def test_a_meter_counts_what_falls_into_its_window(monkeypatch: pytest.MonkeyPat
     assert answers == [Measured(), Measured(320.0)]
     assert meter.next == replace(warm, way=CAPTURED)
     assert time.perf_counter() == 20.0
+
+
+def test_a_process_that_has_searched_measures_no_other_search_of_cudnn() -> None:
+    counted = Counted()
+    with ProbeWorkers(Measure(SPEC, CAPTURED, "cpu"), counted) as workers:
+        for autotune, started in (("none", 1), ("cudnn", 2), ("none", 3), ("inductor", 3), ("both", 4)):
+            workers.turn_to(Way("fused", autotune=autotune))  # type: ignore[arg-type]
+            assert workers.rate(1, window=0.01) is not None, workers.error
+            assert counted.count == started
+
+
+def test_a_measurement_searches_as_its_way_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def training(*runs: Any, autotune: str, **words: Any) -> None:
+        asked.append(autotune)
+        raise KeyError
+
+    monkeypatch.setattr("interplay.speed.measure.train", training)
+    monkeypatch.setattr("interplay.speed.measure.train_stack", training)
+    for way in (PLAIN, Way("single", autotune="cudnn"), Way("streams", 2, "cudnn"), BY_BOTH):
+        with pytest.raises(KeyError):
+            measure_here(Measure(SPEC, way, "cpu"))
+    assert asked == ["none", "cudnn", "cudnn", "both"]

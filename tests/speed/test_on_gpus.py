@@ -12,6 +12,7 @@ from interplay.speed.break_even import Group, following, groups
 from interplay.speed.measure import CONTEXT, ProbeWorker, ProbeWorkers
 from interplay.speed.on_gpus import Probe, on_a_gpu
 from interplay.speed.rates import PLAIN, Rates, Way
+from interplay.train.names import AutotuneName
 
 LARGE = RunSpec(dataset="cifar100", model="resnet18")
 SMALL = RunSpec(dataset="digits", model="mlp")
@@ -32,7 +33,7 @@ class Pretend(ProbeWorkers):
     def rate(self, count: int, window: float = 1.0) -> float | None:
         way = str(self.order.way)
         self.asked.append((way, count))
-        self.memory = 10 * 2**30
+        self.memory = (20 if "autotune" in way else 10) * 2**30
         rate = self.rates.get(way)
         return None if rate is None else rate * {1: 1.0, 2: 1.9, 3: 1.95, 4: 4.0}[count]
 
@@ -51,10 +52,16 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> type[Pretend]:
 
 
 def probe(
-    spec: RunSpec, images: float, *, most: int = 1, gigabytes: int = 80, tries: list[Group] | None = None
+    spec: RunSpec,
+    images: float,
+    *,
+    most: int = 1,
+    gigabytes: int = 80,
+    tries: list[Group] | None = None,
+    autotune: AutotuneName = "none",
 ) -> Probe:
     tried = groups(spec, 16) if tries is None else tries
-    return Probe(spec, tried, images, most, gigabytes * 2**30, "cuda:0", never_started)
+    return Probe(spec, tried, images, most, gigabytes * 2**30, "cuda:0", never_started, autotune)
 
 
 def ways(asked: list[tuple[str, int]]) -> list[str]:
@@ -148,3 +155,92 @@ def test_generated_networks_have_the_plain_path_alone() -> None:
     assert groups(LARGE.replace(model="hyper_resnet", dataset="cifar10"), 16) == []
     assert following([], {PLAIN: 1.0}, LONG) is None
     assert [way.networks for way in groups(LARGE, 2)[1].ways] == [2]  # two runs are left
+
+
+# -- longer searches ---------------------------------------------------------------------------------------------------
+
+BEST = "compiled_streams 3"
+CUDNN, INDUCTOR, BOTH = (f"{BEST} autotune={name}" for name in ("cudnn", "inductor", "both"))
+
+
+def searched(asked: list[tuple[str, int]]) -> list[str]:
+    return [way for way in ways(asked) if "autotune" in way]
+
+
+@pytest.mark.parametrize(
+    ("gains", "tried", "best"),
+    [
+        ({CUDNN: 1.04, BOTH: 1.08}, [CUDNN, BOTH], BOTH),
+        ({CUDNN: 1.04, BOTH: 1.05}, [CUDNN, BOTH], CUDNN),
+        ({CUDNN: 1.01, INDUCTOR: 1.04}, [CUDNN, INDUCTOR], INDUCTOR),  # one in a hundred is noise
+        ({INDUCTOR: 1.04}, [CUDNN, INDUCTOR], INDUCTOR),  # the other ran out of memory
+        ({}, [CUDNN, INDUCTOR], BEST),
+    ],
+)
+def test_longer_searches_are_tried_on_the_fastest_way_alone_and_stay_where_they_gain(
+    pretended: type[Pretend], gains: dict[str, float], tried: list[str], best: str
+) -> None:
+    pretended.rates = {**pretended.rates, **{way: 6.1e4 * gain for way, gain in gains.items()}}
+    asks = probe(LARGE, LONG, autotune="auto")
+    found = on_a_gpu(asks)
+    assert searched(pretended.asked) == ways(pretended.asked)[-len(tried) :] == tried
+    assert str(asks.best(found.ways)) == str(found.way) == best
+    assert asks.is_answered_by(Rates.from_dict(found.to_dict()))
+    pretended.asked.clear()
+    assert on_a_gpu(asks, found) == found
+    assert pretended.asked == []
+
+
+@pytest.mark.parametrize(("minutes", "tried"), [(30, []), (90, [CUDNN]), (200, [CUDNN]), (300, [CUDNN, INDUCTOR])])
+def test_a_longer_search_is_tried_where_it_should_save_more_than_it_costs(
+    pretended: type[Pretend], minutes: int, tried: list[str]
+) -> None:
+    on_a_gpu(probe(LARGE, 60 * minutes * 6.1e4, autotune="auto"))
+    assert searched(pretended.asked) == tried
+
+
+def test_what_a_long_study_found_is_no_reason_for_a_short_one_to_search(pretended: type[Pretend]) -> None:
+    pretended.rates = {**pretended.rates, CUDNN: 6.3e4, BOTH: 6.5e4}
+    found = on_a_gpu(probe(LARGE, LONG, autotune="auto"))
+    best = {
+        minutes: str(probe(LARGE, 60 * minutes * 6.1e4, autotune="auto").best(found.ways)) for minutes in (5, 60, 300)
+    }
+    assert best == {5: BEST, 60: CUDNN, 300: BOTH}
+
+
+def test_a_search_that_is_asked_for_is_tried_at_once_and_taken_if_it_runs(pretended: type[Pretend]) -> None:
+    captured = "fused 1 autotune=cudnn"
+    pretended.rates = {**pretended.rates, captured: 3.9e4}
+    for asked in ("cudnn", "both"):  # nothing is compiled in so short a study
+        pretended.asked.clear()
+        asks = probe(LARGE, 5e5, autotune=asked)  # type: ignore[arg-type]
+        found = on_a_gpu(asks)
+        assert ways(pretended.asked) == ["single", "fused 1", captured]
+        assert str(asks.best(found.ways)) == captured
+        assert asks.is_answered_by(found)
+    del pretended.rates[captured]
+    asks = probe(LARGE, 5e5, autotune="cudnn")
+    assert asks.best(on_a_gpu(asks).ways) == Way("fused")
+    for nothing in ("none", "inductor"):
+        pretended.asked.clear()
+        on_a_gpu(probe(LARGE, 5e5, autotune=nothing))  # type: ignore[arg-type]
+        assert searched(pretended.asked) == []
+
+
+def test_the_memory_of_a_longer_search_counts(pretended: type[Pretend]) -> None:
+    pretended.rates = {**pretended.rates, CUDNN: 6.3e4}
+    for autotune, most in (("none", 3), ("auto", 2)):  # of 10 and of 20 GiB each, with what a process takes besides
+        found = on_a_gpu(probe(LARGE, LONG, most=3, gigabytes=45, autotune=autotune))  # type: ignore[arg-type]
+        assert max(found.at_once) == most
+
+
+def test_every_path_with_convolutions_is_searched_for_and_no_other(pretended: type[Pretend]) -> None:
+    hyper = LARGE.replace(model="hyper_resnet", dataset="cifar10")
+    pretended.rates = {"single": 1e4, "single autotune=cudnn": 1.05e4}
+    found = on_a_gpu(probe(hyper, LONG, autotune="auto"))
+    assert ways(pretended.asked) == ["single", "single autotune=cudnn"]
+    assert found.way == Way("single", autotune="cudnn")
+    pretended.asked.clear()
+    pretended.rates = {"single": 1e4, "fused 1": 1e5, "compiled 1": 1.5e5}
+    on_a_gpu(probe(SMALL, LONG, autotune="auto"))
+    assert searched(pretended.asked) == ["compiled 1 autotune=inductor"]

@@ -87,3 +87,28 @@ def test_what_cannot_be_compiled_is_an_error_and_not_slow_in_silence(
     with pytest.raises(FailOnRecompileLimitHit):
         trained([run(SIZES[8])])
     assert len(graphs) == 8
+
+
+def test_inductor_searches_longer_for_the_runs_that_ask_for_it_and_for_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    modes: list[str | None] = []
+    forgotten: list[int] = []
+
+    def compile(model: torch.nn.Module, *, mode: str | None, **words: Any) -> torch.nn.Module:
+        modes.append(mode)
+        return model
+
+    monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr(torch.compiler, "reset", lambda: forgotten.append(1))
+    monkeypatch.setattr(compiled, "_kinds", [])
+    splits = random_splits(run(16), 32, 8, "cpu")
+    noted = []
+    for path, autotune in (("compiled", "none"), ("compiled_streams", "both"), ("compiled", "none"), ("fused", "both")):
+        (record,) = train_stack([run(16)], [splits], path=path, autotune=autotune)  # type: ignore[arg-type]
+        assert record is not None
+        noted.append((record.environment["path"], record.environment.get("autotune")))
+    # cuDNN has no part on a CPU, nor Inductor where nothing is compiled.
+    assert noted == [("compiled", None), ("compiled_streams", "inductor"), ("compiled", None), ("fused", None)]
+    assert modes == [None, "max-autotune-no-cudagraphs", None]
+    assert len(forgotten) == 3  # what was compiled in the other mode serves neither

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import torch
 
+from interplay.data.splits import Splits
+from interplay.spec import RunSpec
+from interplay.speed.measure import random_splits
+from interplay.stack import train as stacked
+from interplay.stack.train import train_stack
+from interplay.train import backends, loop
 from interplay.train.backends import set_for
+from interplay.train.loop import train
+from interplay.train.names import Autotune, possible
 
 GPU = torch.device("cuda", 0)
 
@@ -66,3 +74,79 @@ def test_a_cpu_has_no_switches() -> None:
     torch.backends.cudnn.benchmark = False
     with set_for(torch.device("cpu")):
         assert not torch.backends.cudnn.benchmark
+
+
+# -- longer searches ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The number of algorithms that cuDNN tries where nobody says otherwise; a build without CUDA has none."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark_limit", 10)
+    return 10
+
+
+@pytest.mark.parametrize("autotune", ["cudnn", "both"])
+def test_cudnn_tries_all_its_algorithms_for_as_long_as_a_run_trains(limit: int, autotune: Autotune) -> None:
+    def fails() -> None:
+        assert torch.backends.cudnn.benchmark_limit == 0
+        raise KeyError
+
+    with pytest.raises(KeyError), set_for(GPU, autotune):
+        fails()
+    assert torch.backends.cudnn.benchmark_limit == limit
+    for other in ("none", "inductor"):
+        with set_for(GPU, other):
+            assert torch.backends.cudnn.benchmark_limit == limit
+    with set_for(torch.device("cpu"), autotune):
+        assert torch.backends.cudnn.benchmark_limit == limit
+
+
+def test_as_much_is_searched_as_there_is_to_search() -> None:
+    assert [possible("both", path, "cuda") for path in ("single", "streams", "compiled")] == ["cudnn", "cudnn", "both"]
+    assert [possible("both", path, "cpu") for path in ("fused", "compiled_streams")] == ["none", "inductor"]
+    assert possible("inductor", "fused", "cuda") == possible("none", "compiled", "cuda") == "none"
+
+
+SPEC = RunSpec(dataset="digits", model="cnn", batch_size=16, lr=0.01, precision="fp32", epochs=2, train_limit=32)
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch) -> Splits:
+    """Some, on a device that passes for a GPU as far as the switches go."""
+    set_for = backends.set_for
+    monkeypatch.setattr(backends, "set_for", lambda device, *words: set_for(GPU, *words))
+    for module in (loop, stacked):
+        monkeypatch.setattr(module, "possible", lambda autotune, path, device: possible(autotune, path, "cuda"))
+    return random_splits(SPEC, 32, 8, "cpu")
+
+
+@pytest.mark.parametrize("path", ["single", "fused", "streams"])
+def test_a_worker_sets_the_limit_for_one_kind_of_run_and_has_its_own_for_the_next(
+    limit: int, data: Splits, path: str
+) -> None:
+    seen: list[int] = []
+
+    def look(event: object) -> None:
+        seen.append(torch.backends.cudnn.benchmark_limit)
+
+    def trained(autotune: Autotune, emit: Any = look) -> dict[str, Any]:
+        seen.clear()
+        if path == "single":
+            return train(SPEC, data, emit=emit, autotune=autotune).environment
+        (record,) = train_stack([SPEC], [data], emit=emit, path=path, autotune=autotune)  # type: ignore[arg-type]
+        assert record is not None
+        return record.environment
+
+    def fails(event: object) -> None:
+        look(event)
+        raise RuntimeError("CUDA out of memory")
+
+    assert trained("both")["autotune"] == "cudnn"  # nothing is compiled on these paths
+    assert set(seen) == {0}
+    assert "autotune" not in trained("none")
+    assert set(seen) == {limit}
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trained("cudnn", fails)
+    assert set(seen) == {0}
+    assert torch.backends.cudnn.benchmark_limit == limit

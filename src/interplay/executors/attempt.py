@@ -34,7 +34,7 @@ from interplay.train import checkpoint
 from interplay.train.checkpoint import CheckpointError, Checkpoints
 from interplay.train.events import BatchSeen, EpochEnded, Event, ModelReady, Note, RecordReady, RunEnded
 from interplay.train.loop import Interrupted, train
-from interplay.train.names import StackPath
+from interplay.train.names import Autotune, StackPath
 from interplay.trainers import code
 from interplay.trainers.base import TrialFailedError, TrialKilledError, TrialStoppedError
 from interplay.trial import Spec, Trial, trials
@@ -54,6 +54,7 @@ def attempt(
     tracker: Tracker | None = None,
     facts: Mapping[str, Any] | None = None,
     way: Way = "single",
+    autotune: Autotune = "none",
     trains: Callable[..., object] = train,
 ) -> None:
     """Claim ``specs``, train those that are free, and commit each record as its run ends.
@@ -63,7 +64,7 @@ def attempt(
     ``KeyboardInterrupt`` and the like pass.
 
     In a stack, a run that another worker takes over leaves and the others go on. An error there cannot be blamed on one
-    run of several: all of them end `End.APART`, to be tried again each by itself.
+    run of several: all of them end `End.APART`, to be tried again each by itself, and without a longer search.
 
     Args:
         specs: what to compute; for a stack, runs with one `grouping.stack_key`.
@@ -76,16 +77,17 @@ def attempt(
             opened for this attempt. Runs of a stack have one each beside it.
         facts: noted in the environment of the records.
         way: how to train.
+        autotune: which libraries search longer for fast kernels.
         trains: what trains a run that trains by itself; called as `train` is.
     """
     tracker = tracker or open_tracker(job.tracking, lambda text: emit(Note(text)))
     if way != "single":
-        _Attempt(store, leases, job, emit, should_stop, tracker, facts, way).carry_out(specs)
+        _Attempt(store, leases, job, emit, should_stop, tracker, facts, way, autotune).carry_out(specs)
         return
     for spec in specs:
         # Those of somebody else follow his own training.
         followed = NullTracker() if isinstance(spec, Trial) else tracker
-        _Attempt(store, leases, job, emit, should_stop, followed, facts, way, trains).carry_out([spec])
+        _Attempt(store, leases, job, emit, should_stop, followed, facts, way, autotune, trains).carry_out([spec])
 
 
 @dataclass
@@ -114,11 +116,13 @@ class _Attempt:
         tracker: Tracker,
         facts: Mapping[str, Any] | None,
         way: Way,
+        autotune: Autotune,
         trains: Callable[..., object] = train,
     ) -> None:
         self._store, self._leases, self._job = store, leases, job
         self._emit, self._should_stop = emit, should_stop
         self._tracker, self._facts, self._way, self._trains = tracker, facts or {}, way, trains
+        self._autotune = autotune
         self._open: dict[Spec, _Open] = {}
         self._ended: set[Spec] = set()
 
@@ -184,10 +188,8 @@ class _Attempt:
             if own:
                 make_room(kind(own[0]), self._job.device)
             data = [load(spec, self._job.data_dir, self._job.device) for spec in own]
-            if self._way != "single":
-                self._train_stack(own, data)
-            elif own:
-                self._train_alone(own[0], data[0])
+            if own:
+                self._train_own(own, data)
         except (Interrupted, TrialStoppedError) as error:
             self._end_all(Outcome(End.INTERRUPTED, reason=str(error)))
         except (OSError, LeaseLostError):
@@ -205,31 +207,21 @@ class _Attempt:
                     raise each from None
             self._went_wrong(error, one=len(specs) == 1)
 
-    def _train_alone(self, spec: RunSpec, data: splits.Splits) -> None:
-        self._trains(
-            spec,
-            data,
-            emit=self._on_event,
-            should_stop=self._should_stop,
-            checkpoints=self._open[spec].checkpoints,
-            instruments=self._job.instruments,
-            test_every=self._job.test_every,
-            facts=self._facts,
-        )
-
-    def _train_stack(self, specs: Sequence[RunSpec], data: Sequence[splits.Splits]) -> None:
-        train_stack(
-            specs,
-            data,
-            emit=self._on_event,
-            should_stop=self._should_stop,
-            checkpoints=[self._open[spec].checkpoints for spec in specs],
-            instruments=self._job.instruments,
-            logged=self._job.tracking.name != "none",
-            facts=self._facts,
-            test_every=self._job.test_every,
-            path="fused" if self._way == "single" else self._way,
-        )
+    def _train_own(self, specs: Sequence[RunSpec], data: Sequence[splits.Splits]) -> None:
+        words: dict[str, Any] = {
+            "emit": self._on_event,
+            "should_stop": self._should_stop,
+            "instruments": self._job.instruments,
+            "test_every": self._job.test_every,
+            "facts": self._facts,
+            "autotune": self._autotune,
+        }
+        places = [self._open[spec].checkpoints for spec in specs]
+        if self._way == "single":
+            self._trains(specs[0], data[0], checkpoints=places[0], **words)
+        else:
+            logged = self._job.tracking.name != "none"
+            train_stack(specs, data, checkpoints=places, logged=logged, path=self._way, **words)
 
     def _on_event(self, event: Event) -> None:
         match event:
@@ -325,10 +317,12 @@ class _Attempt:
                 checkpoints.best.unlink(missing_ok=True)
 
     def _went_wrong(self, error: Exception, *, one: bool) -> None:
-        reason = first_line(error)
-        if (end := device_trouble(error)) is not None:
+        reason, end = first_line(error), device_trouble(error)
+        # Of one run too, where a library searched longer: that may be what failed, and it is tried without.
+        apart = not one or self._autotune != "none"
+        if end is not None and not (one and apart and end is End.OUT_OF_MEMORY):
             self._end_all(Outcome(end, reason=reason))
-        elif not one:
+        elif apart:
             self._end_all(Outcome(End.APART, reason=reason))
         else:
             for spec in list(self._open):

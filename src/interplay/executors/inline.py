@@ -86,10 +86,19 @@ class InlineExecutor(Executor):
             if given is None:
                 time.sleep(0.05)
                 continue
-            facts = self.speed.facts(given.specs[0])
-            way: Way = self.speed.path(given.specs[0]) if given.stacked else "single"
+            first = given.specs[0]
+            way: Way = self.speed.path(first) if given.stacked else "single"
             attempt(
-                given.specs, store, leases, job, emit, lambda: stop.requested, tracker=tracker, facts=facts, way=way
+                given.specs,
+                store,
+                leases,
+                job,
+                emit,
+                lambda: stop.requested,
+                tracker=tracker,
+                facts=self.speed.facts(first),
+                way=way,
+                autotune="none" if given.again else self.speed.autotune(first),
             )
             stop.armed = False
         return queue.close()

@@ -195,9 +195,8 @@ class Pool(ABC, Generic[H]):
     def _order(self, member: Member[H], given: Assignment) -> Train:
         first, at_once = given.specs[0], self.at_once(member)
         facts = self.speed.facts(first) | ({} if at_once is None else {"at_once": at_once})
-        if not given.stacked:
-            return Train(given.specs, "single", facts)
-        return Train(given.specs, self.speed.path(first), facts)
+        way = self.speed.path(first) if given.stacked else "single"
+        return Train(given.specs, way, facts, "none" if given.again else self.speed.autotune(first))
 
     def _room_for(self, beside: Sequence[Member[H]]) -> Callable[[Spec], bool]:
         """Whether a GPU can take a run besides those of the members ``beside``: each takes its measured share of it."""

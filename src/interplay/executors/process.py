@@ -22,7 +22,7 @@ from multiprocessing import Pipe, connection
 from typing import TYPE_CHECKING, Any, Literal
 
 from interplay.devices import Slot
-from interplay.train.names import StackPath
+from interplay.train.names import Autotune, StackPath
 from interplay.trial import Spec
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Train:
     specs: tuple[Spec, ...]
     way: Literal["single"] | StackPath
     facts: Mapping[str, Any]
+    autotune: Autotune = "none"
 
 
 @dataclass(frozen=True)

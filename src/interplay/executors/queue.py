@@ -59,6 +59,8 @@ class Assignment:
     specs: tuple[Spec, ...]
     stacked: bool = False
     """Whether to train them as a stack, which may have one run; otherwise it is one run on the plain path."""
+    again: bool = False
+    """Whether a stack with such runs has failed before: they are tried with no more than is needed."""
 
 
 class Queue:
@@ -172,9 +174,10 @@ class Queue:
         kind = stack_key(spec)
         limit = self._stacking(spec) if self._stacking is not None and kind is not None else 0
         limit = min(limit, self._largest.get(kind, limit))
+        again = spec in self._apart or kind in self._largest
         if limit < 1:
             self._sizes.pop(spec, None)
-            return Assignment((spec,))
+            return Assignment((spec,), again=again)
         alike: list[Spec] = []
         if spec not in self._apart:
             alike = [each for each in self._ready if each not in self._apart and stack_key(each) == kind]
@@ -184,7 +187,7 @@ class Queue:
         self._ready = deque(each for each in self._ready if each not in others)
         self._running |= others
         self._sizes |= dict.fromkeys(stack, len(stack))
-        return Assignment(stack, stacked=True)
+        return Assignment(stack, stacked=True, again=again)
 
     def shared(self, spec: Spec) -> bool:
         """Whether the run was last tried with others in a stack."""

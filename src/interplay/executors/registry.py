@@ -26,7 +26,7 @@ class Entry:
     """What to say where an option of GPUs is not among them."""
 
 
-_MACHINE = frozenset({"gpus", "per_gpu", "path", "stack"})
+_MACHINE = frozenset({"gpus", "per_gpu", "path", "stack", "autotune"})
 
 EXECUTORS = {
     "local": Entry("interplay.executors.local:LocalExecutor", _MACHINE),

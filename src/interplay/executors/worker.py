@@ -87,6 +87,7 @@ class Worker:
             tracker=self.tracker,
             facts=order.facts,
             way=order.way,
+            autotune=order.autotune,
         )
 
     def _measure(self, order: Measure) -> object:

@@ -284,6 +284,7 @@ def _speed(missing: Sequence[RunSpec], settings: Settings, slots: Sequence[Slot]
         machine,
         path=settings.path,
         size=settings.stack,
+        autotune=settings.autotune,
         notes=store.root / "pace.json",
         say=notice,
     )

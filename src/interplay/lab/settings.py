@@ -14,7 +14,7 @@ from interplay.executors.registry import OPTIONS, ExecutorName, check_options
 from interplay.options import option
 from interplay.study.slurm import SlurmOptions
 from interplay.trackers.registry import TrackerSettings
-from interplay.train.names import PathName
+from interplay.train.names import AutotuneName, PathName
 
 if TYPE_CHECKING:
     from interplay.store.store import Store
@@ -117,6 +117,13 @@ class Settings(WorkerOptions):
         on=("study",),
         least=0,
         most=MAX_WORKERS,
+    )
+    autotune: AutotuneName = option(
+        "auto",
+        "which library searches longer for fast kernels on a GPU: cuDNN among all its algorithms (cudnn), Inductor by "
+        "max-autotune (inductor), or whichever a probe finds worth its time",
+        group="machine",
+        on=("study",),
     )
     executor: ExecutorName = option(
         "local", "worker processes, this process, or a cluster", group="machine", on=("study",)

@@ -7,12 +7,13 @@ how long a probe goes on. What is chosen is what it measures to be fastest.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from interplay.spec import RunSpec
-from interplay.speed.rates import NEARLY_BEST, PLAIN, Way
+from interplay.speed.rates import NEARLY_BEST, PLAIN, Way, fastest
 from interplay.stack.grouping import stackable
-from interplay.train.names import StackPath
+from interplay.train.names import Autotune, AutotuneName, StackPath, possible
 
 TRY_SECONDS = 6.0
 """Of one more way in a process that is there: graphs are captured, then three windows of a second."""
@@ -22,6 +23,12 @@ START_SECONDS = 15.0
 
 COMPILE_SECONDS = 60.0
 """What Inductor costs before it gains: half a minute in the probe, and as much in each worker."""
+
+SEARCH_GAIN = 0.03
+SEARCH_SECONDS: Mapping[Literal["cudnn", "inductor"], float] = {"cudnn": 20.0, "inductor": 180.0}
+"""The share of the remaining time that a longer search of a library may save, and the seconds of the search in each
+process. Expectations both, which no GPU has measured yet.
+"""
 
 PLAIN_STEP = 4e-3
 """Seconds of a step on the plain path at least: the host takes them, whatever the network."""
@@ -37,6 +44,9 @@ USUAL_STREAMS = 3
 
 AUTOMATIC = ("mlp", "cnn")
 """Networks that ``auto`` considers for stacks of several. Larger ones fill a core, or a GPU, by themselves."""
+
+WITHOUT_CONVOLUTIONS = ("mlp",)
+"""Networks for which cuDNN has nothing to search."""
 
 CANDIDATES = (2, 4, 8, 16, 32)
 """Sizes of stacks that are tried, as far as there are runs and memory."""
@@ -106,6 +116,46 @@ def following(tries: Sequence[Group], rates: Mapping[Way, float], images: float)
     return None
 
 
+def search(spec: RunSpec, rates: Mapping[Way, float], images: float, autotune: AutotuneName, device: str) -> Way | None:
+    """The fastest way so far with a longer search of a library that is still to be tried; ``None`` for none.
+
+    Args:
+        spec: the kind of run.
+        rates: as `following` takes them.
+        images: that are still to be trained on one GPU.
+        autotune: ``auto`` for each that is expected to pay, otherwise what is tried whatever it costs.
+        device: where it is tried.
+    """
+    if autotune != "auto":
+        untuned = fastest(rates).untuned
+        way = replace(untuned, autotune=possible(autotune, untuned.path, device))
+        return None if way in rates else way
+    best = fastest(rates)
+    left = images / rates[best] if rates.get(best) else float("inf")
+    for library, seconds in SEARCH_SECONDS.items():
+        more: Autotune = library if best.autotune == "none" else "both"
+        way = replace(best, autotune=possible(more, best.path, device))
+        if way == best or (library == "cudnn" and spec.model in WITHOUT_CONVOLUTIONS):
+            continue
+        tried = any(each.untuned == best.untuned and each.autotune in (library, "both") for each in rates)
+        # In the probe, where cuDNN needs a new process, and in each worker.
+        cost = START_SECONDS + COMPILE_SECONDS / 2 + TRY_SECONDS + 2 * seconds
+        if not tried and left * SEARCH_GAIN >= cost:
+            return way
+    return None
+
+
+def affordable(rates: Mapping[Way, float], images: float) -> dict[Way, float]:
+    """``rates`` without the ways whose search would cost each worker more than it may save: a longer study tried it."""
+    return {
+        way: rate
+        for way, rate in rates.items()
+        if way == way.untuned
+        or images * SEARCH_GAIN
+        >= rate * sum(seconds for library, seconds in SEARCH_SECONDS.items() if way.autotune in (library, "both"))
+    }
+
+
 def processes_pay(rates: Mapping[Way, float], images: float) -> bool:
     """Whether several processes on a GPU are worth trying: two at once, each with a start.
 
@@ -113,7 +163,7 @@ def processes_pay(rates: Mapping[Way, float], images: float) -> bool:
     tenth is all that is expected.
     """
     best = max(rates.values())
-    gain = 0.5 if max(rates, key=lambda way: rates[way]) == PLAIN else 0.1
+    gain = 0.5 if max(rates, key=lambda way: rates[way]).untuned == PLAIN else 0.1
     return best > 0 and images / best * gain > 2 * (START_SECONDS + TRY_SECONDS)
 
 

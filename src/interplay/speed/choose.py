@@ -30,7 +30,7 @@ from interplay.stack.grouping import kind, stack_key, stackable
 from interplay.stack.memory import fitting
 from interplay.store.files import write_whole
 from interplay.train.environment import device_name
-from interplay.train.names import SIDE_BY_SIDE, PathName, StackPath
+from interplay.train.names import SIDE_BY_SIDE, Autotune, AutotuneName, PathName, StackPath
 
 USUAL_SIZE = 16
 """Networks in a stack where neither a probe nor the user says how many: what small networks gain levels off there."""
@@ -72,6 +72,7 @@ def choose(
     *,
     path: PathName = "auto",
     size: int = 0,
+    autotune: AutotuneName = "auto",
     notes: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> SpeedPlan:
@@ -85,19 +86,22 @@ def choose(
             process with a stream of a GPU each, ``compiled_streams`` for both, ``auto`` for whichever a short
             measurement on this machine finds faster.
         size: most runs in a stack; 0 leaves it to the probe, or to `USUAL_SIZE` for networks that gain by it.
+        autotune: which libraries search longer for fast kernels; ``auto`` for those that a probe finds faster by it.
         notes: file that remembers what has been measured on this machine.
         say: told what was chosen by measurement.
     """
     match path:
         case "fused" | "compiled" | "streams" | "compiled_streams":
-            return _asked(missing, machine, path, size)
+            return _asked(missing, machine, path, size, autotune)
     plain = path == "single"
     if plain and machine.device == "cpu":
         return SpeedPlan()
-    return _measured(missing, machine, size, notes, say, plain=plain)
+    return _measured(missing, machine, size, autotune, notes, say, plain=plain)
 
 
-def _asked(missing: Sequence[RunSpec], machine: Machine, path: StackPath, size: int) -> SpeedPlan:
+def _asked(
+    missing: Sequence[RunSpec], machine: Machine, path: StackPath, size: int, autotune: AutotuneName
+) -> SpeedPlan:
     """Stacks by ``path`` wherever a network has that form; of runs side by side one process on each GPU."""
     beside = path in SIDE_BY_SIDE and machine.device != "cpu"
 
@@ -112,13 +116,20 @@ def _asked(missing: Sequence[RunSpec], machine: Machine, path: StackPath, size: 
         for spec in missing
         if (key := stack_key(spec)) is not None
     }
-    return SpeedPlan(sizes, shares=dict.fromkeys(sizes, 1) if beside else {}, paths=dict.fromkeys(sizes, path))
+    shares = dict.fromkeys(sizes, 1) if beside else {}
+    return SpeedPlan(sizes, shares=shares, paths=dict.fromkeys(sizes, path), autotunes=_by_hand(missing, autotune))
+
+
+def _by_hand(missing: Sequence[RunSpec], autotune: AutotuneName) -> dict[str, Autotune]:
+    """Which libraries search longer where that is asked for, by kind."""
+    return {} if autotune == "auto" or autotune == "none" else dict.fromkeys(map(kind, missing), autotune)
 
 
 def _measured(
     missing: Sequence[RunSpec],
     machine: Machine,
     size: int,
+    autotune: AutotuneName,
     notes: Path | None,
     say: Callable[[str], None],
     *,
@@ -130,9 +141,9 @@ def _measured(
     why: dict[str, dict[str, Any]] = {}
     shares: dict[str, int] = {}
     paths: dict[str, StackPath] = {}
+    autotunes = _by_hand(missing, autotune)
     on_cpu = machine.device == "cpu"
     several = len({spec.optimizer for spec in missing}) > 1
-    probe = _probe_core if on_cpu else _probe_gpu
     for key, spec in {kind(spec): spec for spec in missing}.items():
         if spec.dataset not in DATASETS or training_images(spec) is None:
             continue
@@ -144,15 +155,22 @@ def _measured(
         def say_of(text: str, words: str = words) -> None:
             say(f"{words}: {text}")
 
-        found = probe(spec, counts[key], most, machine, notes, say_of, plain)
+        if on_cpu:
+            found = _probe_core(spec, counts[key], most, machine, notes, say_of, plain)
+            way = found.way if found is not None else PLAIN
+        else:
+            found, way = _probe_gpu(spec, counts[key], most, machine, autotune, notes, say_of, plain)
         if found is None:
             continue
         why[key] = {"probe": found.to_dict()}
-        way = found.way
+        if way.autotune != "none":
+            autotunes[key] = way.autotune
+        elif not on_cpu and autotunes.pop(key, None) is not None:
+            say_of(f"without autotune={autotune}, which fails or has no use with {way}")
         if way.path != "single":
             sizes[key] = min(most, way.networks)
             paths[key] = way.path
-        if machine.slots > 1 and (found.at_once or way != PLAIN):
+        if machine.slots > 1 and (found.at_once or way.path != "single"):
             # On the plain path the host is what runs wait for: as many as fit, where nobody has measured.
             shares[key] = found.processes
         if not on_cpu:
@@ -166,7 +184,7 @@ def _measured(
                 f"{words}: {what}, {gain:.1f} times as fast as one run at a time by a probe of this machine (--path "
                 "single to leave it)"
             )
-    return SpeedPlan(sizes, why, shares, paths)
+    return SpeedPlan(sizes, why, shares, paths, autotunes)
 
 
 _Say = Callable[[str], None]
@@ -203,13 +221,22 @@ def _probe_core(
 
 
 def _probe_gpu(
-    spec: RunSpec, runs: int, most: int, machine: Machine, notes: Path | None, say: _Say, plain: bool
-) -> Rates | None:
-    """What is known or measured of this kind on a GPU; ``None`` where a probe is not worth its time, or fails."""
+    spec: RunSpec,
+    runs: int,
+    most: int,
+    machine: Machine,
+    autotune: AutotuneName,
+    notes: Path | None,
+    say: _Say,
+    plain: bool,
+) -> tuple[Rates | None, Way]:
+    """What is known or measured of this kind on a GPU, and how it trains; ``None`` where a probe is not worth its time,
+    or fails.
+    """
     start, gpus = machine.start, max(1, machine.gpus)
     images = runs * spec.epochs * (training_images(spec) or 0) / gpus
     if start is None or images / spec.batch_size < WORTH_STEPS:
-        return None
+        return None, PLAIN
     # A process of the probe sees one GPU, whatever this one calls it.
     device = "cuda:0" if machine.device.startswith("cuda") else machine.device
     probe = Probe(
@@ -220,18 +247,20 @@ def _probe_gpu(
         machine.free * machine.slots,
         device,
         start,
+        autotune,
     )
 
     def work(known: Rates) -> Rates:
-        say("measuring this GPU, half a minute to three minutes ...")
+        say("measuring this GPU, half a minute to three minutes; before hours of work up to ten ...")
         return on_a_gpu(probe, known)
 
-    name = named(spec, f"{'single, ' if plain else ''}k<={machine.slots}", gpu_model(machine.visible))
+    asked = "" if autotune == "auto" else f", autotune={autotune}"
+    name = named(spec, f"{'single, ' if plain else ''}k<={machine.slots}{asked}", gpu_model(machine.visible))
     found = remembered(name, notes, work, probe.is_answered_by)
     if not any(found.ways.values()):
         say("the probe failed; the plain path is taken")
-        return None
-    return found
+        return None, PLAIN
+    return found, probe.best(found.ways)
 
 
 def has_compiler() -> bool:

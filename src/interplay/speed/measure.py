@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 
@@ -180,12 +180,13 @@ def carry_out(order: Measure, answer: Callable[[Measured], None], following: Cal
     def should_stop() -> bool:
         return enough
 
+    words: dict[str, Any] = {"emit": emit, "should_stop": should_stop, "test_every": test_every}
+    words["autotune"] = order.way.autotune
     try:
         if order.way.path == "single":
-            train(runs[0], splits, emit=emit, should_stop=should_stop, test_every=test_every)
+            train(runs[0], splits, **words)
         else:
-            every = [splits] * networks
-            train_stack(runs, every, emit=emit, should_stop=should_stop, test_every=test_every, path=order.way.path)
+            train_stack(runs, [splits] * networks, path=order.way.path, **words)
     except Interrupted:  # as the meter has said
         return meter.next
     raise RuntimeError("a run on random images diverged")
@@ -314,7 +315,12 @@ class ProbeWorkers:
         self._warm = 0
 
     def turn_to(self, way: Way) -> None:
-        """Measure another way from now on, with the processes that are there: a start takes longer than that."""
+        """Measure another way from now on, with the processes that are there: a start takes longer than that.
+
+        What cuDNN has found for a shape a process keeps, so for a search among more or fewer new ones are started.
+        """
+        if (way.autotune in ("cudnn", "both")) != (self.order.way.autotune in ("cudnn", "both")):
+            self._end()
         if way != self.order.way:
             self.order, self._warm, self.memory = replace(self.order, way=way), 0, 0
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from interplay.spec import RunSpec
-from interplay.speed.break_even import Group, following, processes_pay
+from interplay.speed.break_even import Group, affordable, following, processes_pay, search
 from interplay.speed.measure import CONTEXT, Measure, ProbeWorker, ProbeWorkers
-from interplay.speed.rates import PLAIN, Rates, climb, fastest
+from interplay.speed.rates import PLAIN, Rates, Way, climb, fastest
+from interplay.train.names import AutotuneName
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Probe:
         free: bytes of memory that all of them together may take on the GPU.
         device: what a process calls its GPU.
         start: starts a worker process that sees this GPU alone.
+        autotune: which libraries may search longer for the kernels of the fastest way.
     """
 
     spec: RunSpec
@@ -32,10 +34,20 @@ class Probe:
     free: int
     device: str
     start: Callable[[], ProbeWorker]
+    autotune: AutotuneName = "none"
+
+    def following(self, ways: Mapping[Way, float]) -> Way | None:
+        """The next way that is worth measuring."""
+        way = following(self.tries, ways, self.images)
+        return way or search(self.spec, ways, self.images, self.autotune, self.device)
+
+    def best(self, ways: Mapping[Way, float]) -> Way:
+        """The way that is taken; with a search that was asked for if that runs."""
+        return fastest(affordable(ways, self.images)) if self.autotune == "auto" else fastest(ways, asked=True)
 
     def is_answered_by(self, found: Rates) -> bool:
         """Whether nothing is left that is worth measuring."""
-        if not found.ways.get(PLAIN) or following(self.tries, found.ways, self.images) is not None:
+        if not found.ways.get(PLAIN) or self.following(found.ways) is not None:
             return False
         return bool(found.at_once) or not self.asks_how_many(found)
 
@@ -58,11 +70,11 @@ def on_a_gpu(probe: Probe, known: Rates | None = None) -> Rates:
     with ProbeWorkers(Measure(probe.spec, PLAIN, probe.device), probe.start) as workers:
         if not ways.get(PLAIN):
             ways[PLAIN] = workers.rate(1) or 0.0
-        while ways[PLAIN] and (way := following(probe.tries, ways, probe.images)) is not None:
+        while ways[PLAIN] and (way := probe.following(ways)) is not None:
             workers.turn_to(way)
             ways[way] = workers.rate(1) or 0.0
-        chosen = fastest(ways)
-        found = Rates(ways, known.at_once if chosen == known.way else {})
+        chosen = probe.best(ways)
+        found = Rates(ways, known.at_once if chosen == probe.best(known.ways) else {})
         if not ways[PLAIN] or found.at_once or not probe.asks_how_many(found):
             return found
         workers.turn_to(chosen)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from interplay.stack.grouping import kind, stack_key
-from interplay.train.names import StackPath
+from interplay.train.names import Autotune, StackPath
 from interplay.trial import Spec
 
 
@@ -23,6 +23,8 @@ class SpeedPlan:
     """Workers that train runs of the kind on one GPU at once; one that is not named fills whatever slots there are."""
     paths: Mapping[str, StackPath] = field(default_factory=dict)
     """How those train that share a stack; ``fused`` for a kind that is not named."""
+    autotunes: Mapping[str, Autotune] = field(default_factory=dict)
+    """Which libraries search longer for fast kernels; none for a kind that is not named."""
 
     def limit(self, spec: Spec) -> int:
         """How many runs such as this one may share a stack; 0 for the plain path."""
@@ -35,6 +37,10 @@ class SpeedPlan:
     def path(self, spec: Spec) -> StackPath:
         """How a stack of such runs trains."""
         return self.paths.get(kind(spec), "fused")
+
+    def autotune(self, spec: Spec) -> Autotune:
+        """Which libraries search longer for such a run."""
+        return self.autotunes.get(kind(spec), "none")
 
     def facts(self, spec: Spec) -> dict[str, Any]:
         """What the record of such a run says about the choice."""

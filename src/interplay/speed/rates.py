@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from interplay.train.names import StackPath
+from interplay.train.names import Autotune, StackPath
 
 WORTHWHILE = 1.15
 """Another way must be so many times as fast as the plain path; below that, noise decides."""
@@ -16,27 +16,45 @@ NEARLY_BEST = 1.05
 goes wrong.
 """
 
+WORTH_SEARCHING = 1.02
+"""A way for which a library searches longer must be so many times as fast as without that. Two thirds of what is
+expected of it (`break_even.SEARCH_GAIN`) still save more than the search costs each worker.
+"""
+
 
 @dataclass(frozen=True)
 class Way:
-    """A path through the code, with the number of networks that one process trains."""
+    """A path through the code, with the number of networks that one process trains, and which libraries search longer
+    for its kernels.
+    """
 
     path: Literal["single"] | StackPath
     networks: int = 1
+    autotune: Autotune = "none"
 
     def __str__(self) -> str:
-        return self.path if self.path == "single" else f"{self.path} {self.networks}"
+        place = self.path if self.path == "single" else f"{self.path} {self.networks}"
+        return place if self.autotune == "none" else f"{place} autotune={self.autotune}"
 
     @classmethod
     def parse(cls, name: str) -> Way:
         """The inverse of ``str``; raises `ValueError` for what is no name of a way."""
-        path, _, networks = name.partition(" ")
-        for known in get_args(StackPath):
-            if path == known:
-                return cls(known, int(networks or 1))
-        if path == "single":
-            return PLAIN
+        place, _, searched = name.partition(" autotune=")
+        path, _, networks = place.partition(" ")
+        autotunes: tuple[Autotune, ...] = get_args(Autotune)
+        autotune = next((known for known in autotunes if known == (searched or "none")), None)
+        if autotune is not None:
+            for known in get_args(StackPath):
+                if path == known:
+                    return cls(known, int(networks or 1), autotune)
+            if path == "single":
+                return cls("single", autotune=autotune)
         raise ValueError(f"{name!r} is no way of training")
+
+    @property
+    def untuned(self) -> Way:
+        """The same with what libraries find by default."""
+        return replace(self, autotune="none")
 
 
 PLAIN = Way("single")
@@ -66,6 +84,7 @@ class Rates:
         return {
             "path": self.way.path,
             "networks": self.way.networks,
+            **({"autotune": self.way.autotune} if self.way.autotune != "none" else {}),
             "ways": {str(way): float(f"{rate:.3g}") for way, rate in self.ways.items()},
             "at_once": {str(count): float(f"{rate:.3g}") for count, rate in self.at_once.items()},
         }
@@ -80,13 +99,21 @@ class Rates:
         return cls({Way.parse(name): float(rate) for name, rate in values["ways"].items()}, at_once)
 
 
-def fastest(rates: Mapping[Way, float]) -> Way:
-    """The plain path, unless another is `WORTHWHILE` times as fast; of those, the first that is nearly the fastest."""
-    plain = rates.get(PLAIN, 0.0)
-    most = max(rates.values(), default=0.0)
-    if most < WORTHWHILE * plain:
-        return PLAIN
-    return next((way for way, rate in rates.items() if rate * NEARLY_BEST >= most), PLAIN)
+def fastest(rates: Mapping[Way, float], *, asked: bool = False) -> Way:
+    """The plain path, unless another is `WORTHWHILE` times as fast; of those, the first that is nearly the fastest.
+
+    Then the same with a longer search of a library, where that is `WORTH_SEARCHING` times as fast, or is ``asked`` for
+    and runs at all.
+    """
+    untuned = {way: rate for way, rate in rates.items() if way == way.untuned}
+    most = max(untuned.values(), default=0.0)
+    found = PLAIN
+    if most >= WORTHWHILE * untuned.get(PLAIN, 0.0):
+        found = next((way for way, rate in untuned.items() if rate * NEARLY_BEST >= most), PLAIN)
+    for way, rate in rates.items():
+        if way.untuned == found.untuned and way != way.untuned:
+            found = way if rate and (asked or rate >= WORTH_SEARCHING * rates.get(found, 0.0)) else found
+    return found
 
 
 def few(rates: Mapping[int, float]) -> int:

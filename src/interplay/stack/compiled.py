@@ -7,6 +7,11 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor, nn
 
+MAX_AUTOTUNE = "max-autotune-no-cudagraphs"
+"""The mode in which Inductor times several kernels for each operation: without graphs of its own, since the whole step
+is captured.
+"""
+
 _kinds: list[Hashable] = []
 """What has been compiled since torch was last told to forget."""
 
@@ -21,7 +26,7 @@ def compiled_form(stack: nn.Module, kind: Hashable, mode: str | None = None) -> 
     Args:
         stack: the networks.
         kind: what decides the shapes that it will see, but for a short last batch.
-        mode: of `torch.compile`; those with graphs of their own are of no use, since the whole step is captured.
+        mode: of `torch.compile`.
     """
     if (kind, mode) not in _kinds:
         torch.compiler.reset()

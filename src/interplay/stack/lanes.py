@@ -56,10 +56,10 @@ class Lanes:
         """Steps per epoch, the same for all."""
         return self._each[0].steps
 
-    def compile(self, kind: Hashable) -> None:
+    def compile(self, kind: Hashable, *, autotune: bool = False) -> None:
         """See `Networks.compile`: compiled once for all."""
         for each in self._each:
-            each.compile(kind)
+            each.compile(kind, autotune=autotune)
 
     def close(self) -> None:
         """See `Networks.close`."""

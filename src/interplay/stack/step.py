@@ -19,7 +19,7 @@ from interplay.optim.schedules import epoch_rates
 from interplay.spec import RunSpec
 from interplay.stack.batches import Choice, Pool, StackedBatches
 from interplay.stack.captured import Recorder, Step
-from interplay.stack.compiled import compiled_form
+from interplay.stack.compiled import MAX_AUTOTUNE, compiled_form
 from interplay.stack.instruments import StackedInstruments
 from interplay.stack.networks import Stack
 from interplay.stack.optimizer import build_stack
@@ -97,9 +97,12 @@ class Networks:
         """Steps per epoch."""
         return self.batches.steps
 
-    def compile(self, kind: Hashable) -> None:
-        """Train through Inductor, from the first step on; networks of one ``kind`` share what it makes."""
-        self.forward = compiled_form(self.stack, (kind, len(self.specs)))
+    def compile(self, kind: Hashable, *, autotune: bool = False) -> None:
+        """Train through Inductor, from the first step on; networks of one ``kind`` share what it makes.
+
+        With ``autotune`` it compiles for minutes, and times several kernels for each operation.
+        """
+        self.forward = compiled_form(self.stack, (kind, len(self.specs)), MAX_AUTOTUNE if autotune else None)
 
     def close(self) -> None:
         """Give back what was recorded, and its memory, now and not when garbage is collected; see `Step.close`."""

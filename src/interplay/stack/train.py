@@ -25,7 +25,7 @@ from interplay.train import backends
 from interplay.train.checkpoint import Checkpoints
 from interplay.train.events import BatchSeen, Emit, EpochEnded, ModelReady, RecordReady, never, unheard
 from interplay.train.loop import LOOK_EVERY, LOOK_SECONDS, Interrupted, is_logged
-from interplay.train.names import SIDE_BY_SIDE, StackPath
+from interplay.train.names import COMPILED, SIDE_BY_SIDE, Autotune, StackPath, possible
 from interplay.train.run import Run
 
 
@@ -45,6 +45,7 @@ def train_stack(
     facts: Mapping[str, Any] | None = None,
     test_every: int = 1,
     path: StackPath = "fused",
+    autotune: Autotune = "none",
 ) -> list[RunRecord | None]:
     """Train ``specs`` at once and return their records, in their order.
 
@@ -65,6 +66,7 @@ def train_stack(
             through Inductor, which joins small operations into larger kernels, once a batch size (torch keeps the
             results on disk); ``streams`` for steps of their own, see `lanes`; ``compiled_streams`` for those through
             Inductor.
+        autotune: which libraries search longer, as far as ``path`` and device have use for them.
 
     Returns:
         A record with status finished or diverged; ``None`` for a run that has left.
@@ -78,14 +80,17 @@ def train_stack(
     if len({stack_key(spec) for spec in specs}) != 1 or stack_key(specs[0]) is None:
         raise ValueError("runs of a stack differ in lr, weight_decay, momentum and seed only, and can all be stacked")
     places = list(checkpoints) if checkpoints is not None else [None] * len(specs)
-    facts = {"stack": len(specs), **({"path": path} if path != "fused" else {}), **(facts or {})}
+    device = splits[0].device
+    autotune = possible(autotune, path, device.type)
+    taken = {**({"path": path} if path != "fused" else {}), **({"autotune": autotune} if autotune != "none" else {})}
+    facts = {"stack": len(specs), **taken, **(facts or {})}
     members = [
         Run(spec, own, "fused", facts=facts, checkpoints=place, test_every=test_every)
         for spec, own, place in zip(specs, splits, places, strict=True)
     ]
     records: dict[int, RunRecord] = {}
-    with backends.set_for(splits[0].device):
-        stack = _Stack(members, instruments, path, logged=logged)
+    with backends.set_for(device, autotune):
+        stack = _Stack(members, instruments, path, autotune, logged=logged)
         try:
             for member in members:
                 parameters = parameter_count(stack.networks.outline)
@@ -120,9 +125,11 @@ def _to_the_end(stack: _Stack, emit: Emit, should_stop: Callable[[], bool], reco
 class _Stack:
     """The members of a stack that still train, and their networks."""
 
-    def __init__(self, members: Sequence[Run], instruments: Sequence[str], path: StackPath, *, logged: bool) -> None:
+    def __init__(
+        self, members: Sequence[Run], instruments: Sequence[str], path: StackPath, autotune: Autotune, *, logged: bool
+    ) -> None:
         self.members, self._instruments = list(members), tuple(instruments)
-        self._path, self._logged = path, logged
+        self._path, self._autotune, self._logged = path, autotune, logged
         self.networks = self._networks()
         self._saved = time.perf_counter()
 
@@ -133,8 +140,8 @@ class _Stack:
             if member.restored is not None:
                 networks.restore(place, member.restored)
                 member.restored = None
-        if self._path in ("compiled", "compiled_streams"):
-            networks.compile(kind(self.members[0].spec))
+        if self._path in COMPILED:
+            networks.compile(kind(self.members[0].spec), autotune=self._autotune in ("inductor", "both"))
         return networks
 
     @property

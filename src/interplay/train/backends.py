@@ -8,19 +8,25 @@ from typing import Any
 
 import torch
 
+from interplay.train.names import Autotune
+
 _TF32 = ((torch.backends.cudnn, "allow_tf32"), (torch.backends.cuda.matmul, "allow_tf32"))
 
 
 @contextlib.contextmanager
-def set_for(device: torch.device) -> Iterator[None]:
+def set_for(device: torch.device, autotune: Autotune = "none") -> Iterator[None]:
     """On a GPU cuDNN tries its algorithms, and fp32 means fp32; elsewhere nothing is touched.
 
-    TF32 keeps 10 bits of the mantissa, no more than the half precision that it would stand in for.
+    TF32 keeps 10 bits of the mantissa, no more than the half precision that it would stand in for. Of its algorithms
+    cuDNN tries ten for each shape, or all with ``autotune``. What it has found for a shape a process keeps, whatever
+    the limit is later: two limits can be compared in two processes only.
     """
     if device.type != "cuda":
         yield
         return
     new: list[tuple[Any, str, object]] = [(torch.backends.cudnn, "benchmark", True), *_tf32()]
+    if autotune in ("cudnn", "both"):
+        new.append((torch.backends.cudnn, "benchmark_limit", 0))
     old = [(where, name, getattr(where, name)) for where, name, _ in new]
     try:
         for where, name, value in new:

@@ -24,6 +24,7 @@ from interplay.train.ddp import ALONE, Group, share_statistics
 from interplay.train.evaluate import Measured, channels_last, evaluate, measured
 from interplay.train.events import BatchSeen, Emit, EpochEnded, Event, ModelReady, RecordReady, never, unheard
 from interplay.train.instruments import Instruments
+from interplay.train.names import Autotune, possible
 from interplay.train.run import Run
 
 LOOK_EVERY = 50
@@ -58,6 +59,7 @@ def train(
     state: Mapping[str, Any] | None = None,
     test_every: int = 1,
     facts: Mapping[str, Any] | None = None,
+    autotune: Autotune = "none",
 ) -> RunRecord:
     """Train ``spec`` on ``splits`` and return its record.
 
@@ -77,6 +79,7 @@ def train(
         state: a checkpoint's content to go on from, instead of what ``checkpoints`` may hold.
         test_every: epochs from one look at the test and validation images to the next; the last epoch has one always.
         facts: noted in the environment of the record.
+        autotune: whether cuDNN searches longer; Inductor has no part in this loop.
 
     Returns:
         A record with status finished, or diverged with the history up to that point.
@@ -85,7 +88,9 @@ def train(
         Interrupted: ``should_stop`` said so; a checkpoint was left if ``checkpoints`` are given.
         CheckpointError: the checkpoint to go on from is of another run.
     """
-    with backends.set_for(splits.device):
+    autotune = possible(autotune, "single", splits.device.type)
+    facts = {**({"autotune": autotune} if autotune != "none" else {}), **(facts or {})}
+    with backends.set_for(splits.device, autotune):
         run = _Loop(spec, splits, checkpoints, instruments, group, state, test_every, facts)
         run.introduce(emit)
         book = run.book
