@@ -257,3 +257,29 @@ def test_a_measurement_searches_as_its_way_says(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(KeyError):
             measure_here(Measure(SPEC, way, "cpu"))
     assert asked == ["none", "cudnn", "cudnn", "both"]
+
+
+class Searching:
+    """A process whose first measurement of all takes memory for a search, and no later one."""
+
+    def __init__(self) -> None:
+        self._memory = 20
+
+    def send(self, order: object) -> None:
+        """See `ProbeWorker`."""
+
+    def answer(self, seconds: float) -> Measured:
+        """See `ProbeWorker`."""
+        memory, self._memory = self._memory, 10
+        return Measured(1.0, memory)
+
+    def end(self) -> None:
+        """See `ProbeWorker`."""
+
+
+def test_the_memory_of_a_search_counts_when_its_way_is_measured_again_in_the_same_process() -> None:
+    with ProbeWorkers(Measure(SPEC, BY_CUDNN, "cpu"), Searching) as workers:
+        for way, memory in ((BY_CUDNN, 20), (BY_BOTH, 10), (BY_CUDNN, 20)):
+            workers.turn_to(way)
+            workers.rate(1)
+            assert workers.memory == memory

@@ -297,6 +297,8 @@ class ProbeWorkers:
         """How many of them have trained by this order."""
         self.memory = 0
         """Bytes that torch reserved on the GPU for one of them, at most; 0 on a CPU."""
+        self._memories: dict[Way, int] = {}
+        """The same of ways that were measured before: who searches no more needs less than a new process will."""
         self.error: str | None = None
         """What the last one that gave up said."""
 
@@ -322,7 +324,8 @@ class ProbeWorkers:
         if (way.autotune in ("cudnn", "both")) != (self.order.way.autotune in ("cudnn", "both")):
             self._end()
         if way != self.order.way:
-            self.order, self._warm, self.memory = replace(self.order, way=way), 0, 0
+            self._memories[self.order.way] = self.memory
+            self.order, self._warm, self.memory = replace(self.order, way=way), 0, self._memories.get(way, 0)
 
     def rate(self, count: int, window: float = WINDOW) -> float | None:
         """Images a second of ``count`` processes at once; ``None`` if one of them gives up, which ends them all."""
