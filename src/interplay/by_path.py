@@ -2,7 +2,8 @@
 
 ``timm:resnet18d`` and ``torchvision:resnet18`` are networks of those packages; ``package.module:callable`` is anything
 else that Python can import. The code is part of a run's identity: by name and version for an installed package, else
-by a hash of the source of the module and of the files of the same folder that it imports.
+by a hash of the source of the module and of the files of the same folder that it imports, with the versions of the
+packages that these import.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from interplay.text import shown
 
 PACKAGES = ("timm", "torchvision")
 """Those whose networks are asked for by name instead of by the path of a callable."""
+
+_OF_EVERY_RUN = {"torch", "numpy", "interplay"}
+"""Packages that every run uses, whatever its network: their versions name no network."""
 
 _PATH = re.compile(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*:[\w.]+")
 _WORD = re.compile(r"([^\W\d]\w*)=(\S+)")
@@ -62,6 +66,12 @@ def folders() -> tuple[str, ...]:
 
 def check(model: str) -> None:
     """Raise `SpecError` unless ``model`` is written as an import path."""
+    file, _, attribute = model.rpartition(":")
+    if file.endswith(".py") and _PATH.fullmatch(f"{Path(file).stem}:{attribute}"):
+        raise SpecError(
+            f"model {shown(model)} names a file: write {Path(file).stem}:{attribute}, and start in the folder of that "
+            "file or keep it beside the study file"
+        )
     if not _PATH.fullmatch(model):
         raise SpecError(f"model {shown(model)} is no import path: write package.module:callable, or timm:NAME")
 
@@ -111,7 +121,8 @@ def fingerprint(model: str) -> str:
     """What names the code of ``model`` as it is on disk: ``timm==1.0.9``, or ``source:`` and 16 hex digits.
 
     The hash covers the source of the module, and of every module of the same package or folder that it imports by an
-    import statement, theirs included. What is imported in another way, and data that a module reads, is not covered.
+    import statement, theirs included, and the versions of the installed packages that these import, torch and numpy
+    aside. What is imported in another way, and data that a module reads, is not covered.
 
     Raises:
         SpecError: there is no such module or package.
@@ -127,7 +138,8 @@ def fingerprint(model: str) -> str:
     path = _source(name, model)
     if {"site-packages", "dist-packages"} & set(path.parts):
         return _version(name) or _hash(_closure(name, path))
-    return _hash(_closure(name, path))
+    files = _closure(name, path)
+    return _hash(files, _versions(files))
 
 
 def _source(name: str, model: str) -> Path:
@@ -149,6 +161,14 @@ def _source(name: str, model: str) -> Path:
 def _version(name: str) -> str | None:
     names = importlib.metadata.packages_distributions().get(name.partition(".")[0], [])
     return f"{names[0]}=={importlib.metadata.version(names[0])}" if names else None
+
+
+def _versions(files: Mapping[str, Path]) -> list[str]:
+    """``name==version`` of the installed packages that ``files`` import: a network may be made by one of them."""
+    own = {name.partition(".")[0] for name in files}
+    tops = {each.partition(".")[0] for name, path in files.items() for each in _imports(name, path)}
+    tops -= own | _OF_EVERY_RUN | sys.stdlib_module_names
+    return sorted(version for top in tops if (version := _version(top)))
 
 
 def _closure(name: str, path: Path) -> dict[str, Path]:
@@ -190,11 +210,13 @@ def _imports(name: str, path: Path) -> list[str]:
     return found
 
 
-def _hash(files: Mapping[str, Path]) -> str:
+def _hash(files: Mapping[str, Path], versions: Iterable[str] = ()) -> str:
     digest = hashlib.sha256()
     for name in sorted(files):
         content = files[name].read_bytes().replace(b"\r\n", b"\n")
         digest.update(f"{name} {len(content)}\n".encode() + content)
+    for version in versions:
+        digest.update(f"{version}\n".encode())
     return f"source:{digest.hexdigest()[:16]}"
 
 
