@@ -19,6 +19,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,14 @@ def _source(name: str, model: str) -> Path:
     return Path(spec.origin).resolve()
 
 
+@cache
+def _distributions(path: tuple[str, ...]) -> Mapping[str, list[str]]:
+    """Which distribution each installed package is of: it takes a second to read, and each run of a study asks."""
+    return importlib.metadata.packages_distributions()
+
+
 def _version(name: str) -> str | None:
-    names = importlib.metadata.packages_distributions().get(name.partition(".")[0], [])
+    names = _distributions(tuple(sys.path)).get(name.partition(".")[0], [])
     return f"{names[0]}=={importlib.metadata.version(names[0])}" if names else None
 
 

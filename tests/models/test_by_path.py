@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import logging
 import sys
@@ -131,12 +132,16 @@ def test_versions_of_imported_packages_make_other_runs(folder: Path, monkeypatch
     (site / "cv_nets.py").write_text("from torch.nn import ReLU as act\n")
     (installed / "top_level.txt").write_text("cv_nets\n")
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
+    listed = importlib.metadata.packages_distributions
+    asked: list[int] = []
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: (asked.append(1), listed())[1])
     codes = set()
     for version in ("1.0", "1.1", "1.0"):
         (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: cv-nets\nVersion: {version}\n")
         (folder / "own_parts.py").write_text("from cv_nets import act\n")
         codes.add(spec_of("own_nets:make").model_code)
     assert len(codes) == 2
+    assert len(asked) == 1  # a second each time, for each run of a study
 
 
 def test_what_the_data_decide_is_given_by_name(folder: Path) -> None:
