@@ -68,6 +68,8 @@ EVERYWHERE = {
     "digits-decay-forms/sgdw": "the same, decoupled decay",
     "digits-decay-forms/sgds": "the same, stable decay",
     "digits-adam": "the same, AdamW",
+    "digits-sklearn": "scikit-learn's MLPClassifier, digits with wrong labels",
+    "digits-pytorchcv": "ResNet-8 of pytorchcv, digits with wrong labels",
 }
 """Folders under results/, with the table or the network of each where there are several; and what was trained."""
 
@@ -121,7 +123,8 @@ def main() -> None:
     for i, row in enumerate(rows, start + 2):
         lines[i] = " | ".join(lines[i].split(" | ")[:2]) + f" | {' | '.join(row)} |"
     (start,) = (i for i, line in enumerate(lines) if line.startswith("| trained |"))
-    lines[start + 2 : start + 2 + len(EVERYWHERE)] = everywhere()
+    end = next(i for i in range(start, len(lines)) if not lines[i].startswith("|"))
+    lines[start + 2 : end] = everywhere()
     page.write_text("\n".join(lines))
 
 

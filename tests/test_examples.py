@@ -93,13 +93,13 @@ def test_a_function_of_scikit_learn(example: Path) -> None:
 def test_a_script_of_scikit_learn_gets_its_penalty_in_its_own_units(example: Path) -> None:
     study = example / "study.toml"
     text = study.read_text()
-    for name, values in {"learning_rate_init": "[0.02]", "batch_size": "[50, 200]", "weight_decay": "[0.002]"}.items():
+    for name, values in {"learning_rate_init": "[0.02]", "batch_size": "[50, 100]", "weight_decay": "[0.002]"}.items():
         text = re.sub(rf"^{name} = \[.*\]$", f"{name} = {values}", text, flags=re.MULTILINE)
     study.write_text(text)
     assert main(["study", "study.toml", "--seeds", "1", "--executor", "inline"]) == 0
     records = sorted(Store(example / "outputs").records(), key=lambda record: record.spec.batch_size)
     said = [(example / "outputs" / "runs" / record.spec.run_id / "stdout.log").read_text() for record in records]
-    assert [re.findall(r"--alpha (\S+)", text) for text in said] == [["0.1"], ["0.4"]]
+    assert [re.findall(r"--alpha (\S+)", text) for text in said] == [["0.1"], ["0.2"]]
     assert {record.spec.weight_decay for record in records} == {0.002}
     assert all(len(record.history) == 60 and (record.final_test_acc or 0) > 0.8 for record in records)
 
