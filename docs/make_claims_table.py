@@ -72,6 +72,8 @@ EVERYWHERE = {
     "digits-decay-forms/sgds": "the same, stable decay",
     "digits-schedules": "the same, eight schedules at one peak rate",
     "digits-adam": "the same, AdamW",
+    "digits-sklearn": "scikit-learn's MLPClassifier, digits with wrong labels",
+    "digits-pytorchcv": "ResNet-8 of pytorchcv, digits with wrong labels",
 }
 """Folders under results/, with the table or the network of each where there are several; and what was trained."""
 

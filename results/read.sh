@@ -86,8 +86,14 @@ read_one() {
       (cd "$2" && page "$1" "$2/report.html" "$runs")
       if [ -n "$pages" ]; then return; fi
       verdicts "$1" "" "$runs"
-      if [ "$1" = digits-schedules ]; then return; fi # Its question is none that a figure draws.
-      if [ -d "$2/runs" ]; then cp "$2"/plots/*.png "$here/$1"; else cp "$2"/outputs/plots/*.png "$here/$1"; fi
+      local plots=$2/plots
+      if [ ! -d "$2/runs" ]; then plots=$2/outputs/plots; fi
+      case $1 in
+        digits-pytorchcv) cp "$plots/exp2_eta_lambda_heatmap.png" "$here/$1" ;;
+        digits-sklearn) cp "$plots"/exp{2_eta_lambda_heatmap,3_batch_size_scaling}.png "$here/$1" ;;
+        digits-schedules) ;; # Its question is none that a figure draws.
+        *) cp "$plots"/*.png "$here/$1" ;;
+      esac
       if [ "$1" = cifar100-memorised ]; then
         interplay predict --metric final_test_loss --lr 0.1 --batch_size 32 --epochs 40 --input "$2" > "$here/$1/predictions.txt"
       fi

@@ -188,6 +188,7 @@ def test_every_command_that_reproduces_results_is_understood(
     for file in (*script.parent.glob("*.sh"), *script.parent.glob("*.csv")):
         shutil.copy(file, here)
     shutil.copy(ROOT / "results" / "read.sh", here.parent)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("interplay", "python", "cp", "tar", "git", "sha256sum"):

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from interplay import analyze
+from interplay import analyze, run_study
 from interplay.cli.main import main
 from interplay.store.store import Store
 from interplay.study.files import load
+from interplay.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -86,3 +87,28 @@ def test_a_function_of_scikit_learn(example: Path) -> None:
     written = {path: path.stat().st_mtime_ns for path in example.glob("outputs/runs/*/record.json")}
     subprocess.run([sys.executable, "sweep.py"], capture_output=True, check=True, timeout=240)
     assert {path: path.stat().st_mtime_ns for path in example.glob("outputs/runs/*/record.json")} == written
+
+
+@pytest.mark.parametrize("example", ["scikit-learn"], indirect=True)
+def test_a_script_of_scikit_learn_gets_its_penalty_in_its_own_units(example: Path) -> None:
+    study = example / "study.toml"
+    text = study.read_text()
+    for name, values in {"learning_rate_init": "[0.02]", "batch_size": "[50, 100]", "weight_decay": "[0.002]"}.items():
+        text = re.sub(rf"^{name} = \[.*\]$", f"{name} = {values}", text, flags=re.MULTILINE)
+    study.write_text(text)
+    assert main(["study", "study.toml", "--seeds", "1", "--executor", "inline"]) == 0
+    records = sorted(Store(example / "outputs").records(), key=lambda record: record.spec.batch_size)
+    said = [(example / "outputs" / "runs" / record.spec.run_id / "stdout.log").read_text() for record in records]
+    assert [re.findall(r"--alpha (\S+)", text) for text in said] == [["0.1"], ["0.2"]]
+    assert {record.spec.weight_decay for record in records} == {0.002}
+    assert all(len(record.history) == 60 and (record.final_test_acc or 0) > 0.8 for record in records)
+
+
+@pytest.mark.parametrize("example", ["pytorchcv"], indirect=True)
+def test_a_network_of_pytorchcv(example: Path) -> None:
+    pytest.importorskip("pytorchcv", reason="pytorchcv is not installed")
+    study = load(example / "study.toml")
+    assert len(study.specs) == 84
+    few = Study(name="few", specs=[spec.replace(epochs=2) for spec in study.specs[:2]])
+    result = run_study(few, output_dir=example / "outputs", executor="inline")
+    assert [len(record.history) for record in result.committed] == [2, 2]

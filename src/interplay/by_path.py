@@ -18,6 +18,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def folders() -> tuple[str, ...]:
 
 def check(model: str) -> None:
     """Raise `SpecError` unless ``model`` is written as an import path."""
+    file, _, attribute = model.rpartition(":")
+    if file.endswith(".py") and _PATH.fullmatch(f"{Path(file).stem}:{attribute}"):
+        raise SpecError(
+            f"model {shown(model)} names a file: write {Path(file).stem}:{attribute}, and start in the folder of that "
+            "file or keep it beside the study file"
+        )
     if not _PATH.fullmatch(model):
         raise SpecError(f"model {shown(model)} is no import path: write package.module:callable, or timm:NAME")
 
@@ -111,7 +118,8 @@ def fingerprint(model: str) -> str:
     """What names the code of ``model`` as it is on disk: ``timm==1.0.9``, or ``source:`` and 16 hex digits.
 
     The hash covers the source of the module, and of every module of the same package or folder that it imports by an
-    import statement, theirs included. What is imported in another way, and data that a module reads, is not covered.
+    import statement, theirs included. Installed packages that they import, what is imported in another way, and data
+    that a module reads are not covered: a run does not become another one with every update.
 
     Raises:
         SpecError: there is no such module or package.
@@ -146,8 +154,14 @@ def _source(name: str, model: str) -> Path:
     return Path(spec.origin).resolve()
 
 
+@cache
+def _distributions(path: tuple[str, ...]) -> Mapping[str, list[str]]:
+    """Which distribution each installed package is of: it takes a second to read, and each run of a study asks."""
+    return importlib.metadata.packages_distributions()
+
+
 def _version(name: str) -> str | None:
-    names = importlib.metadata.packages_distributions().get(name.partition(".")[0], [])
+    names = _distributions(tuple(sys.path)).get(name.partition(".")[0], [])
     return f"{names[0]}=={importlib.metadata.version(names[0])}" if names else None
 
 

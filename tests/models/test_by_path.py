@@ -104,6 +104,9 @@ def test_a_model_that_is_no_path_is_refused() -> None:
     for bad in ("nets:", ":make", "a b:c", "../nets:make", "a::b"):
         with pytest.raises(SpecError, match="no import path"):
             RunSpec(model=bad)
+    for file in ("nets.py:make", "/some/where/nets.py:make"):
+        with pytest.raises(SpecError, match="names a file: write nets:make"):
+            RunSpec(model=file)
     with pytest.raises(SpecError, match="did you mean 'resnet18'"):
         RunSpec(model="resnet17")
 
@@ -119,6 +122,23 @@ def test_arguments_and_code_make_other_runs(folder: Path) -> None:
     (folder / "unrelated.py").write_text("x = 1\n")
     (folder / "own_parts.py").write_text("from torch.nn import ReLU as act\n")
     assert spec_of("own_nets:make").run_id == first.run_id
+
+
+def test_an_update_of_a_package_that_a_network_imports_makes_no_other_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = folder / "site-packages"
+    installed = site / "cv_nets-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (site / "cv_nets.py").write_text("from torch.nn import ReLU as act\n")
+    (installed / "top_level.txt").write_text("cv_nets\n")
+    monkeypatch.setattr(sys, "path", [str(site), *sys.path])
+    codes = set()
+    for version in ("1.0", "1.1"):
+        (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: cv-nets\nVersion: {version}\n")
+        (folder / "own_parts.py").write_text("from cv_nets import act\n")
+        codes.add(spec_of("own_nets:make").model_code)
+    assert len(codes) == 1
 
 
 def test_what_the_data_decide_is_given_by_name(folder: Path) -> None:
@@ -138,7 +158,7 @@ def test_what_the_data_decide_is_given_by_name(folder: Path) -> None:
         ("frozen", "returned Sequential, which has no trainable parameter"),
         ("nothing", "returned None, which is no torch.nn.Module"),
         ("breaks", "own_nets.py, line 22: ZeroDivisionError"),
-        ("bad_forward", "fails on images of 1x8x8"),
+        ("bad_forward", r"fails on images of 1x8x8: .* \(made with classes=10; others go into model_args\)"),
         ("number", "is 3, which cannot be called"),
         ("absent", "module own_nets has no absent"),
     ],

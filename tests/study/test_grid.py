@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from interplay.cli.main import main
 from interplay.errors import SpecError
-from interplay.spec import RunSpec
+from interplay.spec import RunSpec, knob_names
 from interplay.study.grid import evaluate, expand
+from interplay.study.names import OF_THE_COMMAND
 
 
 def test_lists_multiply_and_single_values_stay() -> None:
@@ -79,6 +81,7 @@ def test_nothing_but_arithmetic_is_understood(expression: str, message: str) -> 
     ("words", "message"),
     [
         ({"axes": {"learning_rate": [1]}}, "unknown key 'learning_rate'"),
+        ({"axes": {"test_every": 5}}, "test_every is no knob; it is a flag of the command: --test_every"),
         ({"axes": {"lr": []}}, "lr is an empty list"),
         ({"axes": {"lr": [0.1]}, "derived": {"lr": "1"}}, "lr is set twice"),
         ({"axes": {"wd": [0.1], "weight_decay": [0.2]}}, "weight_decay is set twice"),
@@ -90,3 +93,11 @@ def test_nothing_but_arithmetic_is_understood(expression: str, message: str) -> 
 def test_faulty_grids_are_refused_with_the_place(words: dict[str, object], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         list(expand({}, **words))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(OF_THE_COMMAND))
+def test_what_is_called_a_flag_is_one(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["study", "--help"])
+    assert f"--{name} " in capsys.readouterr().out
+    assert name not in knob_names()

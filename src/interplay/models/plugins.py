@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from interplay import by_path
 from interplay.errors import SpecError
+from interplay.knobs import in_words
 from interplay.spec import RunSpec
 from interplay.text import shown
 
@@ -38,18 +39,21 @@ def build(spec: RunSpec, shape: Shape, classes: int) -> nn.Module:
     try:
         if package == "timm":
             make = by_path.load("timm:create_model", spec.model_code)
-            network = make(name, **{"pretrained": False, "num_classes": classes, "in_chans": shape[0], **args})
+            given = {"pretrained": False, "num_classes": classes, "in_chans": shape[0], **args}
+            network = make(name, **given)
         elif package == "torchvision":
             make = by_path.load("torchvision.models:get_model", spec.model_code)
-            network = make(name, **{"weights": None, "num_classes": classes, **args})
+            given = {"weights": None, "num_classes": classes, **args}
+            network = make(name, **given)
         else:
             make = by_path.load(spec.model, spec.model_code)
-            network = make(**(_given(make, classes, shape) | args))
+            given = _given(make, classes, shape) | args
+            network = make(**given)
     except SpecError:
         raise
     except Exception as error:
         raise SpecError(f"model {spec.model} cannot be made: {by_path.place(error)}") from error
-    _check(spec.model, network, shape, classes)
+    _check(spec.model, network, shape, classes, given)
     return network  # type: ignore[no-any-return]
 
 
@@ -61,7 +65,7 @@ def _given(make: Callable[..., Any], classes: int, shape: Shape) -> dict[str, An
     return {name: value(classes, shape) for name, value in GIVEN.items() if name in names}
 
 
-def _check(model: str, network: object, shape: Shape, classes: int) -> None:
+def _check(model: str, network: object, shape: Shape, classes: int, given: Mapping[str, Any]) -> None:
     if not isinstance(network, nn.Module):
         raise SpecError(f"model {model} returned {shown(network)}, which is no torch.nn.Module")
     trained = [p for p in network.parameters() if p.requires_grad]
@@ -75,7 +79,10 @@ def _check(model: str, network: object, shape: Shape, classes: int) -> None:
         with torch.no_grad():
             found = network(torch.zeros(2, *shape))
     except Exception as error:
-        raise SpecError(f"model {model} fails on images of {size}: {by_path.place(error)}") from error
+        made = f"made with {in_words(given)}" if given else "made without arguments"
+        raise SpecError(
+            f"model {model} fails on images of {size}: {by_path.place(error)} ({made}; others go into model_args)"
+        ) from error
     finally:
         network.train()
     said = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"

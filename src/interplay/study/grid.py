@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from interplay.errors import SpecError, nearest
 from interplay.spec import RunSpec, knob_names
-from interplay.study.names import ALIASES, refuse_too_many
+from interplay.study.names import ALIASES, OF_THE_COMMAND, refuse_too_many
 from interplay.text import shown
 
 S = TypeVar("S")
@@ -60,6 +60,8 @@ _FUNCTIONS: dict[str, Callable[..., float]] = {
     "min": min,
     "max": max,
 }
+FUNCTIONS = frozenset(_FUNCTIONS)
+"""That a formula may call."""
 
 
 def evaluate(expression: str, values: Mapping[str, Any]) -> float:
@@ -109,7 +111,7 @@ def evaluate(expression: str, values: Mapping[str, Any]) -> float:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # what Python only warns of is no formula either
-            return value(ast.parse(expression, mode="eval"))
+            return value(ast.parse(expression.strip(), mode="eval"))
     except SyntaxError as error:
         raise SpecError(f"{text} is not an expression: {error.msg}") from error
     except OverflowError as error:
@@ -125,6 +127,8 @@ def evaluate(expression: str, values: Mapping[str, Any]) -> float:
 def knob(name: str, where: str) -> str:
     """The full name of a knob; raises `SpecError` naming the nearest known one."""
     name = ALIASES.get(name, name)
+    if name in OF_THE_COMMAND:
+        raise SpecError(f"{where}: {name} is no knob; it is a flag of the command: --{name}")
     if name not in knob_names():
         raise SpecError(f"{where}: unknown key {shown(name)}; {nearest(name, [*knob_names(), *ALIASES])}")
     return name

@@ -9,6 +9,7 @@ pattern = 'acc (?P<val_acc>\\S+)'   # for a script that prints words: a regular 
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterable, Mapping
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from interplay.errors import SpecError, nearest
+from interplay.study.grid import FUNCTIONS, evaluate
 from interplay.text import one_line, seconds_of, shown
-from interplay.trial import TrainerIdentity, Trial, TrialOptions
+from interplay.trial import TrainerIdentity, Trial, TrialOptions, Value, shown_value
 
 KEYS = tuple("command metrics pattern metric lower version cwd timeout retries grace environment".split())
 """Of the table."""
@@ -27,6 +29,8 @@ ALWAYS = ("run_dir", "seed", "run_id", "spec")
 """Placeholders that are there whatever the knobs: the run's own folder, its seed, its name, and its spec.json."""
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+_NAME = re.compile(r"[\w.-]+")
+"""What stands in a placeholder and is no formula."""
 _SHELL = frozenset(("&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1", "2>"))
 _USUAL_SEED = 42
 """As of the lab's own runs."""
@@ -45,6 +49,8 @@ class Trainer:
     takes_seed: bool = True
     """Whether runs of several seeds can differ."""
     where: str = "trainer"
+    formulas: tuple[str, ...] = ()
+    """Arithmetic over knobs that stands in the command."""
 
     def make(self, values: Mapping[str, Any]) -> Trial:
         """The trial of these knobs.
@@ -66,6 +72,8 @@ class Trainer:
             if name not in knobs and name not in ALWAYS:
                 what = _named(name, kind)
                 raise SpecError(f"the {kind} has {what}, which is no knob of this study; {nearest(name, knobs)}")
+        for formula in self.formulas:  # what cannot be computed is known before the first run
+            evaluate(formula, {**knobs, "seed": seed})
         return Trial(self.identity, knobs, seed, self.options)
 
     def check_seeds(self, trials: Iterable[Trial]) -> None:
@@ -107,8 +115,11 @@ def _command(table: Mapping[str, Any], folder: Path, where: str) -> Trainer:
     arguments = split(template)
     options = table_options(table, folder)
     texts = [*arguments, *(value for _, value in options.environment)]
-    found = frozenset(name for text in texts for name in placeholders(text))
-    return Trainer(identity, options, None if "spec" in found else found, found, bool(found & {"seed", "spec"}), where)
+    stated = [each for text in texts for each in placeholders(text)]
+    formulas = tuple(each for each in stated if _is_formula(each))
+    found = frozenset(name for each in stated for name in names_in(each))
+    takes, takes_seed = None if "spec" in found else found, bool(found & {"seed", "spec"})
+    return Trainer(identity, options, takes, found, takes_seed, where, formulas)
 
 
 def split(template: str) -> list[str]:
@@ -119,8 +130,10 @@ def split(template: str) -> list[str]:
     Raises:
         SpecError: quotes that do not close, an empty command, or what only a shell understands.
     """
+    # A formula is one argument without quotes, too.
+    closed = _PLACEHOLDER.sub(lambda match: match[0] if match[1] is None else "".join(match[0].split()), template)
     try:
-        arguments = shlex.split(template)
+        arguments = shlex.split(closed)
     except ValueError as error:
         raise SpecError(f"the command cannot be split into arguments: {error}") from error
     if not arguments:
@@ -131,16 +144,43 @@ def split(template: str) -> list[str]:
 
 
 def placeholders(text: str) -> list[str]:
-    """Names in ``{...}``; ``{{`` and ``}}`` are the characters themselves. Raises `SpecError` for ``{}``."""
+    """What stands in ``{...}``: names, and formulas of names such as ``{weight_decay * batch_size}``.
+
+    ``{{`` and ``}}`` are the characters themselves. Raises `SpecError` for ``{}``.
+    """
     found = [match[1] for match in _PLACEHOLDER.finditer(text) if match[1] is not None]
     if any(not name.strip() for name in found):
         raise SpecError("an empty placeholder {}; write {{}} for the characters themselves")
     return found
 
 
-def filled(text: str, values: Mapping[str, str]) -> str:
+def names_in(placeholder: str) -> frozenset[str]:
+    """The names that a placeholder uses. Raises `SpecError` for what is neither a name nor an expression."""
+    if not _is_formula(placeholder):
+        return frozenset((placeholder,))
+    try:
+        tree = ast.parse(placeholder.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        hint = (
+            "write {name}, arithmetic such as {weight_decay * batch_size}, or {{ and }} for the characters themselves"
+        )
+        raise SpecError(f"{{{placeholder}}} is neither a name nor a formula; {hint}") from error
+    return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name)) - FUNCTIONS
+
+
+def _is_formula(placeholder: str) -> bool:
+    return _NAME.fullmatch(placeholder) is None
+
+
+def filled(text: str, values: Mapping[str, Value]) -> str:
     """``text`` with the value of each placeholder."""
-    return _PLACEHOLDER.sub(lambda match: match[0][0] if match[1] is None else values[match[1]], text)
+
+    def one(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0][0]
+        return shown_value(evaluate(match[1], values) if _is_formula(match[1]) else values[match[1]])
+
+    return _PLACEHOLDER.sub(one, text)
 
 
 def table_options(table: Mapping[str, Any], folder: Path) -> TrialOptions:

@@ -35,7 +35,7 @@ from interplay.trainers.base import (
 )
 from interplay.trainers.code import environment
 from interplay.trainers.metrics import Lines
-from interplay.trial import Trial, shown_value
+from interplay.trial import Trial, Value
 
 KEPT = 4 * 2**20
 """Bytes of standard output and of standard error that are kept; twice as much may lie there for a while."""
@@ -80,18 +80,18 @@ def carry_out(run: Running, device: str, facts: Mapping[str, Any]) -> RunRecord:
     raise AssertionError("the last attempt returns or raises")
 
 
-def placeholders(trial: Trial, folder: Path) -> dict[str, str]:
+def placeholders(trial: Trial, folder: Path) -> dict[str, Value]:
     """What stands for each ``{name}``."""
     return {
-        **{name: shown_value(value) for name, value in trial.knobs.items()},
-        "seed": str(trial.seed),
+        **dict(trial.knobs.items()),
+        "seed": trial.seed,
         "run_id": trial.run_id,
         "run_dir": str((folder / RUN_DIR).resolve()),
         "spec": str((folder / "spec.json").resolve()),
     }
 
 
-def variables(trial: Trial, folder: Path, values: Mapping[str, str]) -> dict[str, str]:
+def variables(trial: Trial, folder: Path, values: Mapping[str, Value]) -> dict[str, str]:
     """The environment of the command: that of the worker, with CUDA_VISIBLE_DEVICES of its slot, and the run's own."""
     found = dict(os.environ)
     # Without it the last lines before a kill would never be seen, nor an epoch before the buffer is full.
@@ -99,10 +99,10 @@ def variables(trial: Trial, folder: Path, values: Mapping[str, str]) -> dict[str
     # Where no environment is active, `python` is the one that the lab is installed in, if there is no other.
     found["PATH"] = os.pathsep.join(filter(None, (found.get("PATH", os.defpath), str(Path(sys.executable).parent))))
     found |= {
-        "INTERPLAY_RUN_DIR": values["run_dir"],
-        "INTERPLAY_SPEC": values["spec"],
-        "INTERPLAY_RUN_ID": values["run_id"],
-        "INTERPLAY_SEED": values["seed"],
+        "INTERPLAY_RUN_DIR": str(values["run_dir"]),
+        "INTERPLAY_SPEC": str(values["spec"]),
+        "INTERPLAY_RUN_ID": str(values["run_id"]),
+        "INTERPLAY_SEED": str(values["seed"]),
     }
     return found | {name: filled(text, values) for name, text in trial.options.environment}
 
