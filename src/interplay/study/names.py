@@ -8,7 +8,7 @@ from interplay.text import shown
 ALIASES = {"wd": "weight_decay"}
 """Short names that study files may use."""
 
-OF_THE_COMMAND = frozenset("test_every output_dir data_dir workers threads gpus device path executor".split())
+OF_THE_COMMAND = frozenset("test_every output_dir data_dir workers gpus path executor".split())
 """Flags of `interplay study` that look like knobs and are none, since they change no result."""
 
 MAX_RUNS = 100_000
