@@ -5,6 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${1:-outputs/cifar10-noisy}
 data=${2:-data}
-interplay study "$here/../../studies/cifar10-noisy.toml" --cpu_bf16 --test_every 10 --data_dir "$data" --output_dir "$out" "${@:3}"
+interplay study "$here/../../studies/cifar10-noisy.toml" --cpu_bf16 --test_every 10 --metric final_test_loss --until_decided --budget 110 \
+  --data_dir "$data" --output_dir "$out" "${@:3}"
 cp "$out/results/results.csv" "$here"
 "$here/../read.sh" cifar10-noisy "$out"
