@@ -36,6 +36,7 @@ OTHER: dict[str, Any] = {
     "address": "auto",
     "tracker": "tensorboard",
     "path": "single",
+    "autotune": "both",
     "executor": "inline",
     "wandb_project": "p",
 }

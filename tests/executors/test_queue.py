@@ -194,3 +194,15 @@ def test_runs_whose_step_cannot_be_captured_take_the_plain_path(tmp_path: Path) 
     # On the plain path nothing is captured: what says so there has failed.
     queue.ended(SPECS[0], Outcome(End.CAPTURE, reason="capturing"))
     assert [spec for spec, _ in queue.report.failed] == [SPECS[0]]
+
+
+def test_a_run_that_fails_by_itself_is_not_put_back_for_ever(tmp_path: Path) -> None:
+    spec = SPECS[0]
+    queue = Queue([spec], Store(tmp_path), stacking=lambda spec: 2)
+    for again in (False, True):
+        given = queue.take()
+        assert given is not None
+        assert (given.specs, given.stacked, given.again) == ((spec,), True, again)
+        queue.ended(spec, Outcome(End.APART, reason="no such kernel"))
+    assert queue.finished
+    assert queue.report.failed == [(spec, "no such kernel")]

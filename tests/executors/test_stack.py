@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 import torch
 
+from interplay.devices import Slot
 from interplay.executors import attempt as module
 from interplay.executors.attempt import Way, attempt
 from interplay.executors.base import Listener
 from interplay.executors.inline import InlineExecutor
 from interplay.executors.job import Job
 from interplay.executors.outcomes import End, Outcome
+from interplay.executors.pool import Member, Pool
+from interplay.executors.process import Ready, Train
+from interplay.executors.queue import Queue
 from interplay.executors.signals import StopRequest
 from interplay.record import RunRecord, Status
 from interplay.spec import RunSpec
@@ -304,3 +308,55 @@ def test_a_run_whose_longer_search_fails_is_trained_without_it(
     assert asked == ["both", "none"]
     assert [record.run_id for record in report.committed] == [SPECS[0].run_id]
     assert "autotune" not in report.committed[0].environment
+
+
+class Worker:
+    """One that takes orders and carries out none."""
+
+    def __init__(self) -> None:
+        self.orders: list[Train] = []
+
+    def send(self, order: object) -> None:
+        """See `pool.Handle`."""
+        self.orders += [order] if isinstance(order, Train) else []
+
+    def dismiss(self) -> None:
+        """See `pool.Handle`."""
+
+    def kill(self) -> None:
+        """See `pool.Handle`."""
+
+    def close(self) -> str:
+        """See `pool.Handle`."""
+        return ""
+
+
+class Workers(Pool[Worker]):
+    """A pool of such; every stack fails, and then each of its runs."""
+
+    def start_worker(self, slot: Slot) -> Worker:
+        """See `Pool`."""
+        return Worker()
+
+    def messages(self, seconds: float) -> list[tuple[Member[Worker], object]]:
+        """See `Pool`."""
+        (member,) = self.members.values()
+        if not member.ready:
+            return [(member, Ready())]
+        end = End.APART if len(member.runs) > 1 else End.FAILED
+        return [(member, RunEnded(spec, Outcome(end, reason="no such kernel"))) for spec in member.runs]
+
+
+def test_worker_processes_are_told_which_library_searches_longer(tmp_path: Path) -> None:
+    key = kind_of(SPECS[0])
+    plan = SpeedPlan({key: 2}, paths={key: "compiled_streams"}, autotunes={key: "both"})
+    job = Job(data_dir="/nonexistent", output_dir=str(tmp_path))
+    queue = Queue(SPECS[:2], Store(tmp_path), stacking=plan.limit)
+    pool = Workers([Slot("gpu0", "cuda:0", "0")], queue, job, Listener(), plan)
+    pool.start()
+    (member,) = pool.members.values()
+    while not queue.finished:
+        pool.turn()
+    assert [(len(order.specs), order.way, order.autotune) for order in member.handle.orders] == [
+        *((2, "compiled_streams", "both"), (1, "compiled_streams", "none"), (1, "compiled_streams", "none"))
+    ]

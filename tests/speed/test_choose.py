@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from interplay.devices import cpu_slots
+from interplay.lab.run import _speed
+from interplay.lab.settings import Settings
 from interplay.spec import RunSpec
 from interplay.speed.break_even import following
 from interplay.speed.choose import USUAL_SIZE, Machine, choose, named, remembered
@@ -349,3 +352,8 @@ def test_notes_of_a_version_without_longer_searches_are_read_and_completed(
     known.clear()
     on_gpus(short, notes=notes)
     assert known == []
+
+
+def test_a_study_is_planned_with_the_search_that_its_settings_ask_for(tmp_path: Path) -> None:
+    settings = Settings(output_dir=tmp_path, path="compiled", autotune="both")
+    assert _speed([LARGE], settings, cpu_slots(1), settings.store()).autotune(LARGE) == "both"

@@ -213,6 +213,8 @@ class Queue:
                 self._ready.appendleft(spec)
             case End.FAILED:
                 self.report.failed.append((spec, outcome.reason or "unknown reason"))
+            case End.APART if spec in self._apart and not self.shared(spec):  # there is nothing more to leave
+                self._fail(spec, outcome.reason or "unknown reason")
             case End.APART:
                 self._apart.add(spec)
                 self._ready.appendleft(spec)
