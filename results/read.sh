@@ -91,7 +91,7 @@ read_one() {
       case $1 in
         digits-pytorchcv) cp "$plots/exp2_eta_lambda_heatmap.png" "$here/$1" ;;
         digits-sklearn) cp "$plots"/exp{2_eta_lambda_heatmap,3_batch_size_scaling}.png "$here/$1" ;;
-        digits-schedules) ;; # Its question is none that a figure draws.
+        digits-schedules | cifar10-adam) ;; # Their questions are none that a figure draws.
         *) cp "$plots"/*.png "$here/$1" ;;
       esac
       if [ "$1" = cifar100-memorised ]; then
