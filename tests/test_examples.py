@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -90,7 +91,11 @@ def test_a_function_of_scikit_learn(example: Path) -> None:
 
 
 @pytest.mark.parametrize("example", ["scikit-learn"], indirect=True)
-def test_a_script_of_scikit_learn_gets_its_penalty_in_its_own_units(example: Path) -> None:
+def test_a_script_of_scikit_learn_gets_its_penalty_in_its_own_units(
+    example: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A command runs with the python of its shell, and that of whoever runs the tests may have no scikit-learn.
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     study = example / "study.toml"
     text = study.read_text()
     for name, values in {"learning_rate_init": "[0.02]", "batch_size": "[50, 100]", "weight_decay": "[0.002]"}.items():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from interplay.analysis.analyze import analyze
+from interplay.analysis.best import best_settings
 from interplay.analysis.cells import Cell
 from interplay.analysis.collapse import collapse_picture
 from interplay.analysis.conclude import tabulate
@@ -186,6 +187,9 @@ def test_schedules_with_warm_up_and_those_of_one_sum_are_compared_too(kept: str,
     assert at_one_sum.startswith("over 6 schedules")
     assert ("W does better" in at_one_peak) is window_wins
     assert ("W does better" in at_one_sum) is window_wins
+    (best,) = best_settings(table)
+    assert best.setting.get("warmup_epochs", 0) == best.cell.get("warmup_epochs", 0)
+    assert best.setting.get("schedule", "cosine") == best.cell.schedule
     assert len(found.noises) == 1  # warm-up is a part of the schedule, not another network
     ((_, _, apart, optima),) = [each for each in grouped(found.optima) if each[0] == "weight_decay"]
     assert apart == ["lr", "schedule", "warmup_epochs"]

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 
-from interplay.cli.main import main
+from interplay.cli.study import StudyFlags
 from interplay.errors import SpecError
 from interplay.spec import RunSpec, knob_names
+from interplay.study.files import parse
 from interplay.study.grid import evaluate, expand
-from interplay.study.names import OF_THE_COMMAND
+from interplay.study.names import FLAGS
 
 
 def test_lists_multiply_and_single_values_stay() -> None:
@@ -95,9 +99,15 @@ def test_faulty_grids_are_refused_with_the_place(words: dict[str, object], messa
         list(expand({}, **words))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", sorted(OF_THE_COMMAND))
-def test_what_is_called_a_flag_is_one(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["study", "--help"])
-    assert f"--{name} " in capsys.readouterr().out
-    assert name not in knob_names()
+def test_all_flags_that_are_no_knobs_are_known_as_flags() -> None:
+    names = {field.name for field in dataclasses.fields(StudyFlags)}
+    assert names - {*knob_names(), "names", "seeds"} == FLAGS
+
+
+@pytest.mark.parametrize("name", ["test_every", "autotune", "metric"])
+def test_a_flag_in_a_study_file_is_told_as_one(name: str) -> None:
+    message = f"{name} is no knob; it is a flag of the command: --{name}"
+    with pytest.raises(SpecError, match=f"grid: {message}"):
+        list(expand({}, axes={name: [1]}))
+    with pytest.raises(SpecError, match=f"s.toml: {message}"):
+        parse({name: 1, "grid": [{"lr": [0.1]}]}, Path("s.toml"))

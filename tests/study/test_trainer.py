@@ -71,8 +71,14 @@ def test_it_runs_in_the_folder_of_the_study_file_or_in_cwd(tmp_path: Path) -> No
         ('command = "train {lr} && rm {run_dir}"', "lr = 1", "is for a shell, and none is used"),
         ('command = "train \'{lr}"', "lr = 1", "cannot be split"),
         ('command = "train {} {lr}"', "lr = 1", "an empty placeholder"),
-        ('command = "train {lr * }"', "lr = 1", "{lr*} is neither a name nor a formula"),
+        ('command = "train {lr * }"', "lr = 1", "{lr *} is neither a name nor a formula"),
+        ('command = "train {batch size}"', "'batch size' = 1", "{batch size} is neither a name nor a formula"),
         ('command = "train {lr * bs}"', "lr = 1", "{bs}, which is no knob of this study"),
+        (
+            'command = "train {lr-1}"',
+            "lr = 1",
+            "{lr-1} is no knob of this study: write spaces around a minus: {lr - 1}",
+        ),
         ('command = "train {lr * bs}"', "lr = 1\nbs = 'all'", "bs is 'all', not a number"),
         ('command = "train {lr / bs}"', "lr = 1\nbs = 0", "division by zero"),
         (f'{COMMAND}\nmetrics = "../m.jsonl"', "lr = 1\nalpha = 1", "metrics must be a file within run_dir"),
@@ -104,13 +110,13 @@ def test_seeds_that_the_command_has_no_use_for_are_refused(tmp_path: Path) -> No
 def test_a_flag_may_be_a_formula_of_knobs(tmp_path: Path) -> None:
     found = study(
         tmp_path,
-        'command = "t {lr} {wd * batch_size} {round(lr * 10) + seed}"',
+        'command = "t { lr } {wd * batch_size} {round(lr * 10) + seed} {1 - lr}"',
         "lr = 1\nwd = [0.5, 1]\nbatch_size = 20",
     )
     assert [trial.knobs for trial in found.specs] == [{"lr": 1, "wd": wd, "batch_size": 20} for wd in (0.5, 1)]
-    values = {"lr": 1, "wd": 0.5, "batch_size": 20, "seed": 3}
-    said = [filled(each, values) for each in split("t --alpha={wd * batch_size} {round(lr * 10) + seed} '{{lr * 2}}'")]
-    assert said == ["t", "--alpha=10.0", "13", "{lr * 2}"]
+    values = {"lr": 1, "wd": 0.5, "batch_size": 20, "seed": 3, "name": "a"}
+    template = "t --alpha={wd * batch_size} {round(lr * 10) + seed} '{{lr * 2}}' {1 - wd} { name }"
+    assert [filled(each, values) for each in split(template)] == ["t", "--alpha=10.0", "13", "{lr * 2}", "0.5", "a"]
 
 
 def test_a_value_stays_one_argument_whatever_it_holds() -> None:

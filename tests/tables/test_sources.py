@@ -315,6 +315,8 @@ def test_knobs_under_names_of_ones_own_have_optima_and_claims(
     page = Path("report.html").read_text()
     assert "alpha~width^-1" in page
     assert "Which knob matters" in page
+    assert main(["table", "own.csv"]) == 0
+    assert re.search(r"\| alpha=[\d.e-]+, width=[\d.]+ \|", capsys.readouterr().out)
 
 
 def test_a_table_without_batch_size_is_read(

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from interplay.analysis.cells import Cell
+from interplay.analysis.cells import DOCUMENTED, Cell
+from interplay.analysis.claims.exponent import given
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.table import TUNED, Table
 
@@ -38,6 +39,14 @@ class Best:
     """Others whose mean lies below by less than the 90 % interval of the difference."""
     optima: tuple[Optimum, ...]
     """Along η and λ through this cell, where these were varied there."""
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """The knobs of the cell that the words for its network do not tell, by name; the usual schedule is left out."""
+        shown = given([self.cell], optimum="")
+        told = dict(self.network.knobs)
+        usual = {"schedule": DOCUMENTED["schedule"]}
+        return {name: value for name, value in shown.items() if name not in told and usual.get(name) != value}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""

@@ -6,10 +6,10 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from interplay.analysis.best import Best, best_settings
 from interplay.analysis.conclude import Analysis, network_words, tabulate
@@ -83,7 +83,7 @@ def _optima(analysis: Analysis) -> Block:
     rows = [
         (
             o.of,
-            ", ".join(f"{name}={value}" for name, value in o.given.items()),
+            _at(o.given),
             place(o),
             interval(o.interval, ".2g") or NONE,
             o.status,
@@ -98,11 +98,15 @@ def _optima(analysis: Analysis) -> Block:
     )
 
 
+def _at(knobs: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in knobs.items())
+
+
 def _best(found: Sequence[Best], metric: str) -> Block:
     rows = [
         (
             network_words(each.network),
-            ", ".join(f"{k}={v:g}" for k in ("lr", "weight_decay", "momentum", "batch_size") if (v := each.cell[k])),
+            _at(each.setting),
             f"{each.mean:.2f}" if each.error is None else f"{each.mean:.2f} ± {each.error:.2f}",
             str(each.runs),
             f"{NONE if each.alike is None else each.alike} of {each.cells - 1}",

@@ -145,11 +145,6 @@ def answer(claim: Verdict) -> dict[str, Any]:
 
 def best_words(best: Best, metric: str, several: bool) -> dict[str, str]:
     """The best setting: its knobs, what it reaches, and how sure that is."""
-    knobs = {name: best.cell.get(name) for name in ("lr", "weight_decay", "momentum", "batch_size", "epochs")}
-    told = {name: value for name, value in knobs.items() if value is not None and name not in best.cell.assumed}
-    setting = cell({**told, **dict(best.cell.own)})
-    if best.cell.schedule != "cosine":
-        setting += f", {best.cell.schedule}"
     reaches = f"{metric_name(metric)} {metric_value(metric, best.mean)}"
     sure = [f"mean of {count(best.runs, 'run')}"]
     if best.interval is not None:
@@ -170,7 +165,7 @@ def best_words(best: Best, metric: str, several: bool) -> dict[str, str]:
     ]
     return {
         "network": best.network.words() if several else "",
-        "setting": setting,
+        "setting": cell(best.setting),
         "reaches": reaches,
         "sure": "; ".join(sure),
         "more": "; ".join(filter(None, [*optima, others])),

@@ -42,7 +42,7 @@ from interplay import by_path
 from interplay.errors import SpecError, nearest
 from interplay.study.claims import Claim, known_claims
 from interplay.study.grid import expand
-from interplay.study.names import refuse_too_many
+from interplay.study.names import refuse_flag, refuse_too_many
 from interplay.study.presets import PRESETS, preset
 from interplay.study.slurm import SlurmOptions
 from interplay.study.study import Study
@@ -155,6 +155,7 @@ def parse(content: Mapping[str, Any], path: Path, **knobs: Any) -> Study:
     """
     for key in content:
         if key not in _KEYS:
+            refuse_flag(key, path)
             raise SpecError(f"{path}: unknown key {shown(key)}; {nearest(key, _KEYS)}")
     base = _table(content.get("base", {}), f"{path}: base")
     grids = content.get("grid", [{}])

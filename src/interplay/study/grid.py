@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from interplay.errors import SpecError, nearest
 from interplay.spec import RunSpec, knob_names
-from interplay.study.names import ALIASES, OF_THE_COMMAND, refuse_too_many
+from interplay.study.names import ALIASES, refuse_flag, refuse_too_many
 from interplay.text import shown
 
 S = TypeVar("S")
@@ -127,9 +127,8 @@ def evaluate(expression: str, values: Mapping[str, Any]) -> float:
 def knob(name: str, where: str) -> str:
     """The full name of a knob; raises `SpecError` naming the nearest known one."""
     name = ALIASES.get(name, name)
-    if name in OF_THE_COMMAND:
-        raise SpecError(f"{where}: {name} is no knob; it is a flag of the command: --{name}")
     if name not in knob_names():
+        refuse_flag(name, where)
         raise SpecError(f"{where}: unknown key {shown(name)}; {nearest(name, [*knob_names(), *ALIASES])}")
     return name
 

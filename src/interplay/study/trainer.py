@@ -29,8 +29,10 @@ ALWAYS = ("run_dir", "seed", "run_id", "spec")
 """Placeholders that are there whatever the knobs: the run's own folder, its seed, its name, and its spec.json."""
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
-_NAME = re.compile(r"[\w.-]+")
-"""What stands in a placeholder and is no formula."""
+_NAME = re.compile(r"[^\W\d][\w.-]*|\d\w*")
+"""What stands in a placeholder and is no formula: a dash may be part of a name, as in ``weight-decay``."""
+_KEPT_SPACE = "\x1f"
+"""Stands for a space within a placeholder while a command is split; no command may have it."""
 _SHELL = frozenset(("&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1", "2>"))
 _USUAL_SEED = 42
 """As of the lab's own runs."""
@@ -66,12 +68,14 @@ class Trainer:
                 hint = nearest(name, self.takes - set(ALWAYS)) if self.takes - set(ALWAYS) else "it uses none"
                 alone = sorted(self.needs - set(knobs) - set(ALWAYS))
                 if alone:  # which of the two is misspelled, nobody can tell
-                    hint += f"; {_named(alone[0], kind)} is no knob of this study: spell both alike"
+                    what = _spaced(alone[0], knobs) or "spell both alike"
+                    hint += f"; {_named(alone[0], kind)} is no knob of this study: {what}"
                 raise SpecError(f"the {kind} does not use the knob {shown(name)}; {hint}")
         for name in sorted(self.needs):
             if name not in knobs and name not in ALWAYS:
                 what = _named(name, kind)
-                raise SpecError(f"the {kind} has {what}, which is no knob of this study; {nearest(name, knobs)}")
+                hint = _spaced(name, knobs) or nearest(name, knobs)
+                raise SpecError(f"the {kind} has {what}, which is no knob of this study; {hint}")
         for formula in self.formulas:  # what cannot be computed is known before the first run
             evaluate(formula, {**knobs, "seed": seed})
         return Trial(self.identity, knobs, seed, self.options)
@@ -89,6 +93,12 @@ class Trainer:
 def _named(name: str, kind: str) -> str:
     """A placeholder of a command, or an argument of a function, as its author wrote it."""
     return f"{{{name}}}" if kind == "command" else name
+
+
+def _spaced(name: str, knobs: Iterable[str]) -> str:
+    """What to write where a name is a difference of knobs; empty where it is none."""
+    parts = name.split("-")
+    return f"write spaces around a minus: {{{' - '.join(parts)}}}" if set(parts) & set(knobs) and parts[1:] else ""
 
 
 def command(table: Mapping[str, Any], folder: Path, where: str = "trainer") -> Trainer:
@@ -131,9 +141,9 @@ def split(template: str) -> list[str]:
         SpecError: quotes that do not close, an empty command, or what only a shell understands.
     """
     # A formula is one argument without quotes, too.
-    closed = _PLACEHOLDER.sub(lambda match: match[0] if match[1] is None else "".join(match[0].split()), template)
+    closed = _PLACEHOLDER.sub(lambda match: re.sub(r"\s", _KEPT_SPACE, match[0]), template)
     try:
-        arguments = shlex.split(closed)
+        arguments = [argument.replace(_KEPT_SPACE, " ") for argument in shlex.split(closed)]
     except ValueError as error:
         raise SpecError(f"the command cannot be split into arguments: {error}") from error
     if not arguments:
@@ -148,8 +158,8 @@ def placeholders(text: str) -> list[str]:
 
     ``{{`` and ``}}`` are the characters themselves. Raises `SpecError` for ``{}``.
     """
-    found = [match[1] for match in _PLACEHOLDER.finditer(text) if match[1] is not None]
-    if any(not name.strip() for name in found):
+    found = [match[1].strip() for match in _PLACEHOLDER.finditer(text) if match[1] is not None]
+    if not all(found):
         raise SpecError("an empty placeholder {}; write {{}} for the characters themselves")
     return found
 
@@ -159,7 +169,7 @@ def names_in(placeholder: str) -> frozenset[str]:
     if not _is_formula(placeholder):
         return frozenset((placeholder,))
     try:
-        tree = ast.parse(placeholder.strip(), mode="eval")
+        tree = ast.parse(placeholder, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         hint = (
             "write {name}, arithmetic such as {weight_decay * batch_size}, or {{ and }} for the characters themselves"
@@ -178,7 +188,8 @@ def filled(text: str, values: Mapping[str, Value]) -> str:
     def one(match: re.Match[str]) -> str:
         if match[1] is None:
             return match[0][0]
-        return shown_value(evaluate(match[1], values) if _is_formula(match[1]) else values[match[1]])
+        name = match[1].strip()
+        return shown_value(evaluate(name, values) if _is_formula(name) else values[name])
 
     return _PLACEHOLDER.sub(one, text)
 
