@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from interplay.analysis.shape import REACH, Curve, lattice, likelihood, quantile
+from interplay.analysis.optimum import locate
+from interplay.analysis.shape import REACH, WINDOW_SDS, Curve, lattice, likelihood, quantile, topless
+from interplay.analysis.verify.closed_forms import Ridge
 
 Array = NDArray[np.float64]
 DECAYS = np.array([1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3])
@@ -152,3 +154,36 @@ def test_cells_that_bound_the_top_may_lie_nearer_than_the_points_of_the_grid() -
     assert len(found.m) >= 3
     assert np.isfinite(posterior).all()
     assert abs(float(found.m @ posterior) - float(x[mean.argmax()])) < 0.2
+
+
+def test_a_curve_that_is_level_below_has_no_top_that_could_be_told() -> None:
+    # Ridge regression stopped after four steps, whose best decay is none: every shape with a top has it at the bend.
+    x = np.log(0.0006 * 2.0 ** np.arange(10))
+    problem = Ridge()
+    y = -np.array([problem.risk(0.02, math.exp(each), 4) for each in x])
+    least = problem.risk(0.32, math.exp(x[0]), 4)
+    rng = np.random.default_rng(5)
+    found = {"weight_decay": 0, "lr": 0}
+    for _ in range(20):
+        measured = Curve(x, y / least + rng.normal(0, 0.0006, 10), np.full(10, 0.0006), WINDOW_SDS * 0.001)
+        assert topless(measured, likelihood(measured)) > 0.1
+        for of in found:
+            found[of] += locate(measured, np.random.default_rng(0), of).inside
+    assert found["weight_decay"] == 0
+    assert found["lr"] > 5  # a rate of 0 trains nothing, so a curve over it has a top
+
+
+def test_a_curve_that_rises_to_its_top_has_one() -> None:
+    x = np.log(0.0006 * 2.0 ** np.arange(10))
+    rng = np.random.default_rng(6)
+    for asymmetry in (0.5, 1.1, 2.0):
+        v = x - x[4]
+        y = -0.3 * 2 * (np.expm1(asymmetry * v) - asymmetry * v) / asymmetry**2 + rng.normal(0, 0.05, 10)
+        measured = Curve(x, y, np.full(10, 0.05), WINDOW_SDS * 0.05)
+        assert topless(measured, likelihood(measured)) < 0.01
+        assert locate(measured, np.random.default_rng(0), "weight_decay").inside
+
+
+def test_a_cell_below_that_is_surely_worse_leaves_no_doubt_of_a_top() -> None:
+    measured = Curve(np.log(2.0 ** np.arange(6)), np.array([70.0, 79.9, 80, 80, 79.9, 70]), np.full(6, 0.1), 5.0)
+    assert topless(measured, likelihood(measured)) == 0.0

@@ -84,15 +84,16 @@ def _best(table: Table, network: Cell, cells: list[Cell]) -> Best:
     mean = float(np.mean(table.cells[top]))
     error, interval, alike = None, None, None
     if noise is not None:
-        error = errors[top]
-        wide = float(stats.t.ppf((1 + LEVEL) / 2, noise.freedom(table.level(top))))
+        level = table.level(top)
+        # What it reaches is asked of new seeds, too; which cells are as good is told on the same ones.
+        in_all = table.noise_in_all(network) or noise
+        error = in_all.sd(level) / math.sqrt(len(table.cells[top]))
+        wide = float(stats.t.ppf((1 + LEVEL) / 2, noise.freedom(level)))
         interval = (mean - wide * error, mean + wide * error)
         if "acc" in table.metric:
             interval = (max(interval[0], 0.0), min(interval[1], 100.0))
         alike = sum(
-            table.level(top) - table.level(cell) < wide * math.hypot(error, errors[cell])
-            for cell in cells
-            if cell != top
+            level - table.level(cell) < wide * math.hypot(errors[top], errors[cell]) for cell in cells if cell != top
         )
     optima = []
     for of in TUNED:

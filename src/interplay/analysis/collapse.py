@@ -110,7 +110,7 @@ def _bars(
 def _scatter(table: Table, points: list[tuple[float, float, Cell]]) -> float | None:
     if any(table.noise_of(s) is None for _, _, s in points):
         return None
-    level = np.array([table.sign * mean for _, mean, _ in points])
+    level = np.array([table.level(s) for _, _, s in points])
     near = level >= level.max() - within(table.metric)[0]
     logs = np.log([x for x, _, _ in points])[near]
     free = int(near.sum()) - DEGREE - 1

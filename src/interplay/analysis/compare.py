@@ -128,7 +128,7 @@ _PROGRAMME = {"model": "resnet18", "dataset": "cifar100"}
 
 def _noises(cell: Cell, first: Table, second: Table, notes: list[str]) -> tuple[Noise | None, Noise | None]:
     """The noise of each side: from its repetitions, else from those of the other, else from residuals."""
-    both = first.noise_of(cell), second.noise_of(cell)
+    both = first.noise_in_all(cell), second.noise_in_all(cell)  # the seeds of the sides may be others
     one, other = (None if noise is None or noise.residual else noise for noise in both)
     if one is None and other is None:
         one, other = both

@@ -129,6 +129,7 @@ class Analysis(Framed):
             noise = {
                 "dof": self.noise.dof,
                 "from_residuals": self.noise.residual,
+                "of_seeds": self.noise.of_seeds,
                 "levels": [
                     {"level": self.noise.worst, "sd": self.noise.sd_worst},
                     {"level": self.noise.best, "sd": self.noise.sd_best},

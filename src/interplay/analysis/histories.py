@@ -53,7 +53,7 @@ def training_picture(records: Iterable[RunRecord], table: Table) -> Training | N
 
 
 def _chosen(table: Table, there: Iterable[Cell]) -> list[Cell]:
-    level = {s: table.sign * float(np.mean(table.cells[s])) for s in there if s in table.cells}
+    level = {s: table.level(s) for s in there if s in table.cells}
     members = [s for s in plane(table) if s in level] or [s for s in sorted(level) if "lr" in s]
     best: dict[float, Cell] = {}
     for s in members:

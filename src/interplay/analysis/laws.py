@@ -62,7 +62,7 @@ def measured(
             name: value for name in (*_KNOBS, "schedule") if name != of and (value := _told(one, name)) is not None
         }
         optimum = table.optimum(of, members, given, listed=False)
-        level = {s: table.sign * float(np.mean(table.cells[s])) for s in members if s in table.cells}
+        level = {s: table.level(s) for s in members if s in table.cells}
         none = next((level[s] for s in members if s in level and getattr(s, of) == 0), None)
         curve = tuple(sorted((getattr(s, of), level[s]) for s in positive if s in level))
         if len(curve) < 2:

@@ -41,6 +41,8 @@ class Noise:
     """Of (base, rise): variance of the first, covariance, variance of the second."""
     residual: bool = False
     """Whether nothing was repeated and the scatter about smooth curves stands for the noise."""
+    of_seeds: float = 0.0
+    """SD of the levels of seeds, which were taken off and are no part of it; 0 where seeds do not differ (`blocks`)."""
 
     def sd(self, level: float) -> float:
         """SD of one run in a cell whose mean is ``level`` (sign-adjusted: larger is better)."""
@@ -67,7 +69,7 @@ class Noise:
         return math.log1p((max(self.best - level, 0.0) / self.scale) ** 2)
 
 
-def pool(cells: Iterable[Sequence[float]]) -> Noise | None:
+def pool(cells: Iterable[Sequence[float]], spent: int = 0) -> Noise | None:
     """Noise from the cells that were repeated; ``None`` without repetitions, or where all repetitions are equal.
 
     A gamma regression with logarithmic link: for a cell of n runs the sample variance is σ² χ²/(n-1), and (base, rise)
@@ -76,6 +78,7 @@ def pool(cells: Iterable[Sequence[float]]) -> Noise | None:
 
     Args:
         cells: the values of each cell, sign-adjusted so that larger is better.
+        spent: degrees of freedom that went into what was taken off the values before.
     """
     groups = [
         (float(np.mean(values)), float(np.var(values, ddof=1)), len(values) - 1) for values in cells if len(values) > 1
@@ -83,6 +86,10 @@ def pool(cells: Iterable[Sequence[float]]) -> Noise | None:
     if not groups:
         return None
     level, variance, dof = (np.array(column, dtype=float) for column in zip(*groups, strict=True))
+    if dof.sum() <= spent:
+        return None
+    left = 1 - spent / float(dof.sum())
+    variance, dof = variance / left, dof * left
     pooled = float((variance * dof).sum() / dof.sum())
     if pooled <= 0:
         return None
@@ -90,7 +97,7 @@ def pool(cells: Iterable[Sequence[float]]) -> Noise | None:
     reach = best - worst
     fits = [_regress(best - level, variance, dof, share * reach or 1.0) for share in SCALES]
     _, scale, base, rise, covariance = max(fits, key=lambda each: each[0])
-    return Noise(best, worst, base, rise, scale, int(dof.sum()), covariance)
+    return Noise(best, worst, base, rise, scale, round(float(dof.sum())), covariance)
 
 
 def _regress(

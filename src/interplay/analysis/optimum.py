@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from interplay.analysis.shape import REACH, Curve, Likelihood, likelihood, quantile
+from interplay.analysis.shape import REACH, Curve, Likelihood, likelihood, quantile, topless
 
 Array = NDArray[np.float64]
 Status = Literal["inside", "open below", "open above", "open", "unknown"]
@@ -94,9 +94,10 @@ def locate(
     """The posterior of the place of the top of ``curve``, averaged over the shapes of `shape.likelihood`.
 
     *Inside*: the 90 % interval lies within the cells that were measured. *Open below* (*above*): its lower (upper) end
-    does not, and is not given. A cell at 0 that is as good as the top makes it open below. Two maxima with a valley
-    between them are both named; where the lower one may be the higher, the interval holds both. *Unknown*: fewer than
-    three cells that did not diverge, or nothing tells their errors.
+    does not, and is not given. A cell at 0 that is as good as the top makes it open below. Where 0 was not measured, a
+    curve that is as well described without a top does (`shape.topless`), but for the learning rate, which trains
+    nothing at 0. Two maxima with a valley between them are both named; where the lower one may be the higher, the
+    interval holds both. *Unknown*: fewer than three cells that did not diverge, or nothing tells their errors.
     """
     grid = (math.exp(float(curve.x[0])), math.exp(float(curve.x[-1]))) if len(curve.x) else (0.0, math.inf)
     if len(curve.x) < 3 or curve.window <= 0:  # too few cells, or nothing tells their errors
@@ -110,7 +111,10 @@ def locate(
     ]
     draws = np.concatenate(parts)
     without = _without(curve)
-    draws = np.where(rng.random(len(draws)) < without, -math.inf, draws)
+    none = without
+    if of != "lr" and curve.zero is None and basins[0][0] == 0 and tops[0] is not None:
+        none = shares[0] * topless(curves[0], tops[0])
+    draws = np.where(rng.random(len(draws)) < none, -math.inf, draws)
     # Beyond the cells nothing is known but where a cell diverged.
     if not (curve.diverged < curve.x[0]).any():
         draws = np.where(draws < curve.x[0], -math.inf, draws)

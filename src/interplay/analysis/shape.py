@@ -169,7 +169,6 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     if len(x) < 2:
         raise ValueError("a curve needs two cells at least")
     best = int(y.argmax())
-    used, beyond = _chosen(y, best, curve.window)
     step = step or lattice([curve])
     low, high = first, last = x[0] - REACH, x[-1] + REACH
     # Of one maximum no cell that is surely lower lies on the way to the top.
@@ -183,32 +182,15 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
     if last_point - first_point < 2:  # cells that bound it lie nearer than the points of the grid
         first_point, last_point = round(float(x[best]) / step) - 1, round(float(x[best]) / step) + 1
     m = step * np.arange(first_point, last_point + 1)
-    depth = np.maximum(y[best] - y, 0.0)
-    # A window narrower than the nearest neighbour of the best cell would leave nothing to tell the shape by.
-    window = max(curve.window, float(np.sort(depth[used])[min(1, len(used) - 1)]), 1e-12)
-    extra = DISCREPANCY * depth * (1 + depth / window) * np.sqrt(np.maximum(ALIKE / _spacing(x), 1.0))
-    weight = 1 / np.maximum(curve.error[used] ** 2 + extra[used] ** 2, (1e-6 * window) ** 2)
-    centred = y[used] - float((weight * y[used]).sum() / weight.sum())
-    fall = _falls(x[used][None, :] - m[:, None])
-    mean = fall @ weight / weight.sum()
-    yy = float((weight * centred**2).sum())
-    yg = fall @ (weight * centred)
-    gg = np.maximum(np.square(fall) @ weight - weight.sum() * mean**2, 0.0)
-    c = CURVATURE * window / 5
-    squares = np.maximum(yy + 2 * c * yg[..., None] + c * c * gg[..., None], 0.0).astype(np.float32)
-    if math.isfinite(curve.dof):
-        log = np.float32(-0.5 * (curve.dof + len(used) - 1)) * np.log1p(squares / np.float32(curve.dof))
-    else:
-        log = np.float32(-0.5) * squares
-    for cell in beyond:
-        needed = float(depth[cell])
-        fallen = (c * _falls((x[cell] - m)[:, None])[..., 0][..., None]).astype(np.float32)
-        spread = max(math.hypot(0.3 * needed, float(curve.error[cell])), 1e-12)
-        short = np.maximum(np.float32(needed - curve.error[cell]) - fallen, 0) / np.float32(spread)
-        log = log - np.float32(0.5) * short**2
+    near = _near_best(curve, best)
+    used = near.used
+    c = CURVATURE * near.window / 5
+    log = near.log_of(_falls(x[used][None, :] - m[:, None]), c)
+    for cell in near.beyond:
+        log = log - near.short(cell, c * _falls((x[cell] - m)[:, None])[..., 0][..., None])
     # Where the exponential leaves the range of numbers it says nothing of the differences between cells.
     log[_overflows(x[used][None, :] - m[:, None])] = -1e9
-    normal = 0.5 * float(np.log(weight).sum()) - 0.5 * math.log(float(weight.sum()))
+    normal = 0.5 * float(np.log(near.weight).sum()) - 0.5 * math.log(float(near.weight.sum()))
     return Likelihood(
         m,
         log,
@@ -216,9 +198,84 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
         float(x[best]),
         normal,
         (low > first, high < last),
-        window / 5,
+        near.window / 5,
         FLAT * float(curve.error[best]),
     )
+
+
+GROWTH = np.array([0.7, 1.0, 1.4, 2.0])
+"""Powers of the knob by which a curve without a top falls: 1 where the knob acts in proportion to itself."""
+
+LEVEL_PRIOR = 0.1
+"""Probability, before the runs, that less of a knob is never worse."""
+
+
+def topless(curve: Curve, top: Likelihood) -> float:
+    """Probability that a curve has no top: y = P - A exp(s x), level below and falling above.
+
+    It is so where none of the knob is as good as any, such as the decay of a run that is stopped early. Shapes with a
+    top, whose rise to it is never quite level, take the bend for the top. Against them (``top``, of the same curve) it
+    has the prior `LEVEL_PRIOR`, A that of curvatures, s is one of `GROWTH`, and m is spread evenly over the grid.
+    """
+    if top.walls[0]:  # a cell below is surely worse
+        return 0.0
+    x = curve.x
+    near = _near_best(curve, int(curve.mean.argmax()))
+    last = float(x[near.used][-1])
+    size = CURVATURE * near.window / 5
+    fall = np.exp(GROWTH[:, None] * (x[near.used][None, :] - last))
+    log = near.log_of(fall, size)
+    for cell in near.beyond:
+        log = log - near.short(cell, size * np.exp(GROWTH * (x[cell] - last))[:, None])
+    most = float(log.max())
+    level = most + math.log(float(np.exp(log - most).mean()))
+    with_top = top.evidence() - top.normal - math.log(float(np.ptp(x)) + 2 * REACH)
+    odds = LEVEL_PRIOR / (1 - LEVEL_PRIOR) * math.exp(min(level - with_top, 700.0))
+    return odds / (1 + odds)
+
+
+@dataclass(frozen=True)
+class _Near:
+    """The cells that shape a curve: their numbers, those of the cells next to them, and how much each weighs."""
+
+    curve: Curve
+    used: list[int]
+    beyond: list[int]
+    depth: Array
+    window: float
+    weight: Array
+
+    def log_of(self, fall: Array, size: Array) -> NDArray[np.float32]:
+        """Log likelihood [.., size] of curves that fall by ``size`` times ``fall`` [.., cells] from any height."""
+        weight, y, dof = self.weight, self.curve.mean[self.used], self.curve.dof
+        centred = y - float((weight * y).sum() / weight.sum())
+        mean = fall @ weight / weight.sum()
+        yy = float((weight * centred**2).sum())
+        yg = fall @ (weight * centred)
+        gg = np.maximum(np.square(fall) @ weight - weight.sum() * mean**2, 0.0)
+        squares = np.maximum(yy + 2 * size * yg[..., None] + size * size * gg[..., None], 0.0).astype(np.float32)
+        if math.isfinite(dof):
+            return np.asarray(np.float32(-0.5 * (dof + len(self.used) - 1)) * np.log1p(squares / np.float32(dof)))
+        return np.asarray(np.float32(-0.5) * squares)
+
+    def short(self, cell: int, fallen: Array) -> NDArray[np.float32]:
+        """What a cell beyond the used ones takes off where the curve has ``fallen`` less than it has."""
+        needed, error = float(self.depth[cell]), float(self.curve.error[cell])
+        spread = max(math.hypot(0.3 * needed, error), 1e-12)
+        short = np.maximum(np.float32(needed - error) - fallen.astype(np.float32), 0) / np.float32(spread)
+        return np.asarray(np.float32(0.5) * short**2)
+
+
+def _near_best(curve: Curve, best: int) -> _Near:
+    """What shapes the curve about its cell number ``best``."""
+    x, y = curve.x, curve.mean
+    used, beyond = _chosen(y, best, curve.window)
+    depth = np.maximum(y[best] - y, 0.0)
+    # A window narrower than the nearest neighbour of the best cell would leave nothing to tell the shape by.
+    window = max(curve.window, float(np.sort(depth[used])[min(1, len(used) - 1)]), 1e-12)
+    extra = DISCREPANCY * depth * (1 + depth / window) * np.sqrt(np.maximum(ALIKE / _spacing(x), 1.0))
+    weight = 1 / np.maximum(curve.error[used] ** 2 + extra[used] ** 2, (1e-6 * window) ** 2)
+    return _Near(curve, used, beyond, depth, window, weight)
 
 
 def _spacing(x: Array) -> Array:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from interplay.analysis.blocks import Blocks, blocks
 from interplay.analysis.cells import VARIED, Cell
-from interplay.analysis.noise import BINOMIAL, Noise, from_residuals, pool
+from interplay.analysis.noise import BINOMIAL, Noise, from_residuals
 from interplay.analysis.observations import Observations
 from interplay.analysis.optimum import Optimum, locate
 from interplay.analysis.shape import REACH, STEPS, WINDOW_SDS, Curve
@@ -26,7 +27,8 @@ class Table:
     """Cells of all runs with their noise, and the optima that are asked of it.
 
     Noise is pooled for each network and data (`Cell.scatter`) by itself: one network tells nothing of the scatter of
-    another. ``cells`` are without those in which at least half of the runs diverged.
+    another. Where seeds differ, the level of each is taken off (`blocks`): `level` and `noise_in` are without it.
+    ``cells``, the values as measured, are without those in which at least half of the runs diverged.
     """
 
     def __init__(self, observations: Observations, seed: int = 0, notes: Sequence[str] = ()) -> None:
@@ -41,10 +43,18 @@ class Table:
         self._slices: dict[tuple[str, int], dict[Cell, list[Cell]]] = {}
         self._listed: set[tuple[str, tuple[Cell, ...]]] = set()
         self._found: dict[tuple[str, tuple[Cell, ...]], Optimum] = {}
-        values: dict[Cell, list[list[float]]] = {}
-        for cell, repeated in self.cells.items():
-            values.setdefault(cell.scatter, []).append([self.sign * v for v in repeated])
-        self._noise: dict[Cell, Noise | None] = {network: pool(cells) for network, cells in values.items()}
+        values: dict[Cell, dict[Cell, list[tuple[str, float]]]] = {}
+        for run in observations.runs:
+            if run.value is not None and run.cell not in self.diverged:
+                of_network = values.setdefault(run.cell.scatter, {})
+                of_network.setdefault(run.cell, []).append((run.repetition, self.sign * run.value))
+        self.blocks: dict[Cell, Blocks] = {network: blocks(list(cells.values())) for network, cells in values.items()}
+        self._noise: dict[Cell, Noise | None] = {network: found.noise for network, found in self.blocks.items()}
+        self._mean: dict[Cell, float] = {
+            cell: float(np.mean(self.blocks[network].adjusted(runs)))
+            for network, cells in values.items()
+            for cell, runs in cells.items()
+        }
         self._guessed: set[Cell] = set()
 
     def all_cells(self) -> list[Cell]:
@@ -55,12 +65,8 @@ class Table:
     def _all(self) -> list[Cell]:
         return sorted(set(self.cells) | self.diverged)
 
-    @cached_property
-    def _mean(self) -> dict[Cell, float]:
-        return {cell: self.sign * float(np.mean(values)) for cell, values in self.cells.items()}
-
     def level(self, cell: Cell) -> float:
-        """Mean of a cell, larger is better."""
+        """Mean of a cell, larger is better, as it would be over all seeds."""
         return self._mean[cell]
 
     def networks(self) -> dict[Any, int]:
@@ -86,6 +92,12 @@ class Table:
     def noise_of(self, cell: Cell) -> Noise | None:
         """Of the runs of the same network and data."""
         return self.noise_in(cell)
+
+    def noise_in_all(self, network: Cell) -> Noise | None:
+        """As `noise_in`, the levels of seeds included: by how much a run of a new seed scatters."""
+        noise = self.noise_in(network)
+        found = self.blocks.get(network.scatter)
+        return found.in_all if found is not None and found.levels else noise
 
     def error(self, cell: Cell) -> float:
         """Standard error of the mean of a cell.

@@ -75,10 +75,14 @@ def noise_words(analysis: Analysis) -> list[str]:
 
 
 def _noise(noise: Noise, unit: str) -> str:
-    best = f"one run scatters by {noise.sd_best:.3g} {unit} (SD) at the best level"
+    about = " about the level of its seed" if noise.of_seeds else ""
+    best = f"one run scatters by {noise.sd_best:.3g} {unit} (SD){about} at the best level"
     if noise.residual:
         return f"{best}; from residuals of smooth curves, since nothing was repeated"
-    return f"{best}, by {noise.sd_worst:.3g} at the worst; {noise.dof} degrees of freedom"
+    found = f"{best}, by {noise.sd_worst:.3g} at the worst; {noise.dof} degrees of freedom"
+    if noise.of_seeds:
+        found += f"; seeds differ by {noise.of_seeds:.3g} {unit} in all cells alike, which is taken off"
+    return found
 
 
 def exponent_words(each: Measured) -> tuple[str, ...]:

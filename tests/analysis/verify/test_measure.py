@@ -111,6 +111,19 @@ def test_what_the_bound_allows_is_what_normal_estimates_earn() -> None:
     assert bound_of(draw("plane.product", 0), draw("plane.product", 0).truths[0]) is None
 
 
+def test_what_the_bound_allows_of_orderings_is_what_normal_estimates_earn() -> None:
+    rng = np.random.default_rng(0)
+    margin = math.log(1.1)
+    for factor, word in ((3.0, "supported"), (1.5, "supported"), (1 / 3, "refuted"), (1.0, "undecided")):
+        truth = Truth("ordering.sgd>sgd_wd", word, math.log(factor), None, "ordering")  # type: ignore[arg-type]
+        sd = 0.2
+        found = math.log(factor) + sd * rng.standard_normal(20000)
+        above, below = found - 1.645 * sd > margin, found + 1.645 * sd < -margin
+        right = {"supported": above, "refuted": below, "undecided": ~above & ~below}[word]
+        assert attainable(truth, sd) == pytest.approx(np.mean(right), abs=0.01)
+        assert attainable(truth, math.inf) == (word == "undecided")
+
+
 # -- judges -----------------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +146,8 @@ def test_a_silent_judge_is_never_false_and_right_only_where_nothing_is_true() ->
     assert exponent.attainable is not None
     equal = summarise(measure(["ordering.equal.x3"], 2, judge=silent, processes=1))[0]
     assert (equal.right, equal.false) == (1, 0)
+    assert equal.attainable is not None
+    assert 0.9 < equal.attainable <= 1
 
 
 def test_a_judge_who_supports_all_is_false_where_it_is_not_so() -> None:

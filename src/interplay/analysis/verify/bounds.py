@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from interplay.analysis.verify.curves import Slice
-from interplay.analysis.verify.studies import SimulatedStudy, Truth
+from interplay.analysis.verify.studies import MARGIN, SimulatedStudy, Truth
 from interplay.analysis.verify.worlds import Cell, Methods, PowerLaw, Surface
 
 Array = NDArray[np.float64]
@@ -165,8 +165,15 @@ def bound_of(study: SimulatedStudy, truth: Truth) -> float | None:
 def attainable(truth: Truth, sd: float) -> float:
     """Probability that an unbiased normal estimate with this SD earns the right word, by the rule of the four words.
 
-    Supported if its 90 % interval lies inside the band, refuted if its 95 % interval is disjoint from it.
+    Supported if its 90 % interval lies inside the band, refuted if its 95 % interval is disjoint from it. Of two
+    optima: if with 95 % the first is above, or below, the other by more than the margin.
     """
+    if truth.role == "ordering" and truth.value is not None:
+        margin, scale = math.log(MARGIN), max(sd, 1e-12)
+        above, below = (float(norm.sf((margin - gap) / scale + NINETY)) for gap in (truth.value, -truth.value))
+        if not math.isfinite(sd):
+            above = below = 0.0
+        return {"supported": above, "refuted": below}.get(truth.word, 1 - above - below)
     if truth.band is None or truth.value is None or not math.isfinite(sd):
         return 0.0
     low, high = ((edge - truth.value) / max(sd, 1e-12) for edge in truth.band)

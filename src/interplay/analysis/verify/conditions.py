@@ -30,6 +30,8 @@ def _conditions() -> dict[str, Builder]:
                 found[name] = exponents(axis, scatter, several)
     found["exponent.lr.loss"] = _by_loss(exponents("lr", 0.0, True))
     found["exponent.fixed_lr.loss"] = _by_loss(exponents("fixed_lr", 0.15, True))
+    found["exponent.lr.blocks"] = _in_blocks(exponents("lr", 0.0, True))
+    found["exponent.fixed_lr.blocks"] = _in_blocks(exponents("fixed_lr", 0.15, True))
     for grid in ("x1.2", "x1.5", "x2", "x3", "x5", "programme"):
         found[f"optimum.{grid}"] = single_optimum(grid)
     for grid in ("programme", "x2", "x3"):
@@ -55,6 +57,16 @@ def _by_loss(builder: Builder) -> Builder:
 
     def build(rng: np.random.Generator, condition: str) -> SimulatedStudy:
         return dataclasses.replace(builder(rng, condition), metric="final_test_loss")
+
+    return build
+
+
+def _in_blocks(builder: Builder) -> Builder:
+    """The same studies where runs of one seed share one to three times what a run scatters by itself."""
+
+    def build(rng: np.random.Generator, condition: str) -> SimulatedStudy:
+        study = builder(rng, condition)
+        return dataclasses.replace(study, world=dataclasses.replace(study.world, of_seeds=float(rng.uniform(1, 3))))
 
     return build
 

@@ -127,7 +127,7 @@ def scores(condition: str, index: int, seed: int = 0, judge: Judge = engine) -> 
 def _claim_score(study: SimulatedStudy, index: int, name: str, truth: Truth, said: Claimed, runs: int) -> Score:
     extending = name.startswith("extend.")
     bound = None if extending else bound_of(study, truth)
-    chance = attainable(truth, bound) if bound is not None and truth.role == "exponent" else None
+    chance = attainable(truth, bound) if bound is not None and truth.role in ("exponent", "ordering") else None
     compared = truth.role in ("exponent", "direction") and not math.isinf(said.estimate or 0.0)
     interval = said.interval if compared else None
     return Score(

@@ -160,6 +160,8 @@ class World:
 
     surface: Surface
     key: int
+    of_seeds: float = 0.0
+    """SD of what all runs of one seed share, over the noise of a run at the best level."""
 
     def run(self, cells: Iterable[Cell | Mapping[str, object]], seeds: Sequence[int] = (42,)) -> list[Row]:
         """One row a cell and seed, seeds outermost."""
@@ -186,6 +188,8 @@ class World:
         if self.surface.diverged(cell):
             return row
         mean, sd = self.surface.accuracy(cell), self.surface.sd(cell)
+        if self.of_seeds:
+            mean += self.of_seeds * float(noise_sd(0.0) * generator(self.key, f"seed {seed}").standard_normal())
         value = min(max(mean + sd * float(accuracy), CHANCE), 100.0)
         lost = self.surface.best - mean
         fitted = 0.006 * math.exp(min(lost, 70) * math.log(4.5 / 0.006) / 70)  # 4.5 nats is guessing
