@@ -108,7 +108,7 @@ def test_intervals_are_those_of_runs_without_their_seeds_levels() -> None:
         assert high is not None
         return float(high) - float(low)
 
-    assert width(3.0) == pytest.approx(width(0.0), rel=0.1)
+    assert width(3.0) < 1.1 * width(0.0)  # a little less: the window within which cells shape a curve is wider
 
 
 def test_the_best_setting_is_as_uncertain_as_a_run_of_a_new_seed() -> None:

@@ -12,8 +12,10 @@ import pytest
 from interplay.analysis.analyze import analyze
 from interplay.analysis.cells import Cell
 from interplay.analysis.claims import judged
+from interplay.analysis.claims.exponent import inside_of
 from interplay.analysis.conclude import Analysis, tabulate
 from interplay.analysis.observations import Observation, Observations, from_rows
+from interplay.analysis.optimum import Optimum
 from interplay.analysis.verdict import Verdict
 from interplay.study.claims import Claim
 
@@ -295,3 +297,17 @@ def test_of_several_networks_a_claim_speaks_of_the_one_with_the_most_curves() ->
     assert judged(PROFILE, both).estimate == judged(PROFILE, tabulate([many])[0]).estimate
     assert judged(PROFILE, both).verdict == "refuted"
     assert {network.get("model") for network in both.networks()} == {"cnn", "mlp"}
+
+
+def _optimum(topless: float, inside_if_any: bool) -> Optimum:
+    return Optimum("weight_decay", {}, None, (None, 1.0), "open below", topless=topless, inside_if_any=inside_if_any)
+
+
+def test_curves_tell_together_that_there_are_optima() -> None:
+    # Each by itself may have none: a Bayes factor of e^-1 after a prior of 10 % leaves 4 to 10 %.
+    assert not inside_of([_optimum(-0.5, True)])
+    assert inside_of([_optimum(-0.5, True)] * 4 + [_optimum(0.2, False)]) == 4
+    # One that is inside by luck among many that are level below tells nothing.
+    assert not inside_of([_optimum(-1.5, True), *[_optimum(2.0, False)] * 4])
+    # One that surely has a top outweighs them: then the others have theirs below.
+    assert inside_of([_optimum(-math.inf, True), *[_optimum(2.0, False)] * 4]) == 1

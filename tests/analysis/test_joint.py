@@ -163,3 +163,15 @@ def test_flat_curves_leave_the_exponent_open() -> None:
     assert low < -1.5
     assert high > 1.5
     assert found.within(-0.2, 0.2) < 0.5
+
+
+@pytest.mark.parametrize("sd", [0.3, 0.03])
+def test_optima_that_scatter_are_no_better_known_where_cells_beside_them_bound_them(sd: float) -> None:
+    # Little noise puts walls near each top, beyond which the law's place is the less likely the further it is.
+    offsets = (0.35, -0.3, 0.0, -0.35, 0.3)
+    found = sure(fitted(power(-1), offsets=offsets, sd=sd))
+    z = np.log(RATES)
+    assert found.scatter == pytest.approx(0.3, rel=0.25)
+    straight = found.scatter / math.sqrt(float(((z - z.mean()) ** 2).sum()))
+    assert found.sd == pytest.approx(straight, rel=0.25)
+    assert found.estimate == pytest.approx(-1 + float(np.polyfit(z, offsets, 1)[0]), abs=0.03)

@@ -288,7 +288,7 @@ def _exponents(table: Table, verdicts: Sequence[Verdict]) -> tuple[Measured, ...
                 continue
             measured, members = len(members), _few(members)
             optima, result, used = powers.fitted(table, of, members)
-            if isinstance(result, Exponent) and any(optima[i].inside for i in used):
+            if isinstance(result, Exponent) and powers.inside_of([optima[i] for i in used]):
                 network = members.members[0][0].without(name).network
                 found.append(
                     Measured(

@@ -74,6 +74,9 @@ SHARING = (
 STEEPEST = 3.0
 """Exponents beyond ±STEEPEST are not considered."""
 
+FURTHEST = 2.0
+"""Nats between a top and the law beyond which they count as equally far apart."""
+
 KEPT = 24
 """Shapes that are kept, the likeliest; the others together are less likely than one in a thousand each."""
 
@@ -185,18 +188,19 @@ class _Shapes:
     def smoothed(self, curve: int, scatter: float, shapes: int) -> tuple[int, Array]:
         """Log likelihood of the law's place for one curve, [places, shapes], and where its grid begins in steps.
 
-        The top scatters normally about that place. Beyond an end of the grid that is no wall it is as at the end.
+        The top scatters normally about that place. Beyond an end of the grid that is no wall it is as at the end; a
+        place beyond a wall, where no top is, is the less likely the further it is.
         """
         spread = max(scatter, 0.5 * self.step)
-        pad = math.ceil(1.0 / self.step)
+        pad = math.ceil(FURTHEST / self.step)
         rows = self.tables[curve][:, :shapes]
         ends = [
-            np.repeat(rows[end : end + 1] if not wall else 0 * rows[:1], pad, axis=0)
+            np.repeat(rows[end : end + 1] if not wall else 0 * rows[:1], 2 * pad, axis=0)
             for end, wall in zip((0, len(rows) - 1), self.walls[curve], strict=True)
         ]
         table = np.concatenate([ends[0], rows, ends[1]])
-        weights = self._kernel(len(rows), pad, spread)
-        return self.first[curve], np.log(weights @ table + 1e-12 * table.max(axis=0))
+        weights = self._kernel(len(rows) + 2 * pad, pad, spread)
+        return self.first[curve] - pad, np.log(weights @ table + 1e-12 * table.max(axis=0))
 
     def _kernel(self, length: int, pad: int, spread: float) -> Array:
         """Normal weights [places, places with ``pad`` on either side]; the same for all grids of one length."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from interplay.analysis.shape import REACH, Curve, Likelihood, likelihood, quantile, topless
+from interplay.analysis.shape import REACH, Curve, Likelihood, likelihood, probability_topless, quantile, topless
 
 Array = NDArray[np.float64]
 Status = Literal["inside", "open below", "open above", "open", "unknown"]
@@ -25,6 +25,10 @@ VALLEY = 3.0
 
 COMPETING = 0.05
 """Probability that the lower of two maxima is the higher one, above which the optimum may be at either."""
+
+
+ENDS = (0.05, 0.95)
+"""Quantiles of the interval."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ class Optimum:
     """The likelihood of the place of the highest maximum, for fits of several curves."""
     without: float = 0.0
     """Probability that the cell at 0 is better than all others."""
+    topless: float = -math.inf
+    """Log Bayes factor of no top at all: from the cell at 0, or from the shape of the curve (`shape.topless`)."""
+    inside_if_any: bool = False
+    """Whether it would be `inside` if it were known that there is a top, which other curves may tell."""
 
     @property
     def inside(self) -> bool:
@@ -111,17 +119,19 @@ def locate(
     ]
     draws = np.concatenate(parts)
     without = _without(curve)
-    none = without
-    if of != "lr" and curve.zero is None and basins[0][0] == 0 and tops[0] is not None:
-        none = shares[0] * topless(curves[0], tops[0])
-    draws = np.where(rng.random(len(draws)) < none, -math.inf, draws)
+    draws = np.where(rng.random(len(draws)) < without, -math.inf, draws)
     # Beyond the cells nothing is known but where a cell diverged.
     if not (curve.diverged < curve.x[0]).any():
         draws = np.where(draws < curve.x[0], -math.inf, draws)
     if not (curve.diverged > curve.x[-1]).any():
         draws = np.where(draws > curve.x[-1], math.inf, draws)
     rng.shuffle(draws)
-    low, high = np.quantile(draws, [0.05, 0.95], method="inverted_cdf")
+    inside_if_any = bool(np.isfinite(np.quantile(draws, ENDS, method="inverted_cdf")).all())
+    none = -math.inf if curve.zero is None else float(special.logit(without))
+    if of != "lr" and curve.zero is None and basins[0][0] == 0 and tops[0] is not None:
+        none = topless(curves[0], tops[0])
+        draws[: round(shares[0] * probability_topless(none) * len(draws))] = -math.inf
+    low, high = np.quantile(draws, ENDS, method="inverted_cdf")
     # An optimum that is surely beyond one end has that end for its bound.
     low = float(curve.x[-1]) if low == math.inf else float(low)
     high = float(curve.x[0]) if high == -math.inf else float(high)
@@ -144,6 +154,8 @@ def locate(
         draws=draws,
         top=tops[0],
         without=without,
+        topless=none,
+        inside_if_any=inside_if_any,
     )
     if found.inside:
         return replace(found, estimate=math.exp(float(np.median(parts[0] if found.competing else draws))))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 Array = NDArray[np.float64]
 
@@ -206,32 +207,34 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
 GROWTH = np.array([0.7, 1.0, 1.4, 2.0])
 """Powers of the knob by which a curve without a top falls: 1 where the knob acts in proportion to itself."""
 
-LEVEL_PRIOR = 0.1
+TOPLESS_PRIOR = 0.1
 """Probability, before the runs, that less of a knob is never worse."""
 
 
 def topless(curve: Curve, top: Likelihood) -> float:
-    """Probability that a curve has no top: y = P - A exp(s x), level below and falling above.
+    """Log Bayes factor of a curve without a top, y = P - A exp(s x), against those with one; -inf where it has one.
 
-    It is so where none of the knob is as good as any, such as the decay of a run that is stopped early. Shapes with a
-    top, whose rise to it is never quite level, take the bend for the top. Against them (``top``, of the same curve) it
-    has the prior `LEVEL_PRIOR`, A that of curvatures, s is one of `GROWTH`, and m is spread evenly over the grid.
+    It is level below and falls above, where none of the knob is as good as any, such as the decay of a run that is
+    stopped early. Shapes with a top, whose rise to it is never quite level, take the bend for the top. ``top`` is
+    their likelihood, with m spread evenly over the grid; A has the prior of curvatures, and s is one of `GROWTH`.
     """
     if top.walls[0]:  # a cell below is surely worse
-        return 0.0
+        return -math.inf
     x = curve.x
     near = _near_best(curve, int(curve.mean.argmax()))
     last = float(x[near.used][-1])
     size = CURVATURE * near.window / 5
-    fall = np.exp(GROWTH[:, None] * (x[near.used][None, :] - last))
-    log = near.log_of(fall, size)
+    log = near.log_of(np.exp(GROWTH[:, None] * (x[near.used][None, :] - last)), size)
     for cell in near.beyond:
         log = log - near.short(cell, size * np.exp(GROWTH * (x[cell] - last))[:, None])
     most = float(log.max())
     level = most + math.log(float(np.exp(log - most).mean()))
-    with_top = top.evidence() - top.normal - math.log(float(np.ptp(x)) + 2 * REACH)
-    odds = LEVEL_PRIOR / (1 - LEVEL_PRIOR) * math.exp(min(level - with_top, 700.0))
-    return odds / (1 + odds)
+    return level - (top.evidence() - top.normal - math.log(float(np.ptp(x)) + 2 * REACH))
+
+
+def probability_topless(factor: float) -> float:
+    """Of a log Bayes factor, after `TOPLESS_PRIOR`; of several curves that have a top all or none, of their sum."""
+    return float(special.expit(factor + special.logit(TOPLESS_PRIOR)))
 
 
 @dataclass(frozen=True)

@@ -195,11 +195,16 @@ class Table:
             np.log([float(cell[of]) for cell in positive]),
             level,
             np.array([error(cell) for cell in positive]),
-            0.0 if noise is None else WINDOW_SDS * noise.sd(noise.best),
+            self._window(cells[0], noise),
             math.inf if noise is None else noise.freedom(best),
             np.log([float(cell[of]) for cell in cells if cell not in self.cells and cell[of] > 0]),
             zero,
         )
+
+    def _window(self, cell: Cell, noise: Noise | None) -> float:
+        """Depth within which cells shape a curve: what seeds share narrows the errors of cells, not the window."""
+        in_all = None if noise is None else self.noise_in_all(cell)
+        return 0.0 if in_all is None else WINDOW_SDS * in_all.sd(in_all.best)
 
     def _expected(self, network: Cell) -> float | None:
         """SD of the test accuracy to expect between runs; ``None`` for another metric and for unknown data."""

@@ -12,6 +12,7 @@ from interplay.analysis.joint import Exponent, exponent
 from interplay.analysis.next_runs import for_exponent, for_noise
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.phrases import count, listed
+from interplay.analysis.shape import probability_topless
 from interplay.analysis.table import Table
 from interplay.analysis.theories import SYMBOLS
 from interplay.analysis.theories import along as theory_exponents
@@ -20,6 +21,9 @@ from interplay.study.claims import PROGRAMME, SUMS, Claim
 
 POINTS = (-1.0, 0.0, 1.0)
 """Exponents that are tested beside the band, as points."""
+
+TOLD = 20.0
+"""Nats by which one curve can tell that there are tops: it may be of cells that nothing can outweigh."""
 
 SCHEDULE = ("schedule", "warmup_epochs")
 """Knobs that are free where the optimum is a power of what follows from the schedule."""
@@ -126,6 +130,16 @@ def fitted(table: Table, optimum: str, found: Curves) -> tuple[list[Optimum], Ex
     )
 
 
+def inside_of(optima: Sequence[Optimum]) -> int:
+    """How many curves have their optimum inside, taken together; 0 where together they may have none.
+
+    Either all curves have a top or none has: less of the knob is then never worse, and where each falls is no law of
+    an optimum. Of single curves this is seldom clear (`Optimum.topless`), of several it is.
+    """
+    together = sum(max(each.topless, -TOLD) for each in optima)
+    return sum(each.inside_if_any for each in optima) if probability_topless(together) < 0.05 else 0
+
+
 def judged(claim: Claim, table: Table) -> Verdict:
     """The exponent of the joint fit against the band around the stated one."""
     assert claim.exponent is not None
@@ -136,7 +150,7 @@ def judged(claim: Claim, table: Table) -> Verdict:
         verdict = undecided(claim.id, "too few runs to tell their noise: a second seed is needed")
         return replace(verdict, plan=for_noise(table, claim, found.members))
     optima, result, used = fitted(table, claim.optimum, found)
-    inside = sum(optima[i].inside for i in used)
+    inside, alone = inside_of([optima[i] for i in used]), sum(optima[i].inside for i in used)
     symbol, axis = _symbol(claim.optimum), _symbol(claim.along)
     if result is None or inside == 0:
         without = sum(each.without >= 0.05 for each in optima)
@@ -146,6 +160,8 @@ def judged(claim: Claim, table: Table) -> Verdict:
     band = (claim.exponent - claim.band, claim.exponent + claim.band)
     interval90, interval95 = result.interval(0.90), result.interval(0.95)
     reason = f"from {count(len(used), 'curve')} along {axis}, {inside} with the optimum inside"
+    if alone < inside:
+        reason += f" ({alone} of them by itself)"
     strata = len({found.strata[i] for i in used})
     if strata > 1:
         reason += f", in {strata} groups that differ in nothing else"
