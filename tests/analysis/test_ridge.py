@@ -34,3 +34,16 @@ def test_a_direction_that_nothing_tells_has_no_bounds() -> None:
     found = ridge.direction(_plane(45, noise=300))
     assert found is not None
     assert found.interval95 == (-math.inf, math.inf)
+
+
+def test_a_curve_that_predicts_worse_than_the_mean_loses_no_more_than_all() -> None:
+    x, y = (each.ravel() for each in np.meshgrid(np.linspace(-3, 3, 5), np.linspace(-3, 3, 5)))
+    noise = np.random.default_rng(0).standard_normal(len(x))
+    plane = ridge.Plane(x, y, 90 - 3 * (x - y) + 0.3 * noise, np.full(len(x), 0.3))  # ηλ tells nothing of it
+    found = ridge.sufficiency(plane, np.random.default_rng(0))
+    assert found is not None
+    assert found.curve == 0
+    assert found.surface > 0.95
+    assert 0.95 < found.loss <= 1
+    assert found.draws.min() > 0.9
+    assert found.draws.max() <= 1

@@ -128,8 +128,8 @@ class Sufficiency:
 
     @property
     def loss(self) -> float:
-        """How much of the variance the curve leaves to the surface."""
-        return self.surface - self.curve
+        """How much of the variance the curve leaves to the surface, at most all."""
+        return min(self.surface - self.curve, 1.0)
 
 
 def sufficiency(plane: Plane, rng: np.random.Generator, draws: int = 400) -> Sufficiency | None:
@@ -168,8 +168,10 @@ def sufficiency(plane: Plane, rng: np.random.Generator, draws: int = 400) -> Suf
         return Sufficiency(-math.inf, -math.inf, np.zeros(draws), total)
     # A draw has the noise of the measurement and its own.
     all_total, all_left, all_rest = squares(drawn, 2)
-    losses = (all_left - all_rest) / np.maximum(all_total, 1e-12)
-    return Sufficiency(1 - left / total, 1 - rest / total, losses, float(np.quantile(all_total, 0.05)))
+    # A curve that predicts cells worse than their mean does tells nothing of them, and cannot lose more than all.
+    losses = (np.minimum(all_left, all_total) - all_rest) / np.maximum(all_total, 1e-12)
+    least = float(np.quantile(all_total, 0.05))
+    return Sufficiency(1 - min(left, total) / total, 1 - rest / total, np.minimum(losses, 1.0), least)
 
 
 @dataclass(frozen=True)
