@@ -207,8 +207,9 @@ def likelihood(curve: Curve, step: float | None = None) -> Likelihood:
 GROWTH = np.array([0.7, 1.0, 1.4, 2.0])
 """Powers of the knob by which a curve without a top falls: 1 where the knob acts in proportion to itself."""
 
-TOPLESS_PRIOR = 0.1
-"""Probability, before the runs, that less of a knob is never worse."""
+TOPLESS_PRIOR = 0.05
+"""Probability, before the runs, that less of a knob is never worse: a curve that is as well described without a top as
+with one then has none inside with 90 %."""
 
 
 def topless(curve: Curve, top: Likelihood) -> float:

@@ -161,7 +161,7 @@ def judged(claim: Claim, table: Table) -> Verdict:
     interval90, interval95 = result.interval(0.90), result.interval(0.95)
     reason = f"from {count(len(used), 'curve')} along {axis}, {inside} with the optimum inside"
     if alone < inside:
-        reason += f" ({alone} of them by itself)"
+        reason += f" ({alone} of them taken singly)"
     strata = len({found.strata[i] for i in used})
     if strata > 1:
         reason += f", in {strata} groups that differ in nothing else"
