@@ -63,6 +63,7 @@ EVERYWHERE = {
     "cifar100-memorised": "ResNet-8, 2,000 images of CIFAR-100, 40 epochs, test loss",
     "cifar10-noisy": "ResNet-8, 2,000 images of CIFAR-10 with wrong labels, 30 epochs, test loss",
     "cifar10-adam": "ResNet-8, 5,000 images of CIFAR-10, Adam without decay (its best rate: below)",
+    "cifar10-adamw": "ResNet-8, 2,000 images of CIFAR-10 with wrong labels, AdamW, test loss",
     "cifar100-small": "ResNet-8, 5,000 images of CIFAR-100, 20 epochs",
     "hyper-memorised/hyper_resnet": "hypernetwork, 500 images of CIFAR-10, test loss",
     "hyper-memorised/wide_resnet": "its twin with stored kernels",

@@ -9,7 +9,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 tables=${TABLES:-$here/resnet18-cifar100-public/tables}
 pages=
 
-metric_of() { case $1 in *-memorised* | cifar10-noisy) echo final_test_loss ;; *) echo final_test_acc ;; esac; }
+metric_of() { case $1 in *-memorised* | cifar10-noisy | cifar10-adamw) echo final_test_loss ;; *) echo final_test_acc ;; esac; }
 
 # A table of runs does not tell what its study claims.
 claims_of() { if [ -f "$here/../studies/$1.toml" ]; then printf '%s\n' --claims "$here/../studies/$1.toml"; fi; }
