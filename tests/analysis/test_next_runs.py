@@ -146,3 +146,42 @@ def test_chances_are_those_of_estimates_that_move() -> None:
 
 def test_words() -> None:
     assert (counted(1, "cell"), counted(2, "cell")) == ("1 cell", "2 cells")
+
+
+def level(decays: Sequence[float], below: float = 0.0) -> Table:
+    """SGD at three rates: worse in proportion to the decay, and without any by ``below``."""
+    rng, rows = np.random.default_rng(5), []
+    for lr in (0.05, 0.1, 0.2):
+        for decay in decays:
+            for seed in (1, 2):
+                acc = 80 - 2000 * decay - below * (decay == 0) + 0.2 * float(rng.standard_normal())
+                rows.append(
+                    {
+                        "method": "SGDM+WD",
+                        "lr": f"{lr:g}",
+                        "wd": f"{decay:g}",
+                        "momentum": "0.9",
+                        "batch_size": "128",
+                        "seed": f"{seed}",
+                        "final_test_acc": f"{acc:.3f}",
+                    }
+                )
+    return tabulate([from_rows(rows, "t", "final_test_acc")])[0]
+
+
+DECAYS = [1e-4 * 2**k for k in range(6)]
+
+
+def test_level_curves_are_asked_for_runs_without_decay_and_not_for_ever_less_of_it() -> None:
+    claim = Claim("weight_decay", "lr", -1.0, id="inverse")
+    (found,) = (each for each in verdicts(level(DECAYS), (claim,)) if each.id == "inverse")
+    assert "no curve has its optimum inside" in found.reason
+    assert {cell["weight_decay"] for cell in found.needed} == {0.0}
+    assert len(found.needed) == 3
+    (after,) = (each for each in verdicts(level([0.0, *DECAYS]), (claim,)) if each.id == "inverse")
+    assert "with λ = 0 as good as any" in after.reason
+    assert not any(0 < cell["weight_decay"] < DECAYS[0] for cell in after.needed)
+    # Runs without decay that are worse tell that there is a best one.
+    worse = level([0.0, *DECAYS], below=3.0)
+    assert all(each.without < 1e-6 for each in optima(worse, "weight_decay"))
+    assert all(each.topless < -10 for each in optima(worse, "weight_decay"))

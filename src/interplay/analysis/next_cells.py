@@ -74,6 +74,8 @@ def _possible(name: str, value: float, cell: Cell) -> bool:
         return 1 <= value <= (min(images, cell.get("train_limit") or images) if name == "batch_size" else images)
     if name in ("momentum", "beta2"):
         return 0 <= value < 1
+    if name == "weight_decay":
+        return value >= 0
     return value >= 1 if name == "epochs" else value > 0
 
 

@@ -240,10 +240,12 @@ def _part(curve: Curve, basin: tuple[int, int, int]) -> Curve:
 
 
 def _beyond(curve: Curve, found: Optimum) -> tuple[float, ...]:
-    """Two values beyond each open end, as far apart as the cells there."""
+    """Two values beyond each open end, as far apart as the cells there; none of the knob where a curve has no top."""
     steps = np.diff(curve.x)
     values: list[float] = []
-    if "below" in found.status or found.status == "open":
+    if found.of == "weight_decay" and found.topless > 0 and curve.zero is None:
+        values = [0.0]  # a level curve goes on below, and only its end tells that it does
+    elif found.without < 0.05 and ("below" in found.status or found.status == "open"):
         values += [math.exp(curve.x[0] - k * float(steps[0])) for k in (2, 1)]
     if "above" in found.status or found.status == "open":
         beyond = [math.exp(curve.x[-1] + k * float(steps[-1])) for k in (1, 2)]
