@@ -243,8 +243,10 @@ def _beyond(curve: Curve, found: Optimum) -> tuple[float, ...]:
     """Two values beyond each open end, as far apart as the cells there; none of the knob where a curve has no top."""
     steps = np.diff(curve.x)
     values: list[float] = []
-    if found.of == "weight_decay" and found.topless > 0 and curve.zero is None:
-        values = [0.0]  # a level curve goes on below, and only its end tells that it does
+    first, second = curve.mean[:2]
+    level = abs(first - second) < 3 * math.hypot(*curve.error[:2])
+    if found.of == "weight_decay" and found.topless > 0 and curve.zero is None and level:
+        values = [0.0]  # it may go on so below, and only its end tells
     elif found.without < 0.05 and ("below" in found.status or found.status == "open"):
         values += [math.exp(curve.x[0] - k * float(steps[0])) for k in (2, 1)]
     if "above" in found.status or found.status == "open":
