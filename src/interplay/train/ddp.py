@@ -6,6 +6,7 @@ them (the last batch may not divide evenly), and batch normalisation uses the st
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,11 +121,14 @@ def joined(device: str) -> Iterator[Group]:
         return
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
+    # Before the group exists: its functions take the group of the moment as a default argument and keep it alive, and
+    # with it the threads of gloo. Those were seen to abort a process that was already ending (torch 2.13: "terminate
+    # called without an active exception"), which takes the whole run with it. DistributedDataParallel imports this.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield Group(dist.get_rank(), dist.get_world_size())
-        # Together: a process that takes its connections down while the first one still writes was seen to abort
-        # (torch 2.13, gloo: "terminate called without an active exception"), and takes the whole run with it.
+        # Together: nobody takes connections down while another process still writes.
         dist.barrier()
     finally:
         dist.destroy_process_group()
