@@ -10,6 +10,8 @@ Counts networks x steps per second with all cores of the machine at work:
     alone       the lab's plain loop, one run, one thread: one core
     workers     the plain loop in one process a core
     stacked     stacks of K networks in one process a core
+    products    of a step only its matrix products or convolutions, forwards and backwards, in one process a core, with
+                nothing between them: what torch's kernels leave to any path
 
 The studies are those of a laptop: the MLP on the digits; the small CNN on images of 8x8 (the digits) and of 32x32 with
 crops and mirrors. The path that the lab takes by itself is the better one of the last two, by a probe.
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -56,6 +59,8 @@ STUDIES: dict[str, RunSpec] = {
     "CNN, 32x32": RunSpec(dataset="cifar10", model="cnn", train_limit=4096, precision="fp32"),
 }
 BARS = {"MLP, digits": 4.0, "CNN, digits": 2.0, "CNN, 32x32": 2.0}
+GOALS = {"MLP, digits": 40.0, "CNN, digits": 6.0, "CNN, 32x32": 3.0}
+"""Of the same ratio."""
 
 
 def data(spec: RunSpec) -> Splits:
@@ -113,6 +118,46 @@ def stacked(spec: RunSpec, splits: Splits, size: int, seconds: float) -> float:
     return per_second(endless(), seconds)
 
 
+def products(spec: RunSpec, splits: Splits, size: int, channels_last: bool, seconds: float) -> float:
+    """Networks x steps a second of the products of a step alone; the MLP's of a stack of ``size``."""
+    batch, shape = spec.batch_size, splits.train.images.shape[1:]
+    if spec.model == "mlp":
+        widths = (shape.numel(), 128, 128, splits.classes)
+        layers = [
+            (torch.randn(size, batch, into), torch.randn(size, into, out), torch.randn(size, batch, out))
+            for into, out in itertools.pairwise(widths)
+        ]
+
+        def step() -> None:
+            for index, (x, weight, dy) in enumerate(layers):
+                torch.bmm(x, weight)
+                torch.bmm(x.mT, dy)
+                if index:  # nothing asks for the gradient of the images
+                    torch.bmm(dy, weight.mT)
+    else:
+        size, width, into, calls = 1, shape[1], shape[0], []
+        form = torch.channels_last if channels_last else torch.contiguous_format
+        for out, stride in ((16, 1), (32, 2), (64, 2)):
+            x = torch.randn(batch, into, width, width).to(memory_format=form)
+            weight = torch.randn(out, into, 3, 3).to(memory_format=form)
+            width, into = width // stride, out
+            dy = torch.randn(batch, out, width, width).to(memory_format=form)
+            how = ([stride] * 2, [1, 1], [1, 1], False, [0, 0], 1)
+            calls.append((x, weight, dy, how, [bool(calls), True, False]))
+
+        def step() -> None:
+            for x, weight, dy, how, mask in calls:
+                torch.ops.aten.convolution(x, weight, None, *how)
+                torch.ops.aten.convolution_backward(dy, x, weight, None, *how, mask)
+
+    def endless() -> Iterator[int]:
+        while True:
+            step()
+            yield size
+
+    return per_second(endless(), seconds)
+
+
 def per_second(steps: Iterator[int], seconds: float, warm_up: int = 3) -> float:
     """What ``steps`` yield, a second, after a few of them."""
     for _ in range(warm_up):
@@ -144,9 +189,11 @@ class Workers:
             for _ in range(CORES)
         ]
 
-    def rate(self, study: str, batch_size: int, size: int, seconds: float) -> float:
-        """Networks x steps a second of all workers together; ``size`` 0 is the plain loop."""
-        order = json.dumps({"study": study, "batch_size": batch_size, "size": size, "seconds": seconds})
+    def rate(self, study: str, batch_size: int, size: int, seconds: float, layout: str = "") -> float:
+        """Networks x steps a second of all workers together; ``size`` 0: the plain loop; ``layout``: products alone."""
+        order = json.dumps(
+            {"study": study, "batch_size": batch_size, "size": size, "seconds": seconds, "products": layout}
+        )
         for process in self.processes:
             assert process.stdin is not None
             process.stdin.write(order + "\n")
@@ -168,7 +215,10 @@ def work() -> None:
         order = json.loads(line)
         spec = STUDIES[order["study"]].replace(batch_size=order["batch_size"])
         splits = loaded[order["study"]]
-        if order["size"]:
+        if order["products"]:
+            channels_last = order["products"] == "channels last"
+            found = products(spec, splits, max(order["size"], 1), channels_last, order["seconds"])
+        elif order["size"]:
             found = stacked(spec, splits, order["size"], order["seconds"])
         else:
             found = alone(spec, splits, order["seconds"])
@@ -177,7 +227,7 @@ def work() -> None:
 
 def studies(report: Report, workers: Workers, repeats: int, seconds: float, names: list[str]) -> None:
     """The comparison that the bars are about."""
-    rows, verdicts = [], []
+    rows, bounds, verdicts = [], [], []
     for name in names:
         spec = STUDIES[name]
         size, splits = spec.batch_size, data(spec)
@@ -189,17 +239,29 @@ def studies(report: Report, workers: Workers, repeats: int, seconds: float, name
                 "workers": lambda name=name, size=size: workers.rate(name, size, 0, seconds),
                 "stacks of 8": lambda name=name, size=size: workers.rate(name, size, 8, seconds),
                 "stacks of 16": lambda name=name, size=size: workers.rate(name, size, 16, seconds),
+                **{
+                    layout: lambda name=name, size=size, layout=layout: workers.rate(name, size, 16, seconds, layout)
+                    for layout in ("contiguous", "channels last")
+                },
             },
             repeats,
         )
+        most = max(found.pop("contiguous"), found.pop("channels last"))
+        reference = max(found["textbook"], found["textbook, 1 thread"])
         best = max(found["workers"], found["stacks of 8"], found["stacks of 16"])
-        ratio = best / max(found["textbook"], found["textbook, 1 thread"])
+        ratio = best / reference
+        bounds.append([name, f"{ratio:.1f}", f"{GOALS[name]:g}", f"{most:,.0f}", f"{most / reference:.1f}"])
         verdicts.append((f"{name}: the better path against the textbook loop", ratio, BARS[name]))
         rows.append([f"{name}, B = {size}", *(f"{value:,.1f}" for value in found.values()), f"{ratio:.1f}"])
     report.table(
         f"networks x steps per second, median of {repeats} rounds; all but `alone` with {CORES} cores",
         ["", "textbook", "textbook, 1 thread", "alone", "workers", "stacks of 8", "stacks of 16", "best : textbook"],
         rows,
+    )
+    report.table(
+        f"what is left to gain: the products of a step alone, on {CORES} cores",
+        ["", "best : textbook", "goal", "products a second", "products : textbook"],
+        bounds,
     )
     report.say()
     for verdict in verdicts:
