@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ def browser() -> Iterator[Any]:
         found = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield found
         found.close()
+
+
+@pytest.fixture(autouse=True)
+def _ends() -> Iterator[None]:
+    """A browser that no longer answers fails the test: not all calls of playwright have a limit of their own."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError("the browser has not answered in ten minutes")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(600)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 class Tab:
@@ -80,6 +95,12 @@ class Tab:
             )
         )
 
+    def close(self) -> None:
+        """Leave the page first: closing a tab whose page is loading itself again was seen to wait without an end."""
+        self.page.goto("about:blank")
+        self.page.unroute_all(behavior="ignoreErrors")
+        self.page.close()
+
     def head(self, label: str) -> Any:
         return self.page.locator("#runs thead th", has_text=label).first.locator("[role=button]")
 
@@ -93,7 +114,7 @@ def tab(browser: Any, page: Path) -> Iterator[Tab]:
     found = Tab(browser, page)
     yield found
     assert found.trouble == []
-    found.page.close()
+    found.close()
 
 
 def hover(tab: Tab, column: int, row: int, columns: int = 4, rows: int = 5) -> str:
@@ -327,7 +348,7 @@ def test_words_and_figures_stand_out_in_both_schemes(browser: Any, page: Path, s
         rgb = tuple(int(line[i : i + 2], 16) for i in (1, 3, 5))
         assert contrast(float(tab.page.evaluate(LUMINANCE, f"rgb{rgb}")), card) >= 3, line
     assert tab.trouble == []
-    tab.page.close()
+    tab.close()
 
 
 def test_it_prints_whole_figures_and_rows_without_what_is_for_the_mouse(browser: Any, page: Path) -> None:
@@ -341,7 +362,7 @@ def test_it_prints_whole_figures_and_rows_without_what_is_for_the_mouse(browser:
     assert printed.startswith(b"%PDF")
     assert printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") >= 3
     assert tab.trouble == []
-    tab.page.close()
+    tab.close()
 
 
 def test_it_fits_a_telephone(browser: Any, page: Path) -> None:
@@ -352,7 +373,7 @@ def test_it_fits_a_telephone(browser: Any, page: Path) -> None:
     tab.page.locator("#runs tbody tr").first.click()
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert tab.trouble == []
-    tab.page.close()
+    tab.close()
 
 
 def test_a_watched_page_takes_the_newer_one_and_keeps_what_was_chosen(
@@ -389,7 +410,7 @@ def test_a_watched_page_takes_the_newer_one_and_keeps_what_was_chosen(
     assert tab.page.locator(".js-plotly-plot").count() >= 3
     tab.page.emulate_media(color_scheme="dark")  # what listened for the old page is gone
     assert tab.trouble == []
-    tab.page.close()
+    tab.close()
 
 
 def test_a_page_that_may_read_nothing_beside_it_loads_itself_whole(
@@ -403,7 +424,7 @@ def test_a_page_that_may_read_nothing_beside_it_loads_itself_whole(
     tab = Tab(browser, target, live=True)
     tab.page.wait_for_timeout(1500)
     assert sum(url.endswith(".html") for url in tab.loads) >= 2
-    tab.page.close()
+    tab.close()
 
 
 def sorted_and_filtered(browser: Any, folder: Path, rows: int) -> tuple[Tab, float]:
@@ -427,7 +448,7 @@ def sorted_and_filtered(browser: Any, folder: Path, rows: int) -> tuple[Tab, flo
 
 def test_thousands_of_runs_are_shown_a_page_at_a_time(browser: Any, tmp_path: Path) -> None:
     few, base = sorted_and_filtered(browser, tmp_path, 2_000)
-    few.page.close()
+    few.close()
     tab, whole = sorted_and_filtered(browser, tmp_path, 20_000)
     assert len(tab.column("run")) == 11  # 499, 4990 to 4999
     assert whole < 30 * base  # ten times the rows: sorting alone takes some 13 times as long
@@ -435,7 +456,7 @@ def test_thousands_of_runs_are_shown_a_page_at_a_time(browser: Any, tmp_path: Pa
     tab.page.locator(".dt-paging-button.next").click()
     assert tab.page.locator(".dt-info").text_content() == "51 to 100 of 20,000"
     assert tab.trouble == []
-    tab.page.close()
+    tab.close()
 
 
 def test_a_page_without_runs_is_quiet_too(browser: Any, tmp_path: Path) -> None:
@@ -443,4 +464,4 @@ def test_a_page_without_runs_is_quiet_too(browser: Any, tmp_path: Path) -> None:
     tab = Tab(browser, report([tmp_path / "outputs"]).page)
     assert "There are no runs yet." in str(tab.page.text_content("main"))
     assert tab.trouble == []
-    tab.page.close()
+    tab.close()
