@@ -113,8 +113,8 @@ def _asked(
 
     sizes = {
         key: min(size or usual(spec), _fitting(spec, machine.free * (machine.slots if beside else 1)))
-        for spec in missing
-        if (key := stack_key(spec)) is not None
+        for key, spec in {stack_key(spec): spec for spec in missing}.items()  # one build of a network a kind
+        if key is not None
     }
     shares = dict.fromkeys(sizes, 1) if beside else {}
     return SpeedPlan(sizes, shares=shares, paths=dict.fromkeys(sizes, path), autotunes=_by_hand(missing, autotune))
