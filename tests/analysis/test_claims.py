@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -110,6 +111,20 @@ def test_at_the_edge_of_the_band_more_runs_are_unlikely_to_decide() -> None:
     assert (found.verdict, found.plan) == ("inconclusive", None)
     assert "the edge of the band: more runs are unlikely to decide" in found.reason
     assert found.estimate == pytest.approx(-0.8, abs=0.06)
+
+
+def test_optima_off_their_law_ask_for_no_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    off = dict(zip(RATES, (0.6, -0.6, 0.5, -0.5, 0.6), strict=True))
+
+    def level(c: Cell) -> float:
+        return 75 - (math.log(c.weight_decay / 4e-4) + math.log(c.lr / 0.1) - off[c.lr]) ** 2
+
+    observed = measured(plane(), level, seeds=3, sd=0.05)
+    assert said(PROFILE, observed).plan is not None  # other rates average it out
+    monkeypatch.setattr("interplay.analysis.next_runs.further_curves", lambda *_: [])  # as of schedules
+    found = said(PROFILE, observed)
+    assert (found.verdict, found.plan) == ("inconclusive", None)
+    assert re.match(r"the optima lie off the law by 0\.[3-7]\d nats \(SD\): more seeds would not narrow", found.reason)
 
 
 def test_no_optimum_inside_asks_for_cells_beyond_the_open_ends() -> None:

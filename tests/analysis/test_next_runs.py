@@ -133,6 +133,13 @@ def test_nothing_where_a_narrow_interval_lies_across_the_edge() -> None:
     assert _chosen([], 0.7, 0.4, wide, 0.1) is None
 
 
+def test_nothing_where_a_wide_interval_would_stay_as_wide() -> None:
+    wide = _in_band(ROOT, 0.9, 0.5, (0.3, 0.7))
+    assert _chosen([option(144, 0.46)], 0.9, 0.5, wide, 0.1) is None
+    near = _in_band(ROOT, 0.54, 0.1, (0.3, 0.7))  # a little is enough here
+    assert _chosen([option(144, 0.093)], 0.54, 0.1, near, 0.1) is not None
+
+
 def test_chances_are_those_of_estimates_that_move() -> None:
     rng = np.random.default_rng(0)
     for estimate, sd, after in ((0.5, 0.2, 0.08), (0.75, 0.15, 0.05), (0.0, 0.3, 0.1)):

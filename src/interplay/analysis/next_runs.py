@@ -47,6 +47,9 @@ INTERPOLATION = 1 / 8
 DENSER = 0.5
 """What is left of the variance of an optimum after cells between those around it, as a share."""
 
+IDLE = 0.9
+"""Runs that leave more than this share of an interval, and are not expected to decide, are not worth their time."""
+
 TIMID = 0.8
 """Of several plans none of which is expected to decide, the cheapest with this share of the best one's probability."""
 
@@ -202,9 +205,11 @@ def _refuted(claim: Claim) -> float:
 def _chosen(options: Sequence[_Option], estimate: float, sd: float, chance: Chance, narrow: float) -> Plan | None:
     """The cheapest option that is expected to decide; of others the best, or one nearly as good that costs less.
 
-    ``None`` where the 90 % interval reaches no further than ``narrow`` and is not expected to be decided.
+    ``None`` where the 90 % interval reaches no further than ``narrow`` and is not expected to be decided, and where it
+    would stay nearly as wide.
     """
     chances = {each: chance(each.sd) for each in options if each.sd < sd}
+    chances = {each: found for each, found in chances.items() if found >= LIKELY or each.sd <= IDLE * sd}
     best = max(chances.values(), default=0.0)
     if not chances or (best < HOPELESS and 1.645 * sd <= narrow):
         return None

@@ -22,6 +22,9 @@ from interplay.study.claims import PROGRAMME, SUMS, Claim
 POINTS = (-1.0, 0.0, 1.0)
 """Exponents that are tested beside the band, as points."""
 
+OFF = 0.7
+"""Share of the SD of an exponent below which what was measured is less than half of its variance."""
+
 TOLD = 20.0
 """Nats by which one curve can tell that there are tops: it may be of cells that nothing can outweigh."""
 
@@ -190,6 +193,12 @@ def judged(claim: Claim, table: Table) -> Verdict:
             verdict,
             reason=f"known to be {result.estimate:.2f} ± {half:.2f}, which is the edge of the band: more runs are "
             f"unlikely to decide; {reason}",
+        )
+    elif plan is None and verdict.verdict == "inconclusive" and result.measured < OFF * result.sd:
+        verdict = replace(
+            verdict,
+            reason=f"the optima lie off the law by {result.scatter:.2f} nats (SD): more seeds would not narrow the "
+            f"interval, other values of {axis} may; {reason}",
         )
     return replace(verdict, plan=plan)
 
