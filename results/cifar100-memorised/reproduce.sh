@@ -8,7 +8,7 @@ out=${1:-outputs/cifar100-memorised}
 data=${2:-data}
 mkdir -p "$out"
 if [ -f "$here/records.tar.xz" ]; then tar -xJf "$here/records.tar.xz" -C "$out" --skip-old-files; fi
-for set in eta-lambda batch-scaling batch-fixed-lr lr-ordering optima arms schedules; do
+for set in eta-lambda batch-scaling batch-fixed-lr lr-ordering optima arms schedules equal-steps; do
   interplay study "$here/../../studies/cifar100-memorised-$set.toml" --test_every 10 --data_dir "$data" --output_dir "$out"
 done
 tar -cJf "$here/records.tar.xz" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$out" \
