@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "bring-your-own.md"
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_train_by_command_and_by_study_file(tmp_path: Path) -> None:
     text = PAGE.read_text()
     for name, source in re.findall(

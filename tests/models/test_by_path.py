@@ -192,7 +192,7 @@ def test_code_that_changed_since_the_plan_is_not_trained(folder: Path) -> None:
     assert any(isinstance(part, torch.nn.Tanh) for part in network)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("executor", ["inline", "local"])
+@pytest.mark.parametrize("executor", ["inline", pytest.param("local", marks=pytest.mark.slow)])
 def test_a_study_beside_its_networks(
     folder: Path, executor: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -235,6 +235,7 @@ def test_a_meter_counts_what_falls_into_its_window(monkeypatch: pytest.MonkeyPat
     assert time.perf_counter() == 20.0
 
 
+@pytest.mark.slow
 def test_a_process_that_has_searched_measures_no_other_search_of_cudnn() -> None:
     counted = Counted()
     with ProbeWorkers(Measure(SPEC, CAPTURED, "cpu"), counted) as workers:
