@@ -127,6 +127,25 @@ def test_optima_off_their_law_ask_for_no_seeds(monkeypatch: pytest.MonkeyPatch) 
     assert re.match(r"the optima lie off the law by 0\.[3-7]\d nats \(SD\): more seeds would not narrow", found.reason)
 
 
+@pytest.mark.parametrize("claim", [PROFILE, PLAIN_ABOVE, DIRECTION], ids=["exponent", "ordering", "direction"])
+def test_whatever_kind_of_claim_has_no_runs_that_would_help_says_so(
+    claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if claim is PLAIN_ABOVE:
+        observed = rate_curves(1.35, seeds=3, sd=0.6)
+    else:
+        observed = measured(plane(), coupled(0.8, curvature=0.4), seeds=2, sd=0.8)
+    before = said(claim, observed)
+    assert before.verdict == "inconclusive"
+    assert before.plan is not None
+    assert "unlikely" not in before.reason
+    monkeypatch.setattr("interplay.analysis.next_runs._chosen", lambda *_: None)
+    monkeypatch.setattr("interplay.analysis.claims.exponent.OFF", 0.0)  # the noise is what is left here
+    found = said(claim, observed)
+    assert found.plan is None
+    assert found.reason.startswith("further runs are unlikely to decide; ")
+
+
 def test_no_optimum_inside_asks_for_cells_beyond_the_open_ends() -> None:
     cells = plane(decays=DECAYS[5:])
     found = said(PROFILE, measured(cells, lambda c: coupled()(c.replace(weight_decay=c.weight_decay * 30))))

@@ -11,6 +11,9 @@ from interplay.study.claims import Claim
 
 Word = Literal["supported", "refuted", "inconclusive", "not asked"]
 
+UNLIKELY = "further runs are unlikely to decide"
+"""Said where an interval has two ends and no runs are proposed."""
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -16,7 +16,7 @@ from interplay.analysis.shape import probability_topless
 from interplay.analysis.table import Table
 from interplay.analysis.theories import SYMBOLS
 from interplay.analysis.theories import along as theory_exponents
-from interplay.analysis.verdict import Verdict, judge, not_asked, undecided
+from interplay.analysis.verdict import UNLIKELY, Verdict, judge, not_asked, undecided
 from interplay.study.claims import PROGRAMME, SUMS, Claim
 
 POINTS = (-1.0, 0.0, 1.0)
@@ -194,12 +194,12 @@ def judged(claim: Claim, table: Table) -> Verdict:
             reason=f"known to be {result.estimate:.2f} ± {half:.2f}, which is the edge of the band: more runs are "
             f"unlikely to decide; {reason}",
         )
-    elif plan is None and verdict.verdict == "inconclusive" and result.measured < OFF * result.sd:
-        verdict = replace(
-            verdict,
-            reason=f"the optima lie off the law by {result.scatter:.2f} nats (SD): more seeds would not narrow the "
-            f"interval, other values of {axis} may; {reason}",
-        )
+    elif plan is None and verdict.verdict == "inconclusive":
+        why = UNLIKELY
+        if result.measured < OFF * result.sd:
+            why = f"the optima lie off the law by {result.scatter:.2f} nats (SD): more seeds would not narrow the "
+            why += f"interval, other values of {axis} may"
+        verdict = replace(verdict, reason=f"{why}; {reason}")
     return replace(verdict, plan=plan)
 
 

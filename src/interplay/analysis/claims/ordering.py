@@ -14,7 +14,7 @@ from interplay.analysis.cells import Cell
 from interplay.analysis.next_runs import for_noise, for_ordering
 from interplay.analysis.optimum import Optimum
 from interplay.analysis.table import Table
-from interplay.analysis.verdict import Verdict, not_asked, undecided
+from interplay.analysis.verdict import UNLIKELY, Verdict, not_asked, undecided
 from interplay.study.claims import Claim
 
 Array = NDArray[np.float64]
@@ -78,6 +78,8 @@ def judged(claim: Claim, table: Table) -> Verdict:
     # Also of what is refuted: it may not survive the correction for several claims.
     if word != "supported" and not (-margin <= lowest and highest <= margin):
         plan = for_ordering(table, claim, [(p.first, p.second) for p in pairs], optima, (low, high))
+        if plan is None and word == "inconclusive" and math.isfinite(low) and math.isfinite(high):
+            reason = f"{UNLIKELY}; {reason}"
     return Verdict(
         claim.id, word, _log10(estimate), (_log10(low), _log10(high)), reason, plan, p if estimate < 0 else 1.0
     )

@@ -13,7 +13,7 @@ from interplay.analysis import ridge
 from interplay.analysis.cells import Cell
 from interplay.analysis.next_runs import for_noise, for_plane
 from interplay.analysis.table import Table
-from interplay.analysis.verdict import Verdict, judge, not_asked, undecided
+from interplay.analysis.verdict import UNLIKELY, Verdict, judge, not_asked, undecided
 from interplay.study.claims import Claim
 
 SUFFICIENT = 0.1
@@ -119,7 +119,10 @@ def _planned(
     cells = [cell for cell in plane(table, claim.product) if cell in table.cells]
     least = max(table.level(cell) for cell in cells) - ridge.within(table.metric)[0]
     near = [cell for cell in cells if table.level(cell) >= least]
-    return replace(verdict, plan=for_plane(table, claim, near, interval, band))
+    plan = for_plane(table, claim, near, interval, band)
+    if plan is None and all(map(math.isfinite, interval)):
+        return replace(verdict, reason=f"{UNLIKELY}; {verdict.reason}")
+    return replace(verdict, plan=plan)
 
 
 def _rows(cells: Sequence[Cell], name: str) -> list[list[Cell]]:
