@@ -21,20 +21,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from augmentation import random_images
 from common import Report, in_turn
 from textbook import steps as textbook_steps
+from torch import Tensor, nn
 
 from interplay.data.splits import Split, Splits, load
 from interplay.devices import cpu_slots
@@ -43,6 +43,7 @@ from interplay.executors.base import Listener
 from interplay.executors.job import Job
 from interplay.executors.local import LocalExecutor
 from interplay.executors.signals import StopRequest
+from interplay.models.build import build
 from interplay.spec import RunSpec
 from interplay.speed.choose import Machine, choose
 from interplay.stack.step import Networks
@@ -119,41 +120,44 @@ def stacked(spec: RunSpec, splits: Splits, size: int, seconds: float) -> float:
 
 
 def products(spec: RunSpec, splits: Splits, size: int, channels_last: bool, seconds: float) -> float:
-    """Networks x steps a second of the products of a step alone; the MLP's of a stack of ``size``."""
-    batch, shape = spec.batch_size, splits.train.images.shape[1:]
-    if spec.model == "mlp":
-        widths = (shape.numel(), 128, 128, splits.classes)
-        layers = [
-            (torch.randn(size, batch, into), torch.randn(size, into, out), torch.randn(size, batch, out))
-            for into, out in itertools.pairwise(widths)
-        ]
+    """Networks x steps a second of the products of a step alone; linear layers as those of a stack of ``size``."""
+    network = build(spec, splits.shape, splits.classes)
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    calls: list[Callable[[], object]] = []
+    # Nothing asks for the gradient of the images, which the first layer takes.
 
-        def step() -> None:
-            for index, (x, weight, dy) in enumerate(layers):
-                torch.bmm(x, weight)
-                torch.bmm(x.mT, dy)
-                if index:  # nothing asks for the gradient of the images
-                    torch.bmm(dy, weight.mT)
-    else:
-        size, width, into, calls = 1, shape[1], shape[0], []
-        form = torch.channels_last if channels_last else torch.contiguous_format
-        for out, stride in ((16, 1), (32, 2), (64, 2)):
-            x = torch.randn(batch, into, width, width).to(memory_format=form)
-            weight = torch.randn(out, into, 3, 3).to(memory_format=form)
-            width, into = width // stride, out
-            dy = torch.randn(batch, out, width, width).to(memory_format=form)
-            how = ([stride] * 2, [1, 1], [1, 1], False, [0, 0], 1)
-            calls.append((x, weight, dy, how, [bool(calls), True, False]))
+    def linear(layer: nn.Linear, x: Tensor, y: Tensor) -> None:
+        inputs, outputs = torch.randn(size, *x.shape), torch.randn(size, *y.shape)
+        weight = torch.randn(size, layer.in_features, layer.out_features)
+        first = not calls
+        calls.extend([lambda: torch.bmm(inputs, weight), lambda: torch.bmm(inputs.mT, outputs)])
+        if not first:
+            calls.append(lambda: torch.bmm(outputs, weight.mT))
 
-        def step() -> None:
-            for x, weight, dy, how, mask in calls:
-                torch.ops.aten.convolution(x, weight, None, *how)
-                torch.ops.aten.convolution_backward(dy, x, weight, None, *how, mask)
+    def convolution(layer: nn.Conv2d, x: Tensor, y: Tensor) -> None:
+        inputs, weight, outputs = (torch.randn(each.shape).to(memory_format=form) for each in (x, layer.weight, y))
+        how = (layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups)
+        wanted = [bool(calls), True, False]
+        calls.append(lambda: torch.ops.aten.convolution(inputs, weight, None, *how))
+        calls.append(lambda: torch.ops.aten.convolution_backward(outputs, inputs, weight, None, *how, wanted))
+
+    def note(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        if isinstance(layer, nn.Conv2d):
+            convolution(layer, inputs[0], output)
+        elif isinstance(layer, nn.Linear) and spec.model == "mlp":  # after convolutions it is next to nothing
+            linear(layer, inputs[0], output)
+
+    for layer in network.modules():
+        layer.register_forward_hook(note)
+    with torch.no_grad():
+        network(torch.randn(spec.batch_size, *splits.shape))
+    networks = size if spec.model == "mlp" else 1
 
     def endless() -> Iterator[int]:
         while True:
-            step()
-            yield size
+            for call in calls:
+                call()
+            yield networks
 
     return per_second(endless(), seconds)
 
